@@ -8,7 +8,7 @@ use vstun::balancer::fragments::{Bounds, LIFETIME};
 use vstun::balancer::{Balancer, Change, Limits, Outlet, Tunnel, Verdict};
 use vstun::config;
 use vstun::decap::{Admission, Gate, Mss, Payload};
-use vstun::doctor::inquiry::{Answer, Question};
+use vstun::doctor::inquiry::{InquiryAnswer, Question};
 use vstun::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
 use vstun::trace::reading::Reader;
 use vstun::trace::replay::Replay;
@@ -230,7 +230,7 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Admissi
             if let Ok(question) = Question::parse(packet.payload()) {
                 assert_eq!(Question::parse(&question.encode()), Ok(question));
             }
-            let _ = Answer::parse(packet.payload());
+            let _ = InquiryAnswer::parse(packet.payload());
         }
         Admission::Deliver(range) => {
             let (offload, packet) = virtio::split_frame(&room[range]).expect("a frame for the TUN");

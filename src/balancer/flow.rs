@@ -12,14 +12,14 @@ use siphasher::sip::SipHasher13;
 /// which no IPv6 packet may have, so keys of the two families never collide. 40 bytes with padding.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Key {
-    pub(super) ends: Ends,
+    pub(super) ends: Endpoints,
     /// The transport's number, with [`FORMER`] in the key of a former connection.
     pub(super) protocol: u8,
 }
 
 /// Both ends of a flow. Separate from the protocol, so that an entry can use the padding.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Ends {
+pub(super) struct Endpoints {
     client: [u32; 4],
     vip: [u32; 4],
     /// Client port in the upper half, virtual port in the lower.
@@ -45,7 +45,7 @@ impl Key {
         virtual_port: u16,
     ) -> Self {
         let ports = u32::from(client_port) << 16 | u32::from(virtual_port);
-        Self { ends: Ends { client: words(client), vip: words(vip), ports }, protocol }
+        Self { ends: Endpoints { client: words(client), vip: words(vip), ports }, protocol }
     }
 
     /// The key of a service's client, whatever its flows. No packet has such a key, since its
@@ -57,7 +57,7 @@ impl Key {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let ends = Ends { client: words(client), vip: words(nowhere), ports: service };
+        let ends = Endpoints { client: words(client), vip: words(nowhere), ports: service };
         Self { ends, protocol: 0 }
     }
 
@@ -222,8 +222,8 @@ mod tests {
         let others = [
             key("198.51.100.8", "192.0.2.10"),
             key("198.51.100.7", "192.0.2.11"),
-            Key { ends: Ends { ports: base.ends.ports + 1, ..base.ends }, ..base },
-            Key { ends: Ends { ports: base.ends.ports + (1 << 16), ..base.ends }, ..base },
+            Key { ends: Endpoints { ports: base.ends.ports + 1, ..base.ends }, ..base },
+            Key { ends: Endpoints { ports: base.ends.ports + (1 << 16), ..base.ends }, ..base },
             Key { protocol: 17, ..base },
         ];
         for other in others {
@@ -231,7 +231,7 @@ mod tests {
         }
         assert_ne!(base.hash(seed), base.hash(Seed(1, 3)));
         assert_ne!(base.client_hash(seed), base.vip_hash(seed));
-        let bare = Key { ends: Ends { ports: 0, ..base.ends }, protocol: 17 };
+        let bare = Key { ends: Endpoints { ports: 0, ..base.ends }, protocol: 17 };
         for other in [key("198.51.100.7", "192.0.2.11"), bare] {
             assert_eq!(base.client_hash(seed), other.client_hash(seed));
         }

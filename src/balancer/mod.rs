@@ -126,7 +126,7 @@ pub struct Balancer {
     tables: Tables,
     watches: Watches,
     answers: Answers,
-    settings: Settings,
+    settings: BalancerSettings,
     carriage: Carriage,
     counters: Counters,
     /// Notes for the latest packet's record.
@@ -163,9 +163,9 @@ struct Answers {
     server_reset: Vec<u8>,
 }
 
-/// Settings for all services.
+/// BalancerSettings for all services.
 #[derive(Debug)]
-struct Settings {
+struct BalancerSettings {
     timeouts: Timeouts,
     /// This director's own secret.
     seed: Seed,
@@ -194,7 +194,7 @@ impl Balancer {
                 reply: Vec::with_capacity(MAX_PACKET_LEN),
                 server_reset: Vec::with_capacity(MAX_RESET_LEN),
             },
-            settings: Settings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
+            settings: BalancerSettings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
             carriage: Carriage::default(),
             counters: Counters::default(),
             noted: Noted::default(),

@@ -49,7 +49,7 @@ pub enum ConnState {
 
 /// The inputs of the state machine, in IPVS's order of precedence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Event {
+pub enum TcpEvent {
     /// SYN, with or without ACK.
     Syn,
     /// FIN without SYN or RST.
@@ -85,7 +85,7 @@ const NEXT: [[ConnState; EVENTS]; TCP_STATES] = [
     /* Idle        */ [Established, FinWait,   Established, Close],
 ];
 
-impl Event {
+impl TcpEvent {
     /// The event of a segment's flags; `None` if none of the four is set, which closes.
     #[must_use]
     pub fn of(flags: Flags) -> Option<Self> {
@@ -108,7 +108,7 @@ impl ConnState {
     #[inline]
     #[must_use]
     pub fn next(self, flags: Flags) -> Self {
-        let Some(event) = Event::of(flags) else { return Close };
+        let Some(event) = TcpEvent::of(flags) else { return Close };
         NEXT.get(self as usize).map_or(self, |row| row[event as usize])
     }
 

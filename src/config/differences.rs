@@ -9,7 +9,7 @@ use crate::model::{Difference, Setting, Settings, Value, differences};
 use super::check::ServiceHealth;
 use super::director::Director;
 use super::http::HttpAddress;
-use super::realserver::{Mss, RealServer};
+use super::realserver::{MssSetting, RealServer};
 use super::service::Service;
 
 /// The keys of `[director]` that differ and that a reload can change.
@@ -98,8 +98,8 @@ impl Settings for ServiceHealth {
 impl Settings for RealServer {
     fn settings(&self) -> Vec<Setting> {
         let mss = match self.mss {
-            Mss::Route => "route",
-            Mss::Off => "off",
+            MssSetting::Route => "route",
+            MssSetting::Off => "off",
         };
         vec![
             ("directors", joined(&self.directors).into()),

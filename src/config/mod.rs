@@ -46,7 +46,7 @@ pub use document::MAX_LEN;
 pub use edit::{Edit, Selected, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};
 pub use http::HttpAddress;
-pub use realserver::{Agent, MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
+pub use realserver::{AgentSettings, MAX_DIRECTORS, MAX_VIPS, MssSetting, RealServer};
 pub use restart::needs_restart;
 pub use save::{RunningReal, RunningService, SaveError, saved};
 pub use service::Service;

@@ -26,7 +26,7 @@ pub const MAX_DIRECTORS: usize = 256;
 
 /// How the MSS that clients learn from the SYN-ACK is kept small enough for the tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mss {
+pub enum MssSetting {
     /// Routes from the VIPs carry an `advmss`.
     Route,
     /// Not at all: path MTU discovery handles it.
@@ -35,7 +35,7 @@ pub enum Mss {
 
 /// The load agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Agent {
+pub struct AgentSettings {
     /// The address where it answers.
     pub listen: SocketAddr,
     /// The file whose first word takes the real server out of rotation.
@@ -64,9 +64,9 @@ pub struct RealServer {
     /// The longest encapsulation that the directors use: the MSS leaves room for it.
     pub encap: Encap,
     /// The load agent; `None`: there is none.
-    pub agent: Option<Agent>,
+    pub agent: Option<AgentSettings>,
     /// The MSS clamp.
-    pub mss: Mss,
+    pub mss: MssSetting,
     /// The priority of the rules that send packets from the VIPs to `table`.
     pub rule_priority: u32,
     /// The routing table for packets from the VIPs.
@@ -162,7 +162,7 @@ impl Default for RealServer {
             gue_port: gue::PORT,
             encap: Encap::default(),
             agent: None,
-            mss: Mss::Route,
+            mss: MssSetting::Route,
             rule_priority: Self::RULE_PRIORITY,
             table: Self::TABLE,
             offload: true,
@@ -236,7 +236,7 @@ fn own_vip(range: &IpNet, vip: IpAddr) -> String {
 }
 
 /// The keys of the load agent. The last two have no effect without the first.
-fn agent(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Option<Agent> {
+fn agent(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Option<AgentSettings> {
     let path = |key, faults: &mut Faults| {
         section.entry(key).and_then(|entry| entry.parsed(value::agent_path, faults))
     };
@@ -255,13 +255,13 @@ fn agent(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Option<
         let hint = "write this host's own address, which its directors know";
         entry.fault(format!("{} is a virtual IP; {hint}", listen.ip()), faults);
     }
-    Some(Agent { listen, state, cgroup })
+    Some(AgentSettings { listen, state, cgroup })
 }
 
-fn mss(text: &str) -> Result<Mss, String> {
+fn mss(text: &str) -> Result<MssSetting, String> {
     match text {
-        "route" => Ok(Mss::Route),
-        "off" => Ok(Mss::Off),
+        "route" => Ok(MssSetting::Route),
+        "off" => Ok(MssSetting::Off),
         _ => Err(format!("{} is unknown; write \"route\" or \"off\"", super::fault::quoted(text))),
     }
 }

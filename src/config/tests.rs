@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::model::Policy;
 
-use super::{Fault, MAX_FAULTS, Mss, RealServer, director, realserver};
+use super::{Fault, MAX_FAULTS, MssSetting, RealServer, director, realserver};
 
 /// A director with `services`, which may start with keys of the director.
 fn with_services(services: &str) -> String {
@@ -128,7 +128,7 @@ fn a_real_server_reads_its_own_table_only() {
     let RealServer { vips, directors, mss, rule_priority, table, .. } = realserver(text).unwrap();
     assert_eq!(vips, [address("192.0.2.11"), address("192.0.2.10")]);
     assert_eq!(directors, ["10.0.0.0/30".parse().unwrap(), "10.1.0.1/32".parse().unwrap()]);
-    assert_eq!((mss, rule_priority, table), (Mss::Off, 5, 7));
+    assert_eq!((mss, rule_priority, table), (MssSetting::Off, 5, 7));
 }
 
 #[test]

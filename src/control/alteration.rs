@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::balancer::Outage;
-use crate::health::Cause;
+use crate::health::CheckCause;
 use crate::health::load::Rotation;
 use crate::model::{
     Difference, Health, Listen, RealSpec, RealState, RealValue, SchedulerKind, ServiceSpec,
@@ -79,7 +79,7 @@ pub enum Altered {
         /// The new one.
         after: Health,
         /// Why, by its checks; `None`: it is not known.
-        why: Option<Cause>,
+        why: Option<CheckCause>,
     },
     /// The rotation of a real server, as its agent reports it.
     Rotation {

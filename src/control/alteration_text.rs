@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::alteration::{Alteration, Altered, StateUntil, Summary};
 use super::counted;
-use crate::health::Cause;
+use crate::health::CheckCause;
 use crate::model::duration::Text;
 use crate::model::{Health, Listen, RealSpec, RealValue, SchedulerKind};
 
@@ -163,7 +163,7 @@ impl Altered {
     /// The reason.
     fn why(&self) -> Option<String> {
         match self {
-            Self::Health { why, .. } => why.as_ref().map(Cause::to_string),
+            Self::Health { why, .. } => why.as_ref().map(CheckCause::to_string),
             Self::Quorum { alive, .. } => {
                 let of_whom = "the real servers that take connections";
                 Some(format!("the weights of {of_whom} add up to {alive}"))

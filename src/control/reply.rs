@@ -79,7 +79,7 @@ struct Versioned<'a, T> {
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct ReplyHead {
     version: u32,
     #[serde(default)]
     error: Option<String>,
@@ -107,7 +107,7 @@ pub fn encode_error(message: &str) -> String {
 /// # Errors
 /// See [`ReplyError`]; a refusal by the daemon is one.
 pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, ReplyError> {
-    let head: Head = serde_json::from_slice(line).map_err(ReplyError::Json)?;
+    let head: ReplyHead = serde_json::from_slice(line).map_err(ReplyError::Json)?;
     if let Some(error) = head.error {
         return Err(ReplyError::Refused(error));
     }

@@ -224,7 +224,7 @@ pub enum RequestError {
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct RequestHead {
     version: u32,
 }
 
@@ -237,7 +237,7 @@ impl Request {
         if line.len() > MAX_REQUEST_LEN {
             return Err(RequestError::TooLong);
         }
-        let head: Head = serde_json::from_slice(line).map_err(RequestError::Json)?;
+        let head: RequestHead = serde_json::from_slice(line).map_err(RequestError::Json)?;
         if head.version != VERSION {
             return Err(RequestError::Version(head.version));
         }

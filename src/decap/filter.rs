@@ -90,14 +90,14 @@ pub fn program(directors: &[IpNet], outer: Outer) -> Option<Vec<Instruction>> {
 
 /// An address from which on the result differs, and the result: whether the addresses belong to a
 /// director. An IPv4 address is the upper 32 bits.
-type Turn = (u128, bool);
+type ArrayTurn = (u128, bool);
 
 /// The turns of all directors of the family, in order.
-fn turns(directors: &[IpNet], outer: Outer) -> Vec<Turn> {
+fn turns(directors: &[IpNet], outer: Outer) -> Vec<ArrayTurn> {
     let mut ranges: Vec<(u128, u128)> =
         directors.iter().filter_map(|net| range(net, outer)).collect();
     ranges.sort_unstable();
-    let mut turns: Vec<Turn> = Vec::with_capacity(2 * ranges.len());
+    let mut turns: Vec<ArrayTurn> = Vec::with_capacity(2 * ranges.len());
     let mut end = None;
     for (first, last) in ranges {
         match end {
@@ -165,7 +165,7 @@ struct Case {
 
 /// The code that decides about an address whose earlier words are those of all `turns`; `word` is
 /// loaded. `inside` is the result before the first turn.
-fn search(turns: &[Turn], word: Word, mut inside: bool) -> Vec<Instruction> {
+fn search(turns: &[ArrayTurn], word: Word, mut inside: bool) -> Vec<Instruction> {
     let mut cases = vec![Case { from: 0, code: answer(inside) }];
     for group in turns.chunk_by(|(one, _), (other, _)| word.of(*one) == word.of(*other)) {
         let [.., (address, after)] = group else { continue };

@@ -24,7 +24,7 @@ pub struct Strangers {
 
 /// A change of the state.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Turn {
+pub enum FilterStep {
     /// A flood has begun: the kernel has to refuse strangers' packets.
     Began,
     /// It is over.
@@ -40,7 +40,7 @@ impl Strangers {
 
     /// Takes the count of all strangers' packets so far.
     #[must_use]
-    pub fn next(&mut self, now: Instant, count: u64) -> Option<Turn> {
+    pub fn next(&mut self, now: Instant, count: u64) -> Option<FilterStep> {
         let new = count.saturating_sub(self.before);
         let elapsed = now.saturating_duration_since(self.since);
         let (flood, over) = match self.flood {
@@ -49,8 +49,8 @@ impl Strangers {
             true => (elapsed < PERIOD || new > CALM, elapsed >= PERIOD),
         };
         let turn = match (self.flood, flood) {
-            (false, true) => Some(Turn::Began),
-            (true, false) => Some(Turn::Ended),
+            (false, true) => Some(FilterStep::Began),
+            (true, false) => Some(FilterStep::Ended),
             _ => None,
         };
         if over {
@@ -89,14 +89,14 @@ mod tests {
             // The second is over: the next one begins from here.
             (1_000, 1_000, None),
             (1_999, 2_000, None),
-            (1_999, 2_001, Some(Turn::Began)),
+            (1_999, 2_001, Some(FilterStep::Began)),
             (11_998, 2_001, None),
             // A period with more than half the rate, and one with as much.
             (11_999, 2_001 + 5_001, None),
-            (21_999, 7_002 + 5_000, Some(Turn::Ended)),
+            (21_999, 7_002 + 5_000, Some(FilterStep::Ended)),
             (22_000, 13_002, None),
-            (22_000, 13_003, Some(Turn::Began)),
-            (99_000, 13_003, Some(Turn::Ended)),
+            (22_000, 13_003, Some(FilterStep::Began)),
+            (99_000, 13_003, Some(FilterStep::Ended)),
         ];
         for (milliseconds, count, expected) in table {
             assert_eq!(next(milliseconds, count), expected, "{count} after {milliseconds} ms");
@@ -108,7 +108,7 @@ mod tests {
         let start = Instant::now();
         let mut strangers = Strangers::new(start);
         assert_eq!(strangers.wait(start), None);
-        assert_eq!(strangers.next(start, FLOOD + 1), Some(Turn::Began));
+        assert_eq!(strangers.next(start, FLOOD + 1), Some(FilterStep::Began));
         assert!(strangers.flood());
         assert_eq!(strangers.wait(start + PERIOD / 4), Some(PERIOD / 4 * 3));
         assert_eq!(strangers.wait(start + PERIOD * 2), Some(Duration::ZERO));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::ends::{self, EndFacts, Heard};
+use super::ends::{self, EndFacts, EndHeard};
 use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
-use super::ports::{self, Answers};
+use super::ports::{self, PortAnswers};
 use super::{Cause, Diagnosis, Finding, Severity};
 use crate::control::{Probed, ProbedPort, counted};
 use crate::model::Listen;
@@ -210,26 +210,28 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
         format!("probes of {}/{}: {}", port.destination, port.protocol, port.detail)
     });
     let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
-    let answered = matches!(heard, Some(Heard::Answered { .. }));
+    let answered = matches!(heard, Some(EndHeard::Answered { .. }));
     let answers = match (ports::answers(ports), heard) {
         // Its daemon receives tunnelled packets.
-        (_, Some(Heard::Answered { .. })) => Answers::Some,
-        (Answers::Untried | Answers::Silent, Some(Heard::Refused(_))) => Answers::Refused,
-        (Answers::Untried, Some(Heard::Silent)) => Answers::Silent,
+        (_, Some(EndHeard::Answered { .. })) => PortAnswers::Some,
+        (PortAnswers::Untried | PortAnswers::Silent, Some(EndHeard::Refused(_))) => {
+            PortAnswers::Refused
+        }
+        (PortAnswers::Untried, Some(EndHeard::Silent)) => PortAnswers::Silent,
         (answers, _) => answers,
     };
     match answers {
-        Answers::Untried => Vec::new(),
-        Answers::Some => {
+        PortAnswers::Untried => Vec::new(),
+        PortAnswers::Some => {
             let mut found: Vec<Finding> = ports::findings(real, ports.iter().copied())
                 // Its daemon reports more exactly which programs listen.
                 .filter(|found| !(answered && found.cause == Cause::Listener))
                 .take(MOST_ALIKE)
                 .collect();
-            found.extend((heard == Some(&Heard::Silent)).then(|| foreign(real)));
+            found.extend((heard == Some(&EndHeard::Silent)).then(|| foreign(real)));
             found
         }
-        Answers::Refused => {
+        PortAnswers::Refused => {
             let text = format!(
                 "nothing at real server {real} takes tunnelled packets: vstun-realserver does not \
                  run there, or its socket is full"
@@ -237,7 +239,7 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
             let found = Finding::new(Cause::RealServerDaemon, Severity::Fault, text).seen(seen);
             vec![found.about(real).mended_by("systemctl start vstun-realserver").on(on)]
         }
-        Answers::Silent => vec![silent(real, facts).seen(seen)],
+        PortAnswers::Silent => vec![silent(real, facts).seen(seen)],
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::host::commands;
-use super::inquiry::{Answer, EndState, Listening};
+use super::inquiry::{EndState, InquiryAnswer, Listening};
 use super::{Cause, Finding, Severity};
 use crate::model::{Listen, Protocol};
 
@@ -15,11 +15,11 @@ const MSS: &str = "the MSS that fits the tunnel";
 
 /// The answer from the other end of a tunnel.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Heard {
+pub enum EndHeard {
     /// Its daemon has answered.
     Answered {
         /// The answer.
-        answer: Answer,
+        answer: InquiryAnswer,
         /// How far its clock is ahead, in milliseconds.
         clock: i64,
     },
@@ -52,14 +52,14 @@ pub struct EndFacts {
     /// Its ports, in the order of the inquiry.
     pub listens: Vec<Listen>,
     /// The answer.
-    pub heard: Heard,
+    pub heard: EndHeard,
     /// Full-size packets, if they were sent.
     pub full: Option<FullSize>,
 }
 
 /// The findings about an end that has answered.
 pub(super) fn findings(end: &EndFacts, program: &str) -> Vec<Finding> {
-    let Heard::Answered { answer, clock } = &end.heard else { return Vec::new() };
+    let EndHeard::Answered { answer, clock } = &end.heard else { return Vec::new() };
     let mut found = state(end, answer);
     found.extend(end.full.as_ref().and_then(|full| mtu(end.real, full)));
     if answer.program != program {
@@ -90,7 +90,7 @@ fn on_real(finding: Finding, real: IpAddr, on: &str) -> Finding {
     if finding.cause == Cause::Mtu { finding } else { finding.on(on) }
 }
 
-fn state(end: &EndFacts, answer: &Answer) -> Vec<Finding> {
+fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
     let (real, vip) = (end.real, end.vip);
     let mut found: Vec<Finding> = missing(real, vip, answer.state).into_iter().collect();
     found.extend(settings(real, vip, answer.state));

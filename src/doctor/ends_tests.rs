@@ -3,18 +3,18 @@
 use super::*;
 
 fn end(state: EndState, listening: Listening) -> EndFacts {
-    let answer = Answer {
+    let answer = InquiryAnswer {
         state,
         listening: vec![listening],
         program: "1".to_owned(),
         text: "a rule is gone: `ip rule add from 192.0.2.10`".to_owned(),
-        ..Answer::default()
+        ..InquiryAnswer::default()
     };
     EndFacts {
         real: "10.0.0.11".parse().unwrap(),
         vip: "192.0.2.10".parse().unwrap(),
         listens: vec!["192.0.2.10:53/udp".parse().unwrap()],
-        heard: Heard::Answered { answer, clock: 0 },
+        heard: EndHeard::Answered { answer, clock: 0 },
         full: None,
     }
 }
@@ -54,11 +54,11 @@ fn another_release_a_wrong_clock_and_a_narrow_path_are_named() {
     let mut end = end(EndState::CONFIGURED.and(EndState::PRESENT), Listening::VIP);
     assert_eq!(findings(&end, "2")[0].cause, Cause::Version);
     for (ahead, expected) in [(CLOCKS, 0), (CLOCKS + 1, 1), (-CLOCKS, 0), (-CLOCKS - 1, 1)] {
-        let Heard::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
+        let EndHeard::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
         *clock = ahead;
         assert_eq!(findings(&end, "1").len(), expected, "{ahead} ms");
     }
-    let Heard::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
+    let EndHeard::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
     *clock = 0;
     for (told, severity) in [(None, Severity::Fault), (Some(1_400), Severity::Warning)] {
         end.full = Some(FullSize { mtu: 1_500, passed: false, largest: Some(1_396), told });

@@ -122,7 +122,7 @@ impl EndState {
 
 /// An answer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Answer {
+pub struct InquiryAnswer {
     /// The inquiry's nonce.
     pub nonce: u64,
     /// Milliseconds since 1970 by its clock.
@@ -224,7 +224,7 @@ impl Question {
     }
 }
 
-impl Answer {
+impl InquiryAnswer {
     /// Reads an answer.
     ///
     /// # Errors

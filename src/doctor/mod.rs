@@ -18,7 +18,7 @@ mod realserver;
 
 pub use cause::Cause;
 pub use director::{DirectorFacts, Listened, WayOut, diagnose_director};
-pub use ends::{EndFacts, FullSize, Heard};
+pub use ends::{EndFacts, EndHeard, FullSize};
 pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};
 pub use realserver::{RealServerFacts, diagnose_realserver};

@@ -7,7 +7,7 @@ use crate::control::ProbedPort;
 
 /// The result of the answers of one real server's ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Answers {
+pub(super) enum PortAnswers {
     /// No port was tried.
     Untried,
     /// At least one has answered: the tunnel and the reply path work.
@@ -22,15 +22,15 @@ pub(super) enum Answers {
 const NO_TUNNEL: [&str; 2] = ["protocol unreachable", "next header"];
 
 /// The result of these ports.
-pub(super) fn answers(ports: &[&ProbedPort]) -> Answers {
+pub(super) fn answers(ports: &[&ProbedPort]) -> PortAnswers {
     if ports.is_empty() {
-        Answers::Untried
+        PortAnswers::Untried
     } else if ports.iter().any(|port| refused_tunnel(port)) {
-        Answers::Refused
+        PortAnswers::Refused
     } else if ports.iter().any(|port| answered(port)) {
-        Answers::Some
+        PortAnswers::Some
     } else {
-        Answers::Silent
+        PortAnswers::Silent
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::event::Event;
+use super::event::HealthEvent;
 use super::load::Rotation;
 use super::plan::{Plan, PlannedCheck, ServicePlan};
 use super::report::{self, Finding, KEPT};
@@ -74,7 +74,7 @@ pub struct Board {
     next_id: u64,
     seed: u64,
     lag: Lag,
-    events: Vec<Event>,
+    events: Vec<HealthEvent>,
 }
 
 impl Board {
@@ -274,7 +274,7 @@ impl Board {
     }
 
     /// Takes the changes since the last call.
-    pub fn take_events(&mut self) -> Vec<Event> {
+    pub fn take_events(&mut self) -> Vec<HealthEvent> {
         std::mem::take(&mut self.events)
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a real server has its health, by its latest results.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Cause {
+pub enum CheckCause {
     /// It has no check.
     Unchecked,
     /// All its checks pass.
@@ -25,7 +25,7 @@ pub struct Failure {
 }
 
 /// `http check failed: status 503`; nothing without a check.
-impl fmt::Display for Cause {
+impl fmt::Display for CheckCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unchecked => Ok(()),

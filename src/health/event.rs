@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::cause::Cause;
+use super::cause::CheckCause;
 use super::load::Rotation;
 use crate::model::{Health, Load};
 
 /// A change.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
+pub enum HealthEvent {
     /// The health of a real server in a service has changed.
     Health {
         /// The service's name.
@@ -18,7 +18,7 @@ pub enum Event {
         /// Its health from now on.
         health: Health,
         /// The reason.
-        why: Cause,
+        why: CheckCause,
     },
     /// A service's checks are ignored from now on, or respected again.
     Panic {

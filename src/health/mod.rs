@@ -27,8 +27,8 @@ mod weighed;
 mod tests;
 
 pub use board::{Board, CheckId, Order};
-pub use cause::{Cause, Failure};
-pub use event::Event;
+pub use cause::{CheckCause, Failure};
+pub use event::HealthEvent;
 pub use plan::{Destination, MAX_CHECKS, Plan, PlannedCheck, ServiceInput, ServicePlan};
 pub use report::{
     AgentReport, Board as BoardReport, CheckReport, Finding, RealReport, ServiceReport,

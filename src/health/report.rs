@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::cause::{Cause, DISBELIEVED, Failure};
+use super::cause::{CheckCause, DISBELIEVED, Failure};
 use super::load::Reported;
 use super::plan::PlannedCheck;
 use super::state::Phase;
@@ -78,7 +78,7 @@ pub struct RealReport {
     /// How long ago the check failed that `why` names; `None` if none has.
     pub failed: Option<Duration>,
     /// The reason, by its latest results.
-    pub why: Cause,
+    pub why: CheckCause,
     /// Why its reports take it out of rotation, if they do.
     pub out: Option<&'static str>,
 }
@@ -114,8 +114,8 @@ impl RealReport {
     pub fn explain(&self) -> String {
         let down = format!("down for {} s", self.since.as_secs());
         let (failure, doubt) = match &self.why {
-            Cause::Failing(failure) => (failure, ""),
-            Cause::Disbelieved(failure) => (failure, DISBELIEVED),
+            CheckCause::Failing(failure) => (failure, ""),
+            CheckCause::Disbelieved(failure) => (failure, DISBELIEVED),
             why => return format!("{why}; {down}"),
         };
         match (failure, self.failed) {

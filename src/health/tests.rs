@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::board::Board;
-use super::event::Event;
+use super::event::HealthEvent;
 use super::plan::{Plan, ServiceInput};
 use super::report::Finding;
 use super::rule::{Panic, Quorum, Rules};
@@ -78,7 +78,7 @@ fn run(
 
 fn words(board: &mut Board) -> Vec<(String, IpAddr, Health)> {
     let word = |event| match event {
-        Event::Health { service, address, health, .. } => Some((service, address, health)),
+        HealthEvent::Health { service, address, health, .. } => Some((service, address, health)),
         _ => None,
     };
     board.take_events().into_iter().filter_map(word).collect()
@@ -345,9 +345,9 @@ fn a_quorum_and_its_loss_are_reported_once() {
     run(&mut board, &mut now, Millis(5_000), |real, _| real == address(1));
     let quorums = |board: &mut Board| {
         let events = board.take_events().into_iter();
-        events.filter(|event| matches!(event, Event::Quorum { .. })).collect::<Vec<_>>()
+        events.filter(|event| matches!(event, HealthEvent::Quorum { .. })).collect::<Vec<_>>()
     };
-    let event = |reached, alive| Event::Quorum { service: "web".to_owned(), reached, alive };
+    let event = |reached, alive| HealthEvent::Quorum { service: "web".to_owned(), reached, alive };
     assert_eq!(quorums(&mut board), [event(false, 1)]);
     run(&mut board, &mut now, Millis(10_000), |_, _| true);
     assert_eq!(quorums(&mut board), [event(true, 2)]);
@@ -390,7 +390,8 @@ fn a_broken_check_takes_no_service_down() {
     board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 10, rules));
     run(&mut board, &mut now, Millis(10_000), |_, _| false);
     let events = board.take_events();
-    let panics = events.iter().filter(|event| matches!(event, Event::Panic { active: true, .. }));
+    let panics =
+        events.iter().filter(|event| matches!(event, HealthEvent::Panic { active: true, .. }));
     assert_eq!(panics.count(), 1);
     // The real servers that were down are up: all checks are ignored.
     assert_eq!(board.down(), []);
@@ -400,7 +401,7 @@ fn a_broken_check_takes_no_service_down() {
     run(&mut board, &mut now, Millis(20_000), |real, _| real != address(1));
     assert_eq!(board.down(), [("web".to_owned(), address(1))]);
     let events = board.take_events();
-    assert!(events.iter().any(|event| matches!(event, Event::Panic { active: false, .. })));
+    assert!(events.iter().any(|event| matches!(event, HealthEvent::Panic { active: false, .. })));
 }
 
 proptest! {

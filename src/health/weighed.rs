@@ -1,6 +1,6 @@
 //! The result of the reports of one real server's checks in a service.
 
-use super::load::{Heard, Rotation, Weighting};
+use super::load::{LastReport, Rotation, Weighting};
 use super::spec::{ExecProbe, Probe, Timing};
 use crate::model::{Established, Listen, Load, Millis, Protocol, Step};
 
@@ -95,7 +95,7 @@ impl Weighed {
     }
 
     /// After a run of its program.
-    pub(super) fn after_program(&self, heard: &Heard) -> Self {
+    pub(super) fn after_program(&self, heard: &LastReport) -> Self {
         Self { weight: heard.weight(), ..self.clone() }
     }
 
@@ -104,7 +104,7 @@ impl Weighed {
     pub(super) fn after_agent(
         &self,
         now: Millis,
-        heard: &Heard,
+        heard: &LastReport,
         timing: &Timing,
         load: bool,
         listens: &[Listen],
@@ -128,7 +128,7 @@ impl Weighed {
 }
 
 /// Established connections to the service. Agents do not report UDP.
-fn connections(heard: &Heard, listens: &[Listen]) -> Option<Established> {
+fn connections(heard: &LastReport, listens: &[Listen]) -> Option<Established> {
     if listens.iter().any(|listen| listen.protocol != Protocol::Tcp) {
         return None;
     }

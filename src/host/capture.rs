@@ -14,7 +14,7 @@ use super::step::{MAIN, PROTOCOL};
 /// A route lookup with the uplink as input interface, as the kernel makes for each packet that it
 /// receives.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Question {
+pub struct RouteQuestion {
     /// The virtual IP.
     pub vip: IpAddr,
     /// A possible client: the kernel refuses sources that it would not route through this uplink.
@@ -25,7 +25,7 @@ pub struct Question {
 
 /// The result of the lookup.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Answer {
+pub enum RouteAnswer {
     /// The packet leaves by this interface, or is delivered on this host.
     Route {
         /// The type of the route.
@@ -39,7 +39,7 @@ pub enum Answer {
 
 /// The lookups for the virtual IPs of a plan with these uplinks.
 #[must_use]
-pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Question> {
+pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<RouteQuestion> {
     let uplinks = uplinks.iter().filter_map(|name| facts.link(name)).filter(|link| link.up);
     let uplinks: Vec<_> = uplinks
         .map(|link| (link, Family::BOTH.map(|family| others(link, family, facts))))
@@ -48,7 +48,7 @@ pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Ques
         uplinks.iter().filter_map(move |(link, [v4, v6])| {
             let others = if vip.is_ipv4() { v4 } else { v6 };
             let from = *others.iter().find(|other| **other != vip)?;
-            Some(Question { vip, from, uplink: link.index })
+            Some(RouteQuestion { vip, from, uplink: link.index })
         })
     };
     vips.iter().flat_map(ask).collect()
@@ -94,11 +94,16 @@ fn link_local(address: IpAddr) -> bool {
 /// The problem that the answer shows; `None` if the packets reach the TUN, or the answer does not
 /// show it.
 #[must_use]
-pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> Option<Problem> {
-    let Question { vip, uplink, .. } = *question;
+pub fn judge(
+    question: &RouteQuestion,
+    answer: RouteAnswer,
+    tun: &str,
+    facts: &Facts,
+) -> Option<Problem> {
+    let RouteQuestion { vip, uplink, .. } = *question;
     let uplink = &facts.link_at(uplink)?.name;
     let elsewhere = match answer {
-        Answer::Route { kind: RouteKind::Unicast, link } => {
+        RouteAnswer::Route { kind: RouteKind::Unicast, link } => {
             let name = link.and_then(|index| facts.link_at(index)).map(|link| link.name.as_str());
             match name {
                 Some(name) if name == tun => return None,
@@ -106,17 +111,19 @@ pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> O
                 None => "leave by another interface".to_owned(),
             }
         }
-        Answer::Route { kind: RouteKind::Local, .. } => "are delivered on this host".to_owned(),
-        Answer::Route { .. } => "are dropped by a route".to_owned(),
+        RouteAnswer::Route { kind: RouteKind::Local, .. } => {
+            "are delivered on this host".to_owned()
+        }
+        RouteAnswer::Route { .. } => "are dropped by a route".to_owned(),
         // The kernel refuses the guessed source: rp_filter, or a martian.
-        Answer::Error(EXDEV | EINVAL) => return None,
-        Answer::Error(EHOSTUNREACH) => {
+        RouteAnswer::Error(EXDEV | EINVAL) => return None,
+        RouteAnswer::Error(EHOSTUNREACH) => {
             "are dropped: the uplink does not forward, or there is an unreachable route".to_owned()
         }
-        Answer::Error(ENETUNREACH) => {
+        RouteAnswer::Error(ENETUNREACH) => {
             "are dropped: no routing table that is asked has a route to it".to_owned()
         }
-        Answer::Error(_) => "are dropped by a rule or route".to_owned(),
+        RouteAnswer::Error(_) => "are dropped by a rule or route".to_owned(),
     };
     let family = Family::of(vip).command();
     let remove = suspect(vip, answer, facts).map_or_else(String::new, |rule| {
@@ -134,9 +141,9 @@ pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> O
 
 /// The priority of the one rule of others that may take the packets before the TUN's route is
 /// asked for; `None`: there is none, or there are several.
-fn suspect(vip: IpAddr, answer: Answer, facts: &Facts) -> Option<u32> {
+fn suspect(vip: IpAddr, answer: RouteAnswer, facts: &Facts) -> Option<u32> {
     let family = Family::of(vip);
-    let routed = matches!(answer, Answer::Route { .. });
+    let routed = matches!(answer, RouteAnswer::Route { .. });
     let mut rules = facts.rules.iter().filter(|rule| {
         rule.family == family
             && rule.protocol != PROTOCOL

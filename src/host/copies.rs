@@ -13,7 +13,7 @@ use super::desired::DesiredRealServer;
 use super::facts::{Facts, Link, Rule};
 use super::family::Family;
 use super::plan::Mss;
-use super::refusal::Refusal;
+use super::refusal::HostRefusal;
 use super::route::{Route, RouteKind, attribute, metric};
 use super::routes::RouteEvent;
 use super::step::PROTOCOL;
@@ -37,16 +37,16 @@ pub enum Change {
 }
 
 /// Checks that the table and the priority are free.
-pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Refusal> {
+pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), HostRefusal> {
     let table = desired.table;
     if table == 0 || (253..=255).contains(&table) {
-        return Err(Refusal::TableReserved { key: "table", table });
+        return Err(HostRefusal::TableReserved { key: "table", table });
     }
     let concerned = |family: Family| family.is_among(&desired.vips);
     let foreign =
         |route: &Route| route.protocol != PROTOCOL && concerned(Family::of_net(&route.destination));
     if facts.routes.of_table(table).any(foreign) {
-        return Err(Refusal::TableUsed(table));
+        return Err(HostRefusal::TableUsed(table));
     }
     let priority = desired.rule_priority;
     let blocked = |rule: &Rule| {
@@ -55,7 +55,7 @@ pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Re
             && (rule.priority == priority || rule.table == Some(LOCAL) && rule.priority >= priority)
     };
     if priority == 0 || facts.rules.iter().any(blocked) {
-        return Err(Refusal::Priority(priority));
+        return Err(HostRefusal::Priority(priority));
     }
     Ok(())
 }

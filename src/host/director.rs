@@ -10,7 +10,7 @@ use super::family::Family;
 use super::ipv6;
 use super::plan::{Announcement, HostPlan, Mss, check_tun, distinct, write};
 use super::problem::Problem;
-use super::refusal::Refusal;
+use super::refusal::HostRefusal;
 use super::step::{MAIN, Object, PROTOCOL, Step};
 use super::sysctl::conf;
 use uplinks::Distinct;
@@ -26,8 +26,8 @@ pub use egress::ways;
 ///
 /// # Errors
 ///
-/// A [`Refusal`] names the obstacle and its remedy.
-pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusal> {
+/// A [`HostRefusal`] names the obstacle and its remedy.
+pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, HostRefusal> {
     plan_items(desired, facts)?.whole()
 }
 
@@ -36,7 +36,7 @@ pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusa
 /// # Errors
 ///
 /// The TUN's name cannot be used.
-pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusal> {
+pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, HostRefusal> {
     check_tun(&desired.tun, facts)?;
     let mut problems = Vec::new();
     let wished = distinct(&desired.vips);
@@ -103,10 +103,10 @@ fn usable(
     });
     let foreign = |source: &&IpAddr| facts.owners(**source).next().is_none();
     let foreign = desired.sources.iter().filter(foreign);
-    problems.extend(foreign.map(|source| Refusal::SourceForeign(*source).into()));
+    problems.extend(foreign.map(|source| HostRefusal::SourceForeign(*source).into()));
     if (253..=255).contains(&desired.announce_table) {
         let table = desired.announce_table;
-        problems.push(Refusal::TableReserved { key: "announce_table", table }.into());
+        problems.push(HostRefusal::TableReserved { key: "announce_table", table }.into());
     }
     vips
 }
@@ -147,7 +147,7 @@ fn routes(
     for &address in vips {
         let mut there = facts.routes_to(address, table);
         if there.any(|route| !ours(route.hops.first().map(|hop| hop.link))) {
-            problems.push(Refusal::RouteExists { address, table }.into());
+            problems.push(HostRefusal::RouteExists { address, table }.into());
         } else {
             let [v4, v6] = sources;
             let source = if address.is_ipv4() { v4 } else { v6 };
@@ -169,13 +169,13 @@ pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<Step> {
     }
 }
 
-fn check_address(vip: IpAddr, facts: &Facts) -> Result<(), Refusal> {
+fn check_address(vip: IpAddr, facts: &Facts) -> Result<(), HostRefusal> {
     if let Some((own, link)) = facts.owners(vip).next() {
         let (prefix, link) = (own.subnet.prefix_len(), link.name.clone());
-        return Err(Refusal::VipIsLocal { address: vip, prefix, link });
+        return Err(HostRefusal::VipIsLocal { address: vip, prefix, link });
     }
     match anycast(vip, facts) {
-        Some((address, subnet, link)) => Err(Refusal::VipIsAnycast { address, subnet, link }),
+        Some((address, subnet, link)) => Err(HostRefusal::VipIsAnycast { address, subnet, link }),
         None => Ok(()),
     }
 }

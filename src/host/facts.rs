@@ -63,7 +63,7 @@ pub struct Link {
     /// Its hardware address, if it has six bytes.
     pub mac: Option<[u8; 6]>,
     /// The sort of kernel tunnel, if it is one that could receive our packets.
-    pub tunnel: Option<Tunnel>,
+    pub tunnel: Option<TunnelDevice>,
     /// The index of the interface that it is a port of: a bridge, a bond, a VRF.
     pub master: Option<u32>,
     /// Whether it receives the packets that arrive at its ports, like a bridge or a bond, but not a
@@ -73,7 +73,7 @@ pub struct Link {
 
 /// A sort of kernel tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Tunnel {
+pub enum TunnelDevice {
     /// `ipip`: protocol 4 over IPv4.
     Ipip,
     /// `sit`: protocol 41 over IPv4.
@@ -82,7 +82,7 @@ pub enum Tunnel {
     Ip6Tnl,
 }
 
-impl Tunnel {
+impl TunnelDevice {
     /// The kernel module that it belongs to.
     #[must_use]
     pub fn module(self) -> &'static str {

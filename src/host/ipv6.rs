@@ -5,21 +5,21 @@ use std::net::IpAddr;
 use super::facts::{Facts, Link};
 use super::family::Family;
 use super::plan::write;
-use super::refusal::Refusal;
+use super::refusal::HostRefusal;
 use super::step::Step;
 use super::sysctl::conf6;
 
 /// Checks that IPv6 packets can reach an IPv6 virtual IP. `all` alone does not show it: it is the
 /// value last written to every interface at once. Each interface's current value counts.
-pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), Refusal> {
+pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), HostRefusal> {
     let Some(&address) = vips.iter().find(|vip| vip.is_ipv6()) else { return Ok(()) };
     let Some(off) = facts.conf6("all", "disable_ipv6") else {
-        return Err(Refusal::Ipv6Missing(address));
+        return Err(HostRefusal::Ipv6Missing(address));
     };
     let others = |link: &&Link| !link.loopback && link.name != tun;
     if off != 0 && !facts.links.iter().filter(others).any(|link| speaks(link, facts)) {
         let sysctl = "net.ipv6.conf.all.disable_ipv6".to_owned();
-        return Err(Refusal::Ipv6Off { address, sysctl });
+        return Err(HostRefusal::Ipv6Off { address, sysctl });
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Host set-up as a plan of steps, each with its inverse. Pure; imports no other module of vstun.
 //!
 //! [`Facts`] are the state of the host; a role's configuration and the facts give a [`HostPlan`] or
-//! a [`Refusal`]. Nothing here touches the host: the plan is read, recorded and carried out
+//! a [`HostRefusal`]. Nothing here touches the host: the plan is read, recorded and carried out
 //! elsewhere.
 //!
 //! Two routes, two meanings: the **capture** `VIP dev TUN` brings a virtual IP's packets into the
@@ -35,14 +35,14 @@ pub mod sysctl;
 mod tests;
 
 pub use desired::{DesiredDirector, DesiredRealServer};
-pub use facts::{Address, Facts, Link, Lookup, Proxies, Rule, TUNNEL_MODULES, Tunnel};
+pub use facts::{Address, Facts, Link, Lookup, Proxies, Rule, TUNNEL_MODULES, TunnelDevice};
 pub use family::Family;
 pub use plan::{
     Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Ways,
 };
-pub use problem::{Ledger, Problem, ProblemKind, Standing, Turn};
+pub use problem::{Ledger, Problem, ProblemChange, ProblemKind, Standing};
 pub use record::{Record, RecordKey};
-pub use refusal::{Refusal, resolution};
+pub use refusal::{HostRefusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use routes::{RouteEvent, Routes, Unclear};
 pub use step::{MAIN, Object, PROTOCOL, Step};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::facts::Facts;
 use super::problem::Problem;
-use super::refusal::Refusal;
+use super::refusal::HostRefusal;
 use super::step::{Object, Step};
 
 /// The smallest MTU of a TUN: what every IPv4 host must accept (RFC 791).
@@ -82,8 +82,8 @@ impl HostPlan {
     ///
     /// # Errors
     ///
-    /// The first [`Refusal`].
-    pub fn whole(self) -> Result<Self, Refusal> {
+    /// The first [`HostRefusal`].
+    pub fn whole(self) -> Result<Self, HostRefusal> {
         match self.problems.iter().find_map(|problem| problem.refusal.clone()) {
             Some(refusal) => Err(refusal),
             None => Ok(self),
@@ -116,14 +116,14 @@ pub struct Announcement {
 }
 
 /// The rules for the TUN of either role.
-pub(super) fn check_tun(tun: &str, facts: &Facts) -> Result<(), Refusal> {
+pub(super) fn check_tun(tun: &str, facts: &Facts) -> Result<(), HostRefusal> {
     // dev_valid_name(): IFNAMSIZ is 16 with the closing zero.
     let fits = (1..16).contains(&tun.len()) && tun != "." && tun != "..";
     if !fits || tun.contains(|c: char| c.is_whitespace() || matches!(c, '/' | ':' | '%' | '\0')) {
-        return Err(Refusal::TunName(tun.to_owned()));
+        return Err(HostRefusal::TunName(tun.to_owned()));
     }
     if facts.link(tun).is_some() && !facts.tun_is_ours {
-        return Err(Refusal::TunExists(tun.to_owned()));
+        return Err(HostRefusal::TunExists(tun.to_owned()));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use super::refusal::Refusal;
+use super::refusal::HostRefusal;
 
 /// The subject of a problem; the names are part of the control protocol.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -65,7 +65,7 @@ pub struct Problem {
     /// The problem and its remedy.
     pub text: String,
     /// The reason to refuse a first start; `None`: the start goes on.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<HostRefusal>,
 }
 
 impl Problem {
@@ -84,25 +84,27 @@ impl Problem {
 }
 
 /// A problem that prevents the start of a director or a real server.
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<HostRefusal> for Problem {
+    fn from(refusal: HostRefusal) -> Self {
         use ProblemKind::{RealServer, Source, Step, Uplink, VirtualIp};
         let (kind, subject) = match &refusal {
-            Refusal::VipIsLocal { address, .. }
-            | Refusal::VipIsAnycast { address, .. }
-            | Refusal::VipOnLink { address, .. }
-            | Refusal::RouteExists { address, .. }
-            | Refusal::Ipv6Off { address, .. }
-            | Refusal::Ipv6Missing(address)
-            | Refusal::UplinkMissing(address) => (VirtualIp, address.to_string()),
-            Refusal::UplinkUnknown(link) | Refusal::UplinkUnfit(link) => (Uplink, link.clone()),
-            Refusal::RealIsLocal { address, .. } => (RealServer, address.to_string()),
-            Refusal::SourceForeign(source) => (Source, source.to_string()),
-            Refusal::TunExists(link) | Refusal::TunName(link) => (Step, link.clone()),
-            Refusal::TableReserved { table, .. } | Refusal::TableUsed(table) => {
+            HostRefusal::VipIsLocal { address, .. }
+            | HostRefusal::VipIsAnycast { address, .. }
+            | HostRefusal::VipOnLink { address, .. }
+            | HostRefusal::RouteExists { address, .. }
+            | HostRefusal::Ipv6Off { address, .. }
+            | HostRefusal::Ipv6Missing(address)
+            | HostRefusal::UplinkMissing(address) => (VirtualIp, address.to_string()),
+            HostRefusal::UplinkUnknown(link) | HostRefusal::UplinkUnfit(link) => {
+                (Uplink, link.clone())
+            }
+            HostRefusal::RealIsLocal { address, .. } => (RealServer, address.to_string()),
+            HostRefusal::SourceForeign(source) => (Source, source.to_string()),
+            HostRefusal::TunExists(link) | HostRefusal::TunName(link) => (Step, link.clone()),
+            HostRefusal::TableReserved { table, .. } | HostRefusal::TableUsed(table) => {
                 (Step, format!("table {table}"))
             }
-            Refusal::Priority(priority) => (Step, format!("rule {priority}")),
+            HostRefusal::Priority(priority) => (Step, format!("rule {priority}")),
         };
         let text = refusal.to_string();
         Self { refusal: Some(refusal), ..Self::new(kind, subject, text) }
@@ -120,7 +122,7 @@ pub struct Standing {
 
 /// A difference between two checks.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Turn {
+pub enum ProblemChange {
     /// The problem is new.
     Began(Problem),
     /// It is over.
@@ -135,7 +137,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Records the problems of a check at `now`, each once, and returns the differences.
-    pub fn update(&mut self, now: SystemTime, found: Vec<Problem>) -> Vec<Turn> {
+    pub fn update(&mut self, now: SystemTime, found: Vec<Problem>) -> Vec<ProblemChange> {
         let before = std::mem::take(&mut self.standing);
         let known: HashMap<_, _> =
             before.iter().map(|known| (known.problem.key(), known.since)).collect();
@@ -148,12 +150,12 @@ impl Ledger {
                 continue;
             }
             if since.is_none() {
-                turns.push(Turn::Began(problem.clone()));
+                turns.push(ProblemChange::Began(problem.clone()));
             }
             self.standing.push(Standing { problem, since: since.unwrap_or(now) });
         }
         let over = before.into_iter().filter(|old| !keys.contains(&old.problem.key()));
-        turns.extend(over.map(Turn::Ended));
+        turns.extend(over.map(ProblemChange::Ended));
         turns
     }
 

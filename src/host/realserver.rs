@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use super::copies;
 use super::desired::DesiredRealServer;
-use super::facts::{Facts, Link, Rule, Tunnel};
+use super::facts::{Facts, Link, Rule, TunnelDevice};
 use super::family::Family;
 use super::ipv6;
 use super::plan::{HostPlan, Ways, check_tun, distinct, write};
 use super::problem::{Problem, ProblemKind};
-use super::refusal::Refusal;
+use super::refusal::HostRefusal;
 use super::step::{MAIN, Object, Step};
 use super::sysctl::conf;
 
@@ -21,8 +21,8 @@ const TUN_MTU: u16 = 1500;
 ///
 /// # Errors
 ///
-/// A [`Refusal`] names the obstacle and its remedy.
-pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refusal> {
+/// A [`HostRefusal`] names the obstacle and its remedy.
+pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, HostRefusal> {
     plan_items(desired, facts)?.whole()
 }
 
@@ -31,7 +31,7 @@ pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refu
 /// # Errors
 ///
 /// The TUN's name cannot be used.
-pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refusal> {
+pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, HostRefusal> {
     check_tun(&desired.tun, facts)?;
     let wished = distinct(&desired.vips);
     let mut problems: Vec<Problem> = Vec::new();
@@ -157,13 +157,13 @@ fn check_vips(
     desired: &DesiredRealServer,
     vips: &mut Vec<IpAddr>,
     facts: &Facts,
-) -> (Vec<String>, Vec<Refusal>) {
+) -> (Vec<String>, Vec<HostRefusal>) {
     let (mut warnings, mut refusals) = (Vec::new(), Vec::new());
     vips.retain(|&address| {
         let elsewhere = || facts.owners(address).filter(|(_, link)| link.name != desired.tun);
         if let Some((own, link)) = elsewhere().find(|(_, link)| !link.loopback) {
             let (prefix, link) = (own.subnet.prefix_len(), link.name.clone());
-            refusals.push(Refusal::VipOnLink { address, prefix, link });
+            refusals.push(HostRefusal::VipOnLink { address, prefix, link });
             return false;
         }
         warnings.extend(elsewhere().map(|(own, link)| {
@@ -185,9 +185,9 @@ fn tunnels(desired: &DesiredRealServer, facts: &Facts) -> Vec<String> {
     let inner = |family: Family| family.is_among(&desired.vips);
     let outer = |family| desired.directors.iter().any(|net| Family::of_net(net) == family);
     let kinds = [
-        (Tunnel::Ipip, outer(Family::V4) && inner(Family::V4)),
-        (Tunnel::Sit, outer(Family::V4) && inner(Family::V6)),
-        (Tunnel::Ip6Tnl, outer(Family::V6)),
+        (TunnelDevice::Ipip, outer(Family::V4) && inner(Family::V4)),
+        (TunnelDevice::Sit, outer(Family::V4) && inner(Family::V6)),
+        (TunnelDevice::Ip6Tnl, outer(Family::V6)),
     ];
     let competing = kinds.into_iter().filter(|(_, competes)| *competes);
     let mut warnings: Vec<String> = competing.filter_map(|(kind, _)| tunnel(kind, facts)).collect();
@@ -195,7 +195,7 @@ fn tunnels(desired: &DesiredRealServer, facts: &Facts) -> Vec<String> {
     warnings
 }
 
-fn tunnel(kind: Tunnel, facts: &Facts) -> Option<String> {
+fn tunnel(kind: TunnelDevice, facts: &Facts) -> Option<String> {
     let module = kind.module();
     if let Some(Link { name, .. }) = facts.links.iter().find(|link| link.tunnel == Some(kind)) {
         return Some(format!(
@@ -205,8 +205,8 @@ fn tunnel(kind: Tunnel, facts: &Facts) -> Option<String> {
         ));
     }
     let (below, all) = match kind {
-        Tunnel::Ipip | Tunnel::Sit => ("tunnel4", "ipip sit tunnel4"),
-        Tunnel::Ip6Tnl => ("tunnel6", "ip6_tunnel tunnel6"),
+        TunnelDevice::Ipip | TunnelDevice::Sit => ("tunnel4", "ipip sit tunnel4"),
+        TunnelDevice::Ip6Tnl => ("tunnel6", "ip6_tunnel tunnel6"),
     };
     let loaded =
         facts.tunnel_modules.iter().find(|loaded| *loaded == module || *loaded == below)?;

@@ -8,7 +8,7 @@ use super::family::Family;
 
 /// Why there is no plan; then nothing has changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Refusal {
+pub enum HostRefusal {
     /// The TUN's name is in use.
     #[error(
         "interface {0:?} exists already: is another daemon using it? stop it, choose another tun \
@@ -138,7 +138,7 @@ pub enum Refusal {
     Ipv6Missing(IpAddr),
 }
 
-impl Refusal {
+impl HostRefusal {
     /// Whether the obstacle may disappear by itself, as at boot, when an interface, an address or a
     /// route is not there yet.
     #[must_use]

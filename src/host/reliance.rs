@@ -10,8 +10,8 @@ use super::family::Family;
 use super::step::Step;
 use super::sysctl::{FORCE_FORWARDING, conf_of};
 
-/// Settings and their values.
-type Settings = BTreeMap<String, String>;
+/// SettingValues and their values.
+type SettingValues = BTreeMap<String, String>;
 
 /// The family whose packets an interface forwards because of this step; `None` for other steps.
 #[must_use]
@@ -32,8 +32,8 @@ pub fn is_forwarding(setting: &str, family: Family) -> bool {
 #[must_use]
 pub fn relied_on(
     step: &Step,
-    before: &Settings,
-    now: &Settings,
+    before: &SettingValues,
+    now: &SettingValues,
     ours: impl Fn(&str) -> bool,
 ) -> Option<String> {
     let family = forwarding(step)?;
@@ -73,7 +73,7 @@ fn family_of(setting: &str) -> Option<Family> {
 mod tests {
     use super::*;
 
-    fn settings(list: &[(&str, &str)]) -> Settings {
+    fn settings(list: &[(&str, &str)]) -> SettingValues {
         let path = |link: &str| format!("net/ipv4/conf/{link}/forwarding");
         list.iter().map(|(link, value)| (path(link), (*value).to_owned())).collect()
     }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn without_a_record_or_for_other_settings_nothing_is_reported() {
         let now = settings(&[("all", "1"), ("eth0", "1")]);
-        assert_eq!(relied_on(&step("eth0"), &Settings::new(), &now, |_| false), None);
+        assert_eq!(relied_on(&step("eth0"), &SettingValues::new(), &now, |_| false), None);
         let other = Step::Write {
             sysctl: "net/ipv4/conf/eth0/rp_filter".into(),
             from: "1".into(),

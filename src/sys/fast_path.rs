@@ -92,7 +92,7 @@ const _: () = assert!(size_of::<Flow>() == 32 && offset_of!(Flow, last) == 16);
 /// A tunnel to a real server, in the layout of the program.
 #[repr(C)]
 #[derive(Debug)]
-struct Tunnel {
+struct MapTunnel {
     number: AtomicU32,
     interface: AtomicU32,
     limit: AtomicU32,
@@ -101,7 +101,7 @@ struct Tunnel {
     destination: [AtomicU32; 4],
     unused: [u64; 2],
 }
-const _: () = assert!(size_of::<Tunnel>() == 64 && offset_of!(Tunnel, destination) == 32);
+const _: () = assert!(size_of::<MapTunnel>() == 64 && offset_of!(MapTunnel, destination) == 32);
 
 /// What one CPU has carried through a tunnel.
 #[repr(C)]
@@ -149,7 +149,7 @@ pub struct Maps {
     places: HashMap<MapData, FlowKey, u32>,
     counts: PerCpuArray<MapData, Count>,
     flows: Shared<Flow>,
-    tunnels: Shared<Tunnel>,
+    tunnels: Shared<MapTunnel>,
 }
 
 impl fmt::Debug for Maps {

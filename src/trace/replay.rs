@@ -28,12 +28,12 @@ pub struct Replay {
     /// The services whose scheduler has had its first turn.
     turned: BTreeSet<String>,
     /// The result so far.
-    pub outcome: Outcome,
+    pub outcome: ReplayOutcome,
 }
 
 /// How many packets agree and how many do not.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize)]
-pub struct Outcome {
+pub struct ReplayOutcome {
     /// Packets that were decided again.
     pub replayed: u64,
     /// Those among them whose decision differs.
@@ -86,7 +86,7 @@ impl Replay {
         let mut balancer = Balancer::new(limits, own);
         balancer.apply_all(Millis(0), &changes)?;
         let (elsewhere, turned) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { balancer, now: Millis(0), elsewhere, turned, outcome: Outcome::default() })
+        Ok(Self { balancer, now: Millis(0), elsewhere, turned, outcome: ReplayOutcome::default() })
     }
 
     /// Decides on a packet again; the difference, if there is one.

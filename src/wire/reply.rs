@@ -34,7 +34,7 @@ const INTERNETWORK_CONTROL: u8 = 0xc0;
 const ECN: u8 = 0b11;
 
 /// An answer's ICMP message in either family.
-enum Message {
+enum IcmpMessage {
     EchoReply(IcmpEchoHeader),
     PortUnreachable,
     PacketTooBig(u16),
@@ -54,19 +54,19 @@ pub fn echo_reply(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     let (header, data) = packet.payload().split_first_chunk::<ICMP_HEADER_LEN>()?;
     let id = u16::from_be_bytes([header[4], header[5]]);
     let seq = u16::from_be_bytes([header[6], header[7]]);
-    let message = Message::EchoReply(IcmpEchoHeader { id, seq });
+    let message = IcmpMessage::EchoReply(IcmpEchoHeader { id, seq });
     icmp(packet, &message, data, packet.traffic_class, out)
 }
 
 /// ICMP port unreachable, from the packet's destination: no service listens there.
 pub fn port_unreachable(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
-    error(packet, &Message::PortUnreachable, out)
+    error(packet, &IcmpMessage::PortUnreachable, out)
 }
 
 /// ICMP fragmentation needed and DF set (RFC 1191 section 4), or ICMPv6 packet too big (RFC 8201),
 /// from the packet's destination; `mtu` is the next hop's.
 pub fn packet_too_big(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Option<()> {
-    error(packet, &Message::PacketTooBig(mtu), out)
+    error(packet, &IcmpMessage::PacketTooBig(mtu), out)
 }
 
 /// The RST that answers a segment for which there is no connection (RFC 9293 section 3.10.7.1).
@@ -95,7 +95,7 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
         header.ack = true;
         header.acknowledgment_number = segment.sequence.wrapping_add(len);
     }
-    let ip = Head::answer(packet, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
+    let ip = IpHead::answer(packet, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
     append_reset(ip, header, out)
 }
 
@@ -115,17 +115,17 @@ pub fn hang_up(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     let mut header = TcpHeader::new(source, destination, segment.sequence, 0);
     header.rst = true;
     let ends = (packet.source, packet.destination);
-    let ip = Head::new(ends, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
+    let ip = IpHead::new(ends, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
     append_reset(ip, header, out)
 }
 
-fn append_reset(mut ip: Head, mut header: TcpHeader, out: &mut Vec<u8>) -> Option<()> {
+fn append_reset(mut ip: IpHead, mut header: TcpHeader, out: &mut Vec<u8>) -> Option<()> {
     header.checksum = match &mut ip {
-        Head::V4(ip) => {
+        IpHead::V4(ip) => {
             ip.dont_fragment = true;
             header.calc_checksum_ipv4_raw(ip.source, ip.destination, &[])
         }
-        Head::V6(ip) => header.calc_checksum_ipv6_raw(ip.source, ip.destination, &[]),
+        IpHead::V6(ip) => header.calc_checksum_ipv6_raw(ip.source, ip.destination, &[]),
     }
     .ok()?;
     ip.append(out);
@@ -136,7 +136,7 @@ fn append_reset(mut ip: Head, mut header: TcpHeader, out: &mut Vec<u8>) -> Optio
 /// An ICMP error, where RFC 1122 section 3.2.2 and RFC 4443 section 2.4 allow it: not about ICMP,
 /// later fragments or multicast. (They allow errors about ICMP queries; the director answers
 /// those.)
-fn error(packet: &Packet<'_>, message: &Message, out: &mut Vec<u8>) -> Option<()> {
+fn error(packet: &Packet<'_>, message: &IcmpMessage, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     if packet.fragment == Fragment::Later
         || matches!(packet.transport, Transport::Icmp { .. })
@@ -156,20 +156,20 @@ fn error(packet: &Packet<'_>, message: &Message, out: &mut Vec<u8>) -> Option<()
 /// An ICMP message of the packet's own family to its sender, with `data` after its header.
 fn icmp(
     packet: &Packet<'_>,
-    message: &Message,
+    message: &IcmpMessage,
     data: &[u8],
     traffic_class: u8,
     out: &mut Vec<u8>,
 ) -> Option<()> {
     let number = if packet.source.is_ipv4() { IpNumber::ICMP } else { IpNumber::IPV6_ICMP };
-    let ip = Head::answer(packet, number, ICMP_HEADER_LEN + data.len(), traffic_class)?;
+    let ip = IpHead::answer(packet, number, ICMP_HEADER_LEN + data.len(), traffic_class)?;
     let (v4, v6);
     let header: &[u8] = match &ip {
-        Head::V4(_) => {
+        IpHead::V4(_) => {
             v4 = Icmpv4Header::with_checksum(message.v4(), data).to_bytes();
             &v4
         }
-        Head::V6(ip) => {
+        IpHead::V6(ip) => {
             let header = Icmpv6Header::with_checksum(message.v6(), ip.source, ip.destination, data);
             v6 = header.ok()?.to_bytes();
             &v6
@@ -181,7 +181,7 @@ fn icmp(
     Some(())
 }
 
-impl Message {
+impl IcmpMessage {
     fn v4(&self) -> Icmpv4Type {
         match self {
             Self::EchoReply(echo) => Icmpv4Type::EchoReply(*echo),
@@ -205,12 +205,12 @@ impl Message {
 }
 
 /// An answer's IP header.
-enum Head {
+enum IpHead {
     V4(Ipv4Header),
     V6(Ipv6Header),
 }
 
-impl Head {
+impl IpHead {
     /// The header of an answer to `packet`: addresses swapped.
     fn answer(
         packet: &Packet<'_>,

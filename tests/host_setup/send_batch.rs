@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::net::{alone, sh};
-use vstun::sys::raw::{Batch, Datagrams, HEADROOM, Inside, Message, Received, Receiver, Sender};
+use vstun::sys::raw::{
+    Batch, BatchMessage, Datagrams, HEADROOM, Inside, Received, Receiver, Sender,
+};
 
 /// As in the director.
 const BATCH: usize = 64;
@@ -64,7 +66,7 @@ impl Packets {
         self.payloads.extend(number.to_be_bytes());
         self.payloads.resize(payload + len, 0);
         let (header, payload) = (header..self.headers.len(), payload..self.payloads.len());
-        self.batch.push(Message { destination, header, payload, fragment_of: 0 });
+        self.batch.push(BatchMessage { destination, header, payload, fragment_of: 0 });
         number
     }
 
@@ -265,7 +267,12 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
     packet.extend(destination.octets());
     let (mut batch, mut told) = (Batch::new(1), None);
     let payload = 0..packet.len();
-    batch.push(Message { destination: destination.into(), header: 0..0, payload, fragment_of: 0 });
+    batch.push(BatchMessage {
+        destination: destination.into(),
+        header: 0..0,
+        payload,
+        fragment_of: 0,
+    });
     batch.flush(sender, &[], &packet, |_, error| told = error.raw_os_error());
     told
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vstun::balancer::maglev;
-use vstun::config::{self, Access, Director, Mss, RealServer, keys};
+use vstun::config::{self, Access, Director, MssSetting, RealServer, keys};
 use vstun::health::spec::{CheckSpec, HttpProbe, Probe, Timing, Via};
 use vstun::model::duration;
 use vstun::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
@@ -114,7 +114,7 @@ fn the_defaults_are_those_of_the_design() {
     let realserver = config::realserver(MINIMAL).unwrap();
     assert_eq!(realserver.tun, "vstun0");
     assert_eq!(realserver.control.to_str(), Some("/run/vstun/realserver.sock"));
-    assert_eq!(realserver.mss, Mss::Route);
+    assert_eq!(realserver.mss, MssSetting::Route);
     assert!(realserver.offload && realserver.coalesce);
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use anyhow::{Context, Result};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use vstun::sys::raw::{Batch, Message, Sender};
+use vstun::sys::raw::{Batch, BatchMessage, Sender};
 use vstun::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
 use vstun::wire::Packet;
 use vstun::wire::segment::{self, MAX_HEADER_LEN, SplitPlan};
@@ -83,7 +83,12 @@ impl Queue {
         }
         self.frames[start..start + OUTER].copy_from_slice(&self.outer);
         let payload = start..start + FRAME + length;
-        self.push(Message { destination: self.to.into(), header: 0..0, payload, fragment_of: 0 });
+        self.push(BatchMessage {
+            destination: self.to.into(),
+            header: 0..0,
+            payload,
+            fragment_of: 0,
+        });
     }
 
     fn split(&mut self, start: usize, length: usize, offload: Offload) {
@@ -98,7 +103,7 @@ impl Queue {
             header[..OUTER].copy_from_slice(&self.outer);
             let packet = &self.frames[start..end];
             let Some(payload) = plan.write(index, packet, &mut header[OUTER..]) else { return };
-            self.push(Message {
+            self.push(BatchMessage {
                 destination: self.to.into(),
                 header: slot..slot + OUTER + plan.header_len(),
                 payload: start + payload.start..start + payload.end,
@@ -108,7 +113,7 @@ impl Queue {
         self.flush();
     }
 
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: BatchMessage) {
         self.batch.push(message);
         if self.batch.is_full() {
             self.flush();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::daemon::{self, Signals};
 use crate::app::host::{DesiredDirector, Prepared, Session};
-use crate::host::Refusal;
+use crate::host::HostRefusal;
 
 /// How often the host is checked meanwhile.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ pub(super) async fn plan(
             }
             Err(error) => error,
         };
-        let may_come = error.downcast_ref::<Refusal>().is_some_and(Refusal::may_pass);
+        let may_come = error.downcast_ref::<HostRefusal>().is_some_and(HostRefusal::may_pass);
         let left = wait.saturating_sub(began.elapsed());
         if !may_come || left.is_zero() {
             return Err(error);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::reload::Running;
+use super::reload::RunningDirector;
 use crate::balancer::carrier::{
     Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, TunnelNumber,
 };
@@ -84,7 +84,7 @@ impl Attached {
     }
 }
 
-impl Running {
+impl RunningDirector {
     /// Attaches the program for the first time.
     ///
     /// # Errors `fast_path` is "on", and the program cannot be attached to any uplink.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::messages::DirectorMessage;
-use super::reload::Running;
+use super::reload::RunningDirector;
 use crate::app::health::{self, TakesChanges};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::{Change, ChangeError, Snapshot};
@@ -18,7 +18,7 @@ use crate::control::{
     ListedAgent, ListedCheck, Origin, PassedOver, Thousandths,
 };
 use crate::health::{
-    AgentReport, BoardReport, Cause, CheckReport, Event, Finding, Plan, PlannedCheck,
+    AgentReport, BoardReport, CheckCause, CheckReport, Finding, HealthEvent, Plan, PlannedCheck,
 };
 use crate::model::Health;
 
@@ -39,7 +39,7 @@ impl TakesChanges for PacketThread<DirectorMessage> {
     }
 }
 
-impl Running {
+impl RunningDirector {
     /// The changes that mark the real servers as down that start as down with that plan. They
     /// belong in one message with the changes that add these real servers, so that none gets a flow
     /// before its first check.
@@ -57,13 +57,13 @@ impl Running {
     }
 
     /// Publishes a check event; returns what else it requires.
-    pub(super) async fn checked(&self, event: Event) -> Follows {
+    pub(super) async fn checked(&self, event: HealthEvent) -> Follows {
         let follows = match event {
-            Event::Quorum { .. } => Follows::Quorum,
+            HealthEvent::Quorum { .. } => Follows::Quorum,
             _ => Follows::Nothing,
         };
         let change = match event {
-            Event::Health { service, address, health, why } => {
+            HealthEvent::Health { service, address, health, why } => {
                 let before = match health {
                     Health::Up => Health::Down,
                     Health::Down => Health::Up,
@@ -73,12 +73,12 @@ impl Running {
                 Alteration::of_real(&service, address, what)
             }
             // It concerns only the balancer.
-            Event::Load { .. } => return Follows::Nothing,
-            Event::Step { .. } => return Follows::Steps,
-            Event::Rotation { service, address, before, after } => {
+            HealthEvent::Load { .. } => return Follows::Nothing,
+            HealthEvent::Step { .. } => return Follows::Steps,
+            HealthEvent::Rotation { service, address, before, after } => {
                 Alteration::of_real(&service, address, Altered::Rotation { before, after })
             }
-            Event::Panic { service, active, down, all } => {
+            HealthEvent::Panic { service, active, down, all } => {
                 if active {
                     log::error!(
                         service = service.as_str();
@@ -89,7 +89,7 @@ impl Running {
                 }
                 Alteration::of_service(&service, Altered::Panic { active, down, all })
             }
-            Event::Quorum { service, reached, alive } => {
+            HealthEvent::Quorum { service, reached, alive } => {
                 Alteration::of_service(&service, Altered::Quorum { reached, alive })
             }
         };
@@ -130,7 +130,7 @@ pub(super) fn checks_of(config: &config::Director, running: &Snapshot) -> Plan {
 pub(super) fn annotate(list: List, board: &BoardReport) -> List {
     let mut reals = HashMap::new();
     for service in &board.services {
-        for real in service.reals.iter().filter(|real| real.why != Cause::Unchecked) {
+        for real in service.reals.iter().filter(|real| real.why != CheckCause::Unchecked) {
             reals.insert((service.name.as_str(), real.address.to_string()), real);
         }
     }

@@ -8,7 +8,7 @@ use crate::app::log_throttle::LogThrottle;
 use crate::balancer::FloodNotice;
 use crate::control::counted;
 use crate::sys::tun;
-use crate::wire::icmp::Cause;
+use crate::wire::icmp::TunnelCause;
 
 /// Real servers and sorts of errors remembered for the throttle. Only errors about packets that
 /// were sent to a real server are recorded here. With more real servers than this the entry that
@@ -24,12 +24,12 @@ pub(super) struct TunnelLog {
 
 impl TunnelLog {
     /// Records an error that quotes a packet sent to this real server.
-    pub(super) fn note(&mut self, now: Instant, real: IpAddr, cause: Cause) {
+    pub(super) fn note(&mut self, now: Instant, real: IpAddr, cause: TunnelCause) {
         let what = describe(cause);
         let Some(count) = self.count(now, real, what) else { return };
         let times = counted(count, "time");
         match cause {
-            Cause::PathMtu(mtu) => {
+            TunnelCause::PathMtu(mtu) => {
                 let lost = if mtu < needed(real) {
                     format!(
                         "; IPv6 clients' packets of 1280 bytes need {} and go in fragments",
@@ -89,23 +89,23 @@ fn needed(real: IpAddr) -> u16 {
     if real.is_ipv4() { 0 } else { 1320 }
 }
 
-fn describe(cause: Cause) -> &'static str {
+fn describe(cause: TunnelCause) -> &'static str {
     match cause {
-        Cause::ProtocolUnreachable => {
+        TunnelCause::ProtocolUnreachable => {
             "protocol unreachable: vstun-realserver does not run there, or cannot keep up \
              (`vstun stats` there)"
         }
-        Cause::PortUnreachable => {
+        TunnelCause::PortUnreachable => {
             "port unreachable: no tunnel there takes the packets; does vstun-realserver run?"
         }
-        Cause::HostUnreachable => "host unreachable: is it up?",
-        Cause::Prohibited => {
+        TunnelCause::HostUnreachable => "host unreachable: is it up?",
+        TunnelCause::Prohibited => {
             "refused by a firewall on the way; let IP protocols 4 and 41 (IPv6 inside) pass"
         }
-        Cause::Unreachable(_) => "unreachable",
-        Cause::PathMtu(_) => "the path takes smaller packets",
-        Cause::TimeExceeded => "time exceeded on the way: a routing loop?",
-        Cause::Other(_) => "an ICMP error",
+        TunnelCause::Unreachable(_) => "unreachable",
+        TunnelCause::PathMtu(_) => "the path takes smaller packets",
+        TunnelCause::TimeExceeded => "time exceeded on the way: a routing loop?",
+        TunnelCause::Other(_) => "an ICMP error",
     }
 }
 

@@ -49,7 +49,7 @@ use crate::app::commands::{AdminCommand, AdminCommands, CommandResult};
 use crate::balancer::{Balancer, Change, Limits};
 use crate::config;
 use crate::control::{Origin, Request};
-use crate::health::Event;
+use crate::health::HealthEvent;
 use crate::model::{SchedulerKind, Seed};
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
@@ -59,9 +59,9 @@ use health::Follows;
 use hooks::Hooks;
 use messages::{DirectorMessage, Ends, NOTICES, Notice};
 use output::Output;
-use packets::Packets;
+use packets::DirectorLoop;
 use quorum::Withdrawn;
-use reload::{Running, of_ways};
+use reload::{RunningDirector, of_ways};
 use request_handler::{Handler, Watched};
 use tables::Builder;
 pub(super) use trace_feed::TraceFeed;
@@ -125,7 +125,8 @@ async fn direct(
     let (hooks, hook_runner) = Hooks::new(config.hooks.as_deref());
     let hook_task = hook_runner.start();
     let told = (withdrawn, ways, hooks, attached);
-    let mut running = Running::new(config, options, packet_thread.clone(), checks, random, told);
+    let mut running =
+        RunningDirector::new(config, options, packet_thread.clone(), checks, random, told);
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
@@ -155,11 +156,11 @@ async fn direct(
 /// Answers requests, follows the host and reloads, until a stop signal or until a part ends by
 /// itself.
 async fn steer(
-    mut running: Running,
+    mut running: RunningDirector,
     control: Control,
     session: &mut Session,
     signals: &mut Signals,
-    (mut noticed, mut health): (mpsc::Receiver<Notice>, mpsc::UnboundedReceiver<Event>),
+    (mut noticed, mut health): (mpsc::Receiver<Notice>, mpsc::UnboundedReceiver<HealthEvent>),
     thread: &mut Thread,
     offload: bool,
 ) -> anyhow::Result<()> {
@@ -214,7 +215,7 @@ async fn steer(
 }
 
 /// Publishes a check event; returns the resulting task.
-async fn checked(running: &mut Running, event: Event) -> Option<Task> {
+async fn checked(running: &mut RunningDirector, event: HealthEvent) -> Option<Task> {
     match running.checked(event).await {
         Follows::Quorum => Some(Task::Quorum),
         Follows::Steps => {
@@ -232,7 +233,7 @@ fn reload_by_signal() -> AdminCommand {
 
 /// Creates the handler of the control socket's requests.
 fn handler(
-    running: &Running,
+    running: &RunningDirector,
     session: &Session,
     commands: AdminCommands,
     offload: bool,
@@ -257,7 +258,7 @@ enum Task {
     Steps,
 }
 
-impl Running {
+impl RunningDirector {
     async fn perform(&mut self, session: &mut Session, task: Task) -> Option<CommandResult> {
         let command = match task {
             Task::Command(command) => command,
@@ -312,7 +313,7 @@ async fn unless<T, E>(end: impl Future<Output = E>, work: impl Future<Output = T
 }
 
 async fn install(
-    running: &mut Running,
+    running: &mut RunningDirector,
     access: SocketAccess,
     session: &mut Session,
     plan: Prepared,
@@ -404,10 +405,11 @@ fn start(
     if let Some(folder) = config.state.clone().filter(|_| config.recorder > 0) {
         recorder::save_at_panic(folder);
     }
-    let packets = Packets::new(poll, tun, errors, output, balancer, ends, (started, label_key))
-        .context("could not watch the TUN and the raw sockets")?
-        .carried_by(carrier)
-        .busy_polling(config.busy_poll)
-        .recording(config.recorder);
+    let packets =
+        DirectorLoop::new(poll, tun, errors, output, balancer, ends, (started, label_key))
+            .context("could not watch the TUN and the raw sockets")?
+            .carried_by(carrier)
+            .busy_polling(config.busy_poll)
+            .recording(config.recorder);
     Ok((packet_thread, Thread::start(move || packets.run())?))
 }

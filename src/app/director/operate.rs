@@ -8,7 +8,7 @@ use super::desired;
 use super::health::checks_of;
 use super::messages::DirectorMessage;
 use super::quorum::Withdrawn;
-use super::reload::{Running, of_ways};
+use super::reload::{RunningDirector, of_ways};
 use crate::app::commands::{Answer, CommandResult};
 use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
@@ -19,7 +19,7 @@ use crate::model::{RealValue, Target, Wanted};
 /// The weight of a real server added without one, as in a configuration.
 const WEIGHT: u32 = 1;
 
-impl Running {
+impl RunningDirector {
     pub(super) async fn operate(
         &mut self,
         session: &mut Session,

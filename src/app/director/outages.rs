@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::reload::Running;
+use super::reload::RunningDirector;
 use crate::app::commands::{Answer, Done};
 use crate::balancer::snapshot::RealSnapshot;
 use crate::balancer::{Outage, OutageNotice, Snapshot};
@@ -12,7 +12,7 @@ use crate::config;
 use crate::control::{Alteration, Altered, Origin};
 use crate::model::{RealState, ServiceSpec, Wanted};
 
-impl Running {
+impl RunningDirector {
     /// Publishes that services have lost their last available real server, or have one again.
     pub(super) async fn tell_outages(&self, notices: Vec<OutageNotice>) {
         let mut changes = Vec::new();

@@ -10,7 +10,7 @@ use crate::app::log_throttle::LogThrottle;
 use crate::balancer::outer::{self, Inner};
 use crate::balancer::{Sources, Tunnel};
 use crate::control::counted;
-use crate::sys::raw::{Batch, Message, Sender};
+use crate::sys::raw::{Batch, BatchMessage, Sender};
 use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
 use crate::wire::encap::{self, MAX_SHIM_LEN, Outer, Shim};
 use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
@@ -201,7 +201,7 @@ impl Output {
     /// Queues an answer, without encapsulation. It lies at `at` in the input.
     pub(super) fn plain(&mut self, input: &Input, destination: IpAddr, at: Range<usize>) {
         self.make_room(input);
-        self.push(Message { destination, header: 0..0, payload: at, fragment_of: 0 });
+        self.push(BatchMessage { destination, header: 0..0, payload: at, fragment_of: 0 });
     }
 
     /// Queues the packet at `at` in the input, encapsulated in place: the outer header goes into
@@ -228,7 +228,7 @@ impl Output {
         match encap::write(shim, &outer, inner.version, [&[], packet], room) {
             Some(outer_len) => {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
-                self.push(Message { destination, header: 0..0, payload, fragment_of: 0 });
+                self.push(BatchMessage { destination, header: 0..0, payload, fragment_of: 0 });
             }
             None => self.too_big(),
         }
@@ -272,7 +272,7 @@ impl Output {
             };
             let header = slot + OUTER_ROOM;
             let header = header - outer_len..header + plan.header_len();
-            self.push(Message { destination: tunnel.real, header, payload, fragment_of: 0 });
+            self.push(BatchMessage { destination: tunnel.real, header, payload, fragment_of: 0 });
         }
     }
 
@@ -314,7 +314,7 @@ impl Output {
             let before_first = if range.start == 0 { before } else { 0 };
             let header = slot + end;
             let at = |offset: usize| rest.start + offset.saturating_sub(before);
-            self.push(Message {
+            self.push(BatchMessage {
                 destination: outer.destination,
                 header: header - header_len..header + before_first,
                 payload: at(range.start)..at(range.end),
@@ -372,7 +372,7 @@ impl Output {
         }
     }
 
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: BatchMessage) {
         if message.fragment_of == 0 {
             self.sent.queued += 1;
         } else {

@@ -19,7 +19,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::app::budgets::director::{ERRORS_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
-use crate::app::health::Refusal;
+use crate::app::health::FlowRefusal;
 use crate::app::turns::TurnLengths;
 use crate::balancer::{
     Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
@@ -28,7 +28,7 @@ use crate::health::Doubt;
 use crate::model::Millis;
 use crate::sys::raw::{self, ErrorQueue, RawError};
 use crate::sys::tun::Tun;
-use crate::wire::icmp::{self, Cause, TunnelReport};
+use crate::wire::icmp::{self, TunnelCause, TunnelReport};
 
 use super::doubts::Doubts;
 use super::fast_path::KernelCarrier;
@@ -69,7 +69,7 @@ pub(super) struct Reads {
 
 /// The packet thread's state.
 #[derive(Debug)]
-pub(super) struct Packets {
+pub(super) struct DirectorLoop {
     poll: Poll,
     tun: Tun,
     errors: ErrorQueue,
@@ -100,7 +100,7 @@ pub(super) struct Packets {
     recorder: u32,
 }
 
-impl Packets {
+impl DirectorLoop {
     /// Registers the sources with `poll`; the control thread's waker has the token [`WAKER`] there.
     /// Moments count from `started` on; `label_key` is random.
     pub(super) fn new(
@@ -239,8 +239,8 @@ impl Packets {
     fn tunnel_error(&mut self, now: Millis, report: &TunnelReport) {
         let TunnelReport { sender, real, cause, quoted } = *report;
         let kind = match cause {
-            Cause::ProtocolUnreachable => TunnelErrorKind::ProtocolUnreachable,
-            Cause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
+            TunnelCause::ProtocolUnreachable => TunnelErrorKind::ProtocolUnreachable,
+            TunnelCause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
             _ => TunnelErrorKind::Unreachable,
         };
         let verdict = self.balancer.tunnel_error(now, TunnelError { real, kind }, quoted);
@@ -254,7 +254,7 @@ impl Packets {
         }
         if let Some(flow) = self.balancer.refused_probe(real, quoted) {
             let why = format!("{} from {sender}", cause.name());
-            let refusal = Refusal { why, by_end: cause.is_of_the_end() };
+            let refusal = FlowRefusal { why, by_end: cause.is_of_the_end() };
             return self.ends.checks.refuse(flow, real, refusal);
         }
         // An unverified error costs a probe and nothing else.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::reload::Running;
+use super::reload::RunningDirector;
 use crate::app::host::Session;
 use crate::config;
 use crate::control::Origin;
@@ -61,7 +61,7 @@ impl Withdrawn {
     }
 }
 
-impl Running {
+impl RunningDirector {
     /// Withdraws and announces virtual IPs according to their services' quorum.
     pub(super) async fn follow_quorum(&mut self, session: &mut Session) {
         self.quorum_due = None;

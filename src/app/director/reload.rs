@@ -38,7 +38,7 @@ use crate::model::{Seed, Step};
 
 /// The running configuration, and the file that a reload reads.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningDirector {
     pub(super) config: config::Director,
     pub(super) path: PathBuf,
     pub(super) force: bool,
@@ -71,7 +71,7 @@ pub(super) struct Running {
     random: Seed,
 }
 
-impl Running {
+impl RunningDirector {
     /// For a packet thread that does not have the configuration yet. `random` is used without a
     /// `hash_seed`.
     pub(super) fn new(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::reload::Running;
+use super::reload::RunningDirector;
 
 /// The shortest time between two such updates: each may compute a table for every service.
 const APART: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ impl Following {
     }
 }
 
-impl Running {
+impl RunningDirector {
     /// Schedules an update, because a real server's share of its weight has changed. Further
     /// changes until then are part of it.
     pub(super) fn want_steps(&mut self) {

@@ -11,16 +11,16 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::doctor::inquiry::{
-    Answer, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, message_len, packet,
+    InquiryAnswer, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, message_len, packet,
 };
-use crate::doctor::{EndFacts, FullSize, Heard};
+use crate::doctor::{EndFacts, EndHeard, FullSize};
 use crate::model::Listen;
 use crate::sys::random;
 use crate::sys::raw::{
-    Batch, Datagrams, ErrorQueue, HEADROOM, MAX_ERROR, Message, RawError, Received, Receiver,
+    Batch, BatchMessage, Datagrams, ErrorQueue, HEADROOM, MAX_ERROR, RawError, Received, Receiver,
     Sender,
 };
-use crate::wire::icmp::{Cause, TunnelReport, report_v4, report_v6};
+use crate::wire::icmp::{TunnelCause, TunnelReport, report_v4, report_v6};
 use crate::wire::inquiry::{PROTOCOL, is_inquiry};
 use crate::wire::{Packet, encap};
 
@@ -71,9 +71,9 @@ struct Exchange {
     batch: Batch,
     datagrams: Datagrams,
     /// By nonce.
-    answers: HashMap<u64, (Answer, SystemTime)>,
+    answers: HashMap<u64, (InquiryAnswer, SystemTime)>,
     /// The latest refusal of a tunnelled packet to each real server.
-    refusals: HashMap<IpAddr, Cause>,
+    refusals: HashMap<IpAddr, TunnelCause>,
     path_mtus: HashMap<IpAddr, u16>,
 }
 
@@ -106,7 +106,7 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
     let mut places: Vec<usize> = Vec::new();
     for (place, fact) in facts.iter().enumerate() {
         let first = !places.iter().any(|other| ends[*other].real == fact.real);
-        if first && matches!(fact.heard, Heard::Answered { .. }) {
+        if first && matches!(fact.heard, EndHeard::Answered { .. }) {
             places.push(place);
         }
     }
@@ -124,7 +124,7 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
         let heard = exchange.round(&asked, &sizes, times)?;
         let mut next = Vec::new();
         for ((place, size), heard) in tried.iter().zip(heard) {
-            let passed = matches!(heard, Heard::Answered { .. });
+            let passed = matches!(heard, EndHeard::Answered { .. });
             let told = exchange.path_mtus.get(&ends[*place].real).copied();
             let full = facts[*place].full.get_or_insert(FullSize {
                 mtu: ends[*place].mtu,
@@ -182,7 +182,7 @@ impl Exchange {
     }
 
     /// One inquiry to each end, with messages of these lengths; repeats those without an answer.
-    fn round(&mut self, ends: &[End], sizes: &[usize], times: usize) -> io::Result<Vec<Heard>> {
+    fn round(&mut self, ends: &[End], sizes: &[usize], times: usize) -> io::Result<Vec<EndHeard>> {
         let mut nonces = Vec::with_capacity(ends.len());
         let mut sent = vec![SystemTime::now(); ends.len()];
         for _ in ends {
@@ -218,13 +218,14 @@ impl Exchange {
         self.answers.contains_key(&nonce) || self.refusals.contains_key(&real)
     }
 
-    fn heard(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> Heard {
+    fn heard(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> EndHeard {
         match (self.answers.get(&nonce), self.refusals.get(&real)) {
-            (Some((answer, came)), _) => {
-                Heard::Answered { answer: answer.clone(), clock: clock(answer.time, sent, *came) }
-            }
-            (None, Some(cause)) => Heard::Refused(cause.name().to_owned()),
-            (None, None) => Heard::Silent,
+            (Some((answer, came)), _) => EndHeard::Answered {
+                answer: answer.clone(),
+                clock: clock(answer.time, sent, *came),
+            },
+            (None, Some(cause)) => EndHeard::Refused(cause.name().to_owned()),
+            (None, None) => EndHeard::Silent,
         }
     }
 
@@ -240,7 +241,7 @@ impl Exchange {
             return;
         };
         let payload = 0..bytes.len();
-        let message = Message { destination: end.real, header: 0..0, payload, fragment_of: 0 };
+        let message = BatchMessage { destination: end.real, header: 0..0, payload, fragment_of: 0 };
         self.batch.push(message);
         // An inquiry that could not be sent counts as unanswered; the finding about the firewall
         // has the reason.
@@ -271,7 +272,7 @@ impl Exchange {
             };
             if let Some(TunnelReport { real, cause, .. }) = report {
                 match cause {
-                    Cause::PathMtu(mtu) => drop(self.path_mtus.insert(real, mtu)),
+                    TunnelCause::PathMtu(mtu) => drop(self.path_mtus.insert(real, mtu)),
                     cause if cause.is_of_the_end() => drop(self.refusals.insert(real, cause)),
                     _ => {}
                 }
@@ -296,7 +297,7 @@ fn clock(time: u64, sent: SystemTime, came: SystemTime) -> i64 {
 }
 
 /// The answer in a tunnelled packet.
-fn read(received: Received<'_>, version: u8) -> Option<Answer> {
+fn read(received: Received<'_>, version: u8) -> Option<InquiryAnswer> {
     let inner = match received {
         Received::Whole(bytes) => {
             let opened = encap::open(bytes).ok()?;
@@ -308,7 +309,7 @@ fn read(received: Received<'_>, version: u8) -> Option<Answer> {
     if packet.version() != version || packet.protocol != PROTOCOL || !is_inquiry(packet.payload()) {
         return None;
     }
-    Answer::parse(packet.payload()).ok()
+    InquiryAnswer::parse(packet.payload()).ok()
 }
 
 // Classic BPF (`linux/filter.h`).

@@ -26,11 +26,11 @@ use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::balancer::{Change, ChangeError, ProbeFlow};
-use crate::health::{BoardReport, Doubt, Event, Plan, PlannedCheck};
+use crate::health::{BoardReport, Doubt, HealthEvent, Plan, PlannedCheck};
 use crate::model::{Step, Wanted};
 use runner::Runner;
 
-pub(super) use pins::Refusal;
+pub(super) use pins::FlowRefusal;
 
 /// The checks' interface to the balancer: it applies changes.
 pub(super) trait TakesChanges: Send + Sync + 'static {
@@ -58,7 +58,7 @@ pub(super) struct Checked {
 
 /// A message to the thread.
 #[derive(Debug)]
-enum Message {
+enum HealthMessage {
     /// Another plan.
     Adopt(Plan),
     /// Asks which real servers would be down with that plan.
@@ -70,7 +70,7 @@ enum Message {
     /// There is a doubt about the real server.
     Hurry(IpAddr, Doubt),
     /// An ICMP error quotes a probe of the real server.
-    Refuse { flow: ProbeFlow, real: IpAddr, refusal: Refusal },
+    Refuse { flow: ProbeFlow, real: IpAddr, refusal: FlowRefusal },
     /// Asks which services have no quorum.
     WithoutQuorum(oneshot::Sender<Vec<String>>),
     /// Asks for the real servers' shares of their weights, in steps.
@@ -85,7 +85,7 @@ enum Message {
 
 /// The thread's receiver.
 #[derive(Debug)]
-pub(super) struct Inbox(mpsc::UnboundedReceiver<Message>);
+pub(super) struct Inbox(mpsc::UnboundedReceiver<HealthMessage>);
 
 impl Inbox {
     /// Starts the thread, which sends changes to `balancer` and events to `events`. `seed` is for
@@ -96,7 +96,7 @@ impl Inbox {
     pub(super) fn start(
         self,
         balancer: impl TakesChanges,
-        events: mpsc::UnboundedSender<Event>,
+        events: mpsc::UnboundedSender<HealthEvent>,
         seed: u64,
     ) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -120,7 +120,7 @@ impl Inbox {
 /// A handle of the thread.
 #[derive(Clone, Debug)]
 pub(super) struct Checks {
-    outbox: mpsc::UnboundedSender<Message>,
+    outbox: mpsc::UnboundedSender<HealthMessage>,
 }
 
 impl Checks {
@@ -132,75 +132,78 @@ impl Checks {
 
     /// Makes these the current checks.
     pub(super) fn adopt(&self, plan: Plan) {
-        self.send(Message::Adopt(plan));
+        self.send(HealthMessage::Adopt(plan));
     }
 
     /// The real servers that would be down at once with that plan; the balancer gets their health
     /// together with the real servers.
     pub(super) async fn preview(&self, plan: Plan) -> Vec<(String, IpAddr)> {
-        self.ask(|answer| Message::Preview(plan, answer)).await
+        self.ask(|answer| HealthMessage::Preview(plan, answer)).await
     }
 
     /// Sends the health of all real servers to the balancer again, because it may have lost it.
     pub(super) fn repeat(&self) {
-        self.send(Message::Repeat);
+        self.send(HealthMessage::Repeat);
     }
 
     /// Passes the states on that the operator has set.
     pub(super) fn want(&self, states: Vec<(String, IpAddr, Wanted)>) {
-        self.send(Message::Want(states));
+        self.send(HealthMessage::Want(states));
     }
 
     /// Brings the real server's checks forward because of a doubt, as far as the shortest time
     /// between extra probes allows.
     pub(super) fn hurry(&self, real: IpAddr, doubt: Doubt) {
-        self.send(Message::Hurry(real, doubt));
+        self.send(HealthMessage::Hurry(real, doubt));
     }
 
     /// An ICMP error quotes the probe with this flow: it fails without waiting for its timeout.
-    pub(super) fn refuse(&self, flow: ProbeFlow, real: IpAddr, refusal: Refusal) {
-        self.send(Message::Refuse { flow, real, refusal });
+    pub(super) fn refuse(&self, flow: ProbeFlow, real: IpAddr, refusal: FlowRefusal) {
+        self.send(HealthMessage::Refuse { flow, real, refusal });
     }
 
     /// The services that have no quorum.
     pub(super) async fn without_quorum(&self) -> Vec<String> {
-        self.ask(Message::WithoutQuorum).await
+        self.ask(HealthMessage::WithoutQuorum).await
     }
 
     /// The shares of their weights that real servers have where flows are placed by hash, if not
     /// the whole weight.
     pub(super) async fn steps(&self) -> HashMap<(String, IpAddr), Step> {
-        self.ask(Message::Steps).await
+        self.ask(HealthMessage::Steps).await
     }
 
     /// The state of all checks.
     pub(super) async fn report(&self) -> BoardReport {
-        self.ask(Message::Report).await
+        self.ask(HealthMessage::Report).await
     }
 
     /// As [`Self::report`], for a thread that may block.
     pub(super) fn blocking_report(&self) -> BoardReport {
         let (answer, answered) = oneshot::channel();
-        self.send(Message::Report(answer));
+        self.send(HealthMessage::Report(answer));
         answered.blocking_recv().unwrap_or_default()
     }
 
     /// Runs all checks of a real server once, apart from their schedule.
     pub(super) async fn check(&self, real: IpAddr) -> Vec<Checked> {
-        self.ask(|answer| Message::Check(real, answer)).await
+        self.ask(|answer| HealthMessage::Check(real, answer)).await
     }
 
     /// Runs checks that belong to no service, once; their results change nothing.
     pub(super) async fn probe(&self, checks: Vec<PlannedCheck>) -> Vec<Checked> {
-        self.ask(|answer| Message::Probe(checks, answer)).await
+        self.ask(|answer| HealthMessage::Probe(checks, answer)).await
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: HealthMessage) {
         // If the thread has ended nothing changes; the log has the reason.
         let _ = self.outbox.send(message);
     }
 
-    async fn ask<A: Default>(&self, message: impl FnOnce(oneshot::Sender<A>) -> Message) -> A {
+    async fn ask<A: Default>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<A>) -> HealthMessage,
+    ) -> A {
         let (answer, answered) = oneshot::channel();
         self.send(message(answer));
         answered.await.unwrap_or_default()

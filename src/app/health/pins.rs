@@ -14,14 +14,14 @@ use crate::model::Encap;
 
 /// An ICMP error that quotes a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::app) struct Refusal {
+pub(in crate::app) struct FlowRefusal {
     /// Its cause and its sender: `protocol unreachable from 10.0.0.11`.
     pub(in crate::app) why: String,
     /// Whether the host at the tunnel's end has refused it, and not a router on the path.
     pub(in crate::app) by_end: bool,
 }
 
-type Taken = HashMap<ProbeFlow, Option<oneshot::Sender<Refusal>>>;
+type Taken = HashMap<ProbeFlow, Option<oneshot::Sender<FlowRefusal>>>;
 
 /// Pins flows.
 #[derive(Debug)]
@@ -52,14 +52,14 @@ impl<B: TakesChanges> Pins<B> {
     }
 
     /// Sets the receiver of refusals of this flow's probe.
-    pub(super) fn tell(&self, flow: ProbeFlow, refuses: Option<oneshot::Sender<Refusal>>) {
+    pub(super) fn tell(&self, flow: ProbeFlow, refuses: Option<oneshot::Sender<FlowRefusal>>) {
         if let Some(told) = self.taken().get_mut(&flow) {
             *told = refuses;
         }
     }
 
     /// Ends the probe with this flow by a refusal; false: no probe waits for an answer.
-    pub(super) fn refuse(&self, flow: ProbeFlow, refusal: Refusal) -> bool {
+    pub(super) fn refuse(&self, flow: ProbeFlow, refusal: FlowRefusal) -> bool {
         let told = self.taken().get_mut(&flow).and_then(Option::take);
         told.is_some_and(|told| told.send(refusal).is_ok())
     }

@@ -13,11 +13,11 @@ use tokio::time::sleep_until;
 use super::pins::Pins;
 use super::socket::Target;
 use super::trace::Trace;
-use super::{Checked, Message, TakesChanges, probe};
+use super::{Checked, HealthMessage, TakesChanges, probe};
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::{Change, ProbeFlow};
 use crate::control::counted;
-use crate::health::{Board, CheckId, Doubt, Event, Finding, Order, PlannedCheck};
+use crate::health::{Board, CheckId, Doubt, Finding, HealthEvent, Order, PlannedCheck};
 use crate::model::Millis;
 use crate::sys::limits;
 
@@ -40,7 +40,7 @@ const STARTS_A_TURN: usize = 64;
 const RESULTS_A_TURN: usize = 64;
 
 /// A finished probe.
-struct Done {
+struct FinishedProbe {
     id: CheckId,
     finding: Finding,
     /// The flow that the check keeps.
@@ -53,9 +53,9 @@ pub(super) struct Runner<B> {
     pins: Arc<Pins<B>>,
     /// The flows of checks without a running probe.
     flows: HashMap<CheckId, ProbeFlow>,
-    inbox: mpsc::UnboundedReceiver<Message>,
-    events: mpsc::UnboundedSender<Event>,
-    probes: JoinSet<Done>,
+    inbox: mpsc::UnboundedReceiver<HealthMessage>,
+    events: mpsc::UnboundedSender<HealthEvent>,
+    probes: JoinSet<FinishedProbe>,
     most: usize,
     started: Instant,
     late: LogThrottle,
@@ -64,8 +64,8 @@ pub(super) struct Runner<B> {
 impl<B: TakesChanges> Runner<B> {
     pub(super) fn new(
         balancer: B,
-        inbox: mpsc::UnboundedReceiver<Message>,
-        events: mpsc::UnboundedSender<Event>,
+        inbox: mpsc::UnboundedReceiver<HealthMessage>,
+        events: mpsc::UnboundedSender<HealthEvent>,
         seed: u64,
     ) -> Self {
         let files = limits::raise_open_files().unwrap_or(1_024);
@@ -128,7 +128,7 @@ impl<B: TakesChanges> Runner<B> {
             let (pins, started) = (Arc::clone(&self.pins), self.started);
             self.probes.spawn(async move {
                 let (finding, flow) = once(&check, &pins, flow, started).await;
-                Done { id, finding, flow }
+                FinishedProbe { id, finding, flow }
             });
         }
         true
@@ -136,7 +136,7 @@ impl<B: TakesChanges> Runner<B> {
 
     /// Processes the results of all finished probes, so that the balancer gets the resulting
     /// changes in one message.
-    fn finish_all(&mut self, first: Result<Done, tokio::task::JoinError>) {
+    fn finish_all(&mut self, first: Result<FinishedProbe, tokio::task::JoinError>) {
         self.finish(first);
         for _ in 1..RESULTS_A_TURN {
             let Some(done) = self.probes.try_join_next() else { return };
@@ -144,9 +144,9 @@ impl<B: TakesChanges> Runner<B> {
         }
     }
 
-    fn finish(&mut self, done: Result<Done, tokio::task::JoinError>) {
+    fn finish(&mut self, done: Result<FinishedProbe, tokio::task::JoinError>) {
         // No probe is cancelled here, and one that panics ends the process (`panic = "abort"`).
-        let Ok(Done { id, finding, flow }) = done else { return };
+        let Ok(FinishedProbe { id, finding, flow }) = done else { return };
         let now = self.now();
         match flow {
             // A probe that ran at the same time may have stored its flow already.
@@ -170,22 +170,22 @@ impl<B: TakesChanges> Runner<B> {
         }
     }
 
-    async fn answer(&mut self, message: Message) {
+    async fn answer(&mut self, message: HealthMessage) {
         let now = self.now();
         match message {
-            Message::Adopt(plan) => {
+            HealthMessage::Adopt(plan) => {
                 self.board.adopt(now, &plan);
                 let gone: Vec<CheckId> =
                     self.flows.keys().copied().filter(|id| !self.board.has(*id)).collect();
                 let flows = gone.iter().filter_map(|id| self.flows.remove(id)).collect();
                 release(&self.pins, flows);
             }
-            Message::Preview(plan, answer) => {
+            HealthMessage::Preview(plan, answer) => {
                 let mut board = self.board.clone();
                 board.adopt(now, &plan);
                 drop(answer.send(board.down()));
             }
-            Message::Repeat => {
+            HealthMessage::Repeat => {
                 let changes = self.board.words().map(|(service, address, health)| {
                     Change::SetHealth { service: service.to_owned(), address, health }
                 });
@@ -193,22 +193,22 @@ impl<B: TakesChanges> Runner<B> {
                 let loads = loads.filter_map(|event| set_load(&event));
                 self.change(changes.chain(loads).collect()).await;
             }
-            Message::Want(states) => {
+            HealthMessage::Want(states) => {
                 for (service, address, wanted) in states {
                     self.board.set_wanted(now, &service, address, wanted);
                 }
             }
-            Message::Hurry(real, doubt) => self.board.hurry(now, real, doubt),
-            Message::Refuse { flow, real, refusal } => {
+            HealthMessage::Hurry(real, doubt) => self.board.hurry(now, real, doubt),
+            HealthMessage::Refuse { flow, real, refusal } => {
                 if !self.pins.refuse(flow, refusal) {
                     self.board.hurry(now, real, Doubt::Quoted);
                 }
             }
-            Message::WithoutQuorum(answer) => drop(answer.send(self.board.without_quorum())),
-            Message::Steps(answer) => drop(answer.send(self.board.steps())),
-            Message::Report(answer) => drop(answer.send(self.board.report(now))),
-            Message::Check(real, answer) => self.check(real, answer),
-            Message::Probe(checks, answer) => self.probe(checks, answer),
+            HealthMessage::WithoutQuorum(answer) => drop(answer.send(self.board.without_quorum())),
+            HealthMessage::Steps(answer) => drop(answer.send(self.board.steps())),
+            HealthMessage::Report(answer) => drop(answer.send(self.board.report(now))),
+            HealthMessage::Check(real, answer) => self.check(real, answer),
+            HealthMessage::Probe(checks, answer) => self.probe(checks, answer),
         }
     }
 
@@ -218,20 +218,20 @@ impl<B: TakesChanges> Runner<B> {
         if events.is_empty() {
             return;
         }
-        let change = |event: &Event| match event {
-            Event::Health { service, address, health, .. } => Some(Change::SetHealth {
+        let change = |event: &HealthEvent| match event {
+            HealthEvent::Health { service, address, health, .. } => Some(Change::SetHealth {
                 service: service.clone(),
                 address: *address,
                 health: *health,
             }),
-            Event::Load { .. } => set_load(event),
-            Event::Panic { .. }
-            | Event::Quorum { .. }
-            | Event::Step { .. }
-            | Event::Rotation { .. } => None,
+            HealthEvent::Load { .. } => set_load(event),
+            HealthEvent::Panic { .. }
+            | HealthEvent::Quorum { .. }
+            | HealthEvent::Step { .. }
+            | HealthEvent::Rotation { .. } => None,
         };
         self.change(events.iter().filter_map(change).collect()).await;
-        let told = events.into_iter().filter(|event| !matches!(event, Event::Load { .. }));
+        let told = events.into_iter().filter(|event| !matches!(event, HealthEvent::Load { .. }));
         for event in told {
             // The main task ends only when the director stops.
             let _ = self.events.send(event);
@@ -292,8 +292,8 @@ async fn apart<B: TakesChanges>(
 }
 
 /// The change that sets a load in the balancer.
-fn set_load(event: &Event) -> Option<Change> {
-    let Event::Load { service, address, load } = event else { return None };
+fn set_load(event: &HealthEvent) -> Option<Change> {
+    let HealthEvent::Load { service, address, load } = event else { return None };
     Some(Change::SetLoad { service: service.clone(), address: *address, load: *load })
 }
 
@@ -332,6 +332,6 @@ async fn traced<B: TakesChanges>(
         release(pins, vec![flow]);
     }
     let at = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-    let probe::Answer { passed, refused, detail, reported } = answer;
+    let probe::ProbeAnswer { passed, refused, detail, reported } = answer;
     (Finding { at, passed, refused, detail, took, reported }, flow)
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use super::TakesChanges;
-use super::pins::{Pins, Refusal};
+use super::pins::{FlowRefusal, Pins};
 use super::trace::Trace;
 use crate::balancer::ProbeFlow;
 use crate::health::PlannedCheck;
@@ -40,7 +40,7 @@ pub(super) struct Target<'a, B> {
     pub(super) flow: &'a mut Option<ProbeFlow>,
     pub(super) trace: &'a Trace,
     /// The channel for a refusal of this probe, until it is registered for the flow.
-    pub(super) refuses: Option<oneshot::Sender<Refusal>>,
+    pub(super) refuses: Option<oneshot::Sender<FlowRefusal>>,
     /// Whether the real server's host has refused the probe.
     pub(super) refused: bool,
 }

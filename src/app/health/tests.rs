@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::health::spec::{CheckSpec, HttpProbe, Probe, StatusRange, Timing, Via};
-use crate::health::{Cause, Rules, ServiceInput};
+use crate::health::{CheckCause, Rules, ServiceInput};
 use crate::model::{Health, RealSpec};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -79,7 +79,7 @@ fn found(probe: Probe, port: u16) -> (bool, String, Duration) {
 
 fn with_checks<T>(
     plan: Plan,
-    ask: impl AsyncFnOnce(Checks, mpsc::UnboundedReceiver<Event>) -> T,
+    ask: impl AsyncFnOnce(Checks, mpsc::UnboundedReceiver<HealthEvent>) -> T,
 ) -> T {
     let (inbox, checks) = Checks::new();
     let (events, told) = mpsc::unbounded_channel();
@@ -177,7 +177,7 @@ fn a_servers_death_and_its_return_are_reported() {
         let mut next = async |expected| {
             loop {
                 let event = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
-                if let Event::Health { health, why, .. } = event.unwrap().unwrap() {
+                if let HealthEvent::Health { health, why, .. } = event.unwrap().unwrap() {
                     assert_eq!(health, expected, "{why}");
                     break;
                 }
@@ -188,6 +188,6 @@ fn a_servers_death_and_its_return_are_reported() {
         *alive.lock().unwrap() = true;
         next(Health::Up).await;
         let report = checks.report().await;
-        assert_eq!(report.real("web", HERE).unwrap().why, Cause::Passing);
+        assert_eq!(report.real("web", HERE).unwrap().why, CheckCause::Passing);
     });
 }

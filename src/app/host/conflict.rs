@@ -55,7 +55,7 @@ impl std::fmt::Display for Conflict {
 
 /// The probe of one address.
 #[derive(Clone, Copy, Debug)]
-struct Question {
+struct ConflictProbe {
     address: IpAddr,
     asker: Option<Ipv4Addr>,
 }
@@ -67,7 +67,7 @@ pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<
     let mut probes = JoinSet::new();
     for (neighbour_socket, link, addresses) in neighbour_sockets(announcements, facts) {
         let asker = |address| asker(facts, link.index, address);
-        let question = |address| Question { address, asker: asker(address) };
+        let question = |address| ConflictProbe { address, asker: asker(address) };
         let questions = addresses.into_iter().map(question).collect();
         probes.spawn(probe_link(neighbour_socket, link.name, questions, own.clone()));
     }
@@ -115,7 +115,7 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
 async fn probe_link(
     neighbour_socket: NeighbourSocket,
     link: String,
-    questions: Vec<Question>,
+    questions: Vec<ConflictProbe>,
     own: Vec<[u8; 6]>,
 ) -> Vec<Conflict> {
     let mut conflicts: Vec<Conflict> = Vec::new();
@@ -123,7 +123,7 @@ async fn probe_link(
         neighbour_socket.listen(question.address);
     }
     for _ in 0..TIMES {
-        for Question { address, asker } in &questions {
+        for ConflictProbe { address, asker } in &questions {
             if let Err(error) = neighbour_socket.ask(*address, *asker) {
                 let link = link.as_str();
                 warn!(address:% = address, link; "cannot probe for {address} on {link}: {error}");

@@ -44,7 +44,7 @@ const LIGHT_LOOKS: u32 = 15;
 
 /// What was done after events.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Done {
+enum Followed {
     /// The copies of single routes were changed.
     RoutesFollowed,
     /// The host was checked.
@@ -74,14 +74,14 @@ impl Session {
             let begun = Instant::now();
             let result = self.sync().await;
             self.changed = false;
-            if !matches!(result, Ok(Done::RoutesFollowed)) {
+            if !matches!(result, Ok(Followed::RoutesFollowed)) {
                 self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
             }
             match result {
-                Ok(Done::TunGone(name)) => {
+                Ok(Followed::TunGone(name)) => {
                     bail!("the TUN device {name:?} is gone: another program has deleted it");
                 }
-                Ok(Done::RoutesFollowed | Done::Checked) => {}
+                Ok(Followed::RoutesFollowed | Followed::Checked) => {}
                 Err(error) => {
                     self.report.unknown(
                         format!("cannot keep this host as planned: {error:#}"),
@@ -205,9 +205,9 @@ impl Session {
     /// Checks the host and makes what is missing. It removes only steps that hide another program's
     /// route: other steps may be missing in the plan only for a moment, while an interface lacks
     /// its address.
-    async fn sync(&mut self) -> Result<Done> {
+    async fn sync(&mut self) -> Result<Followed> {
         self.defend_again();
-        let Some(role) = self.role.clone() else { return Ok(Done::Checked) };
+        let Some(role) = self.role.clone() else { return Ok(Followed::Checked) };
         let unseen = std::mem::take(&mut self.unseen);
         // If this returns early, the next check covers everything.
         let known = self.known.take().filter(|_| !unseen.other && self.light_looks < LIGHT_LOOKS);
@@ -217,7 +217,7 @@ impl Session {
             && self.report.is_well()
         {
             self.known = known;
-            return Ok(Done::RoutesFollowed);
+            return Ok(Followed::RoutesFollowed);
         }
         let begun = Instant::now();
         let (facts, copies_are_right) = self.look_again(&role, known).await?;
@@ -228,7 +228,7 @@ impl Session {
         self.uncover(&role.hiding(&facts)).await;
         let plan = role.plan_items(&facts)?;
         if facts.link(&plan.tun).is_none() {
-            return Ok(Done::TunGone(plan.tun));
+            return Ok(Followed::TunGone(plan.tun));
         }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
@@ -257,7 +257,7 @@ impl Session {
         self.remember(&role, facts);
         self.look_due = false;
         self.not_before = Instant::now() + (begun.elapsed() * REST).min(REST_MAX);
-        Ok(Done::Checked)
+        Ok(Followed::Checked)
     }
 
     /// The state to compare with at the next check.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
-use crate::host::capture::{Answer, Question};
+use crate::host::capture::{RouteAnswer, RouteQuestion};
 use crate::host::{self, Facts, Family, Link, Lookup, Routes, TUNNEL_MODULES};
 use crate::sys::netlink::Netlink;
 use crate::sys::netlink::packet_route::route::RouteMessage;
@@ -58,16 +58,16 @@ pub(super) async fn facts(
 /// The kernel's route lookups for packets that arrive at the uplinks.
 pub(super) async fn captures(
     netlink: &Netlink,
-    questions: Vec<Question>,
-) -> Vec<(Question, Answer)> {
+    questions: Vec<RouteQuestion>,
+) -> Vec<(RouteQuestion, RouteAnswer)> {
     let mut answers = Vec::with_capacity(questions.len());
     for question in questions {
         let answer = match netlink.lookup(messages::capture_request(&question)).await {
             Ok(message) => {
                 let Lookup { kind, link, .. } = messages::lookup(&message);
-                Answer::Route { kind, link }
+                RouteAnswer::Route { kind, link }
             }
-            Err(error) => Answer::Error(error.raw_os_error().unwrap_or_default()),
+            Err(error) => RouteAnswer::Error(error.raw_os_error().unwrap_or_default()),
         };
         answers.push((question, answer));
     }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::host::capture::Question;
-use crate::host::{Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, Tunnel, metric};
+use crate::host::capture::RouteQuestion;
+use crate::host::{Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, TunnelDevice, metric};
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::address::{
@@ -68,11 +68,11 @@ fn has_ports_of_its_own(info: &LinkInfo) -> bool {
     }
 }
 
-fn tunnel_kind(info: &LinkInfo) -> Option<Tunnel> {
+fn tunnel_kind(info: &LinkInfo) -> Option<TunnelDevice> {
     match info {
-        LinkInfo::Kind(InfoKind::IpIp) => Some(Tunnel::Ipip),
-        LinkInfo::Kind(InfoKind::SitTun) => Some(Tunnel::Sit),
-        LinkInfo::Kind(InfoKind::Ip6Tnl) => Some(Tunnel::Ip6Tnl),
+        LinkInfo::Kind(InfoKind::IpIp) => Some(TunnelDevice::Ipip),
+        LinkInfo::Kind(InfoKind::SitTun) => Some(TunnelDevice::Sit),
+        LinkInfo::Kind(InfoKind::Ip6Tnl) => Some(TunnelDevice::Ip6Tnl),
         _ => None,
     }
 }
@@ -184,7 +184,7 @@ pub(super) fn lookup_request(to: IpAddr) -> RouteMessage {
 }
 
 /// The route lookup for a packet that arrives at an uplink.
-pub(super) fn capture_request(question: &Question) -> RouteMessage {
+pub(super) fn capture_request(question: &RouteQuestion) -> RouteMessage {
     let mut message = lookup_request(question.vip);
     message.header.source_prefix_length = full(question.from);
     message.attributes.push(RouteAttribute::Source(question.from.into()));

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::app::commands::event;
 use crate::app::log_lines;
 use crate::control::{Alteration, Altered, Event, HostStatus, Origin, Wrong, counted};
-use crate::host::{Ledger, OuterSources, Problem, ProblemKind, Standing, Turn};
+use crate::host::{Ledger, OuterSources, Problem, ProblemChange, ProblemKind, Standing};
 
 /// How many messages of one sort at the same time are logged one by one.
 pub(super) const LOGGED: usize = 50;
@@ -99,13 +99,13 @@ impl HostReport {
     }
 }
 
-fn log(turn: &Turn, event: &Event) {
+fn log(turn: &ProblemChange, event: &Event) {
     match turn {
-        Turn::Began(problem) if problem.kind == ProblemKind::Contested => {
+        ProblemChange::Began(problem) if problem.kind == ProblemKind::Contested => {
             log_lines::event(Level::Error, event, &problem.text);
         }
-        Turn::Began(problem) => log_lines::event(Level::Warn, event, &problem.text),
-        Turn::Ended(Standing { problem, since }) => {
+        ProblemChange::Began(problem) => log_lines::event(Level::Warn, event, &problem.text),
+        ProblemChange::Ended(Standing { problem, since }) => {
             let seconds = since.elapsed().unwrap_or_default().as_secs();
             let text = format_args!("over after {seconds} s: {}", problem.text);
             log_lines::event(Level::Info, event, text);
@@ -117,12 +117,12 @@ fn of_step(step: &str) -> Alteration {
     Alteration::of(Altered::PutBack { step: step.to_owned() })
 }
 
-fn of_turn(turn: &Turn) -> Alteration {
+fn of_turn(turn: &ProblemChange) -> Alteration {
     let (address, what) = match turn {
-        Turn::Began(problem) => {
+        ProblemChange::Began(problem) => {
             (problem.address, Altered::HostWrong { problem: problem.text.clone() })
         }
-        Turn::Ended(Standing { problem, .. }) => {
+        ProblemChange::Ended(Standing { problem, .. }) => {
             (problem.address, Altered::HostRight { problem: problem.text.clone() })
         }
     };

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::app::config_file;
 use crate::control::{counted, encode};
 use crate::trace::reading::Reader;
-use crate::trace::replay::{Difference, Outcome, Replay};
+use crate::trace::replay::{Difference, Replay, ReplayOutcome};
 
 /// The longest file that is replayed: it is held in memory.
 const MAX_FILE: u64 = 1 << 30;
@@ -20,7 +20,7 @@ const MAX_FILE: u64 = 1 << 30;
 #[derive(Serialize)]
 struct Summary {
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ReplayOutcome,
 }
 
 /// Replays a file; fails if a decision differs.
@@ -73,11 +73,11 @@ fn shift(packet: u64, time: &str) -> usize {
     format!("packet {packet}  {time}  ").chars().count()
 }
 
-fn write_outcome(out: &mut impl Write, outcome: Outcome, json: bool) -> io::Result<()> {
+fn write_outcome(out: &mut impl Write, outcome: ReplayOutcome, json: bool) -> io::Result<()> {
     if json {
         return out.write_all(encode(&Summary { outcome }).as_bytes());
     }
-    let Outcome { replayed, differing, not_judged, recalled } = outcome;
+    let ReplayOutcome { replayed, differing, not_judged, recalled } = outcome;
     write!(out, "{} replayed, {differing} decided otherwise", counted(replayed, "packet"))?;
     if not_judged > 0 {
         write!(out, "; {not_judged} not judged: they depend on more than the file has")?;

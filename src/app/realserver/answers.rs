@@ -1,4 +1,4 @@
-//! Answers inquiries of `vstun doctor` at a director about this real server.
+//! InquiryAnswers inquiries of `vstun doctor` at a director about this real server.
 //!
 //! An inquiry comes through the tunnel from a director that the gate admits. The answer goes back
 //! through a tunnel, only to that address: a firewall that tracks connections accepts it as the
@@ -14,10 +14,10 @@ use super::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::config;
 use crate::control::HostStatus;
-use crate::doctor::inquiry::{Answer, EndState, Listening, Ports, Question, packet};
+use crate::doctor::inquiry::{EndState, InquiryAnswer, Listening, Ports, Question, packet};
 use crate::host::{Object, Step};
 use crate::model::Protocol;
-use crate::sys::raw::{Batch, Message, Sender};
+use crate::sys::raw::{Batch, BatchMessage, Sender};
 use crate::sys::sock_diag::{Bound, bound_sockets};
 
 /// The most inquiries that wait; further ones are dropped and counted.
@@ -44,9 +44,9 @@ pub(super) struct Asked {
     pub(super) question: Question,
 }
 
-/// Answers them.
+/// InquiryAnswers them.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct InquiryAnswers {
     inbox: mpsc::Receiver<Asked>,
     config: watch::Receiver<config::RealServer>,
     host: watch::Receiver<HostStatus>,
@@ -54,8 +54,8 @@ pub(super) struct Answers {
     batch: Batch,
 }
 
-impl Answers {
-    /// Answers for the inquiries from `inbox`.
+impl InquiryAnswers {
+    /// InquiryAnswers for the inquiries from `inbox`.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
@@ -67,7 +67,7 @@ impl Answers {
         Ok(Self { inbox, config, host, sender: Sender::open()?, batch: Batch::new(1) })
     }
 
-    /// Answers one inquiry after the other, without end.
+    /// InquiryAnswers one inquiry after the other, without end.
     pub(super) async fn run(mut self) {
         while let Some(asked) = self.inbox.recv().await {
             match self.answer(&asked).await {
@@ -79,7 +79,7 @@ impl Answers {
         std::future::pending::<()>().await;
     }
 
-    async fn answer(&self, asked: &Asked) -> anyhow::Result<Answer> {
+    async fn answer(&self, asked: &Asked) -> anyhow::Result<InquiryAnswer> {
         let config = self.config.borrow().clone();
         let survey = survey::realserver_briefly(&desired(&config)).await?;
         let host = self.host.borrow().clone();
@@ -98,7 +98,7 @@ impl Answers {
             IpAddr::V6(_) => plan.advertised_mss.v6,
         });
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(Answer {
+        Ok(InquiryAnswer {
             nonce: asked.question.nonce,
             time: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             state,
@@ -109,7 +109,7 @@ impl Answers {
         })
     }
 
-    fn send(&mut self, asked: &Asked, answer: &Answer) {
+    fn send(&mut self, asked: &Asked, answer: &InquiryAnswer) {
         let Asked { director, here, asker, vip, question } = asked;
         let source = here.or_else(|| source_towards(*director));
         let payload = answer.encode(question.len);
@@ -119,7 +119,8 @@ impl Answers {
             return;
         };
         let payload = 0..bytes.len();
-        let message = Message { destination: *director, header: 0..0, payload, fragment_of: 0 };
+        let message =
+            BatchMessage { destination: *director, header: 0..0, payload, fragment_of: 0 };
         self.batch.push(message);
         self.batch.flush(&self.sender, &[], &bytes, |_, error| {
             log::debug!("cannot answer vstun doctor: {error}");
@@ -162,7 +163,7 @@ fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> EndState 
         (EndState::STRICT, v4 && conf(tun, "rp_filter") == 1),
         (
             EndState::NO_MSS,
-            config.mss == config::Mss::Route && rule.clone().any(|step| !facts.holds(step)),
+            config.mss == config::MssSetting::Route && rule.clone().any(|step| !facts.holds(step)),
         ),
     ]
     .into_iter()

@@ -33,11 +33,11 @@ use crate::control::{Origin, Request};
 use crate::decap::Gate;
 use crate::sys::raw::Receiver;
 use agent::{Agent, Desk};
-use answers::{Answers, Asked};
+use answers::{Asked, InquiryAnswers};
 use delivery::Delivery;
 use messages::RealServerMessage;
-use packets::Packets;
-use reload::{Bounds, Running};
+use packets::RealServerLoop;
+use reload::{Bounds, RunningRealServer};
 use request_handler::Handler;
 
 /// Runs a real server until a signal stops it. `path` is the file of `config`, for reloads. It
@@ -79,7 +79,7 @@ async fn serve_reals(
         start(receivers, delivery, bounds.gate(&config), config.busy_poll, questions)?;
     let desk = config.agent.as_ref().map(|_| Arc::new(Desk::default()));
     let control = config.control.clone();
-    let running = Running {
+    let running = RunningRealServer {
         config: watch::Sender::new(config),
         path,
         packet_thread: packet_thread.clone(),
@@ -88,7 +88,7 @@ async fn serve_reals(
         http: None,
     };
     let agent = desk.clone().map_or(Ok(None), |desk| Agent::open(running.config.subscribe(), desk));
-    let answers = Answers::new(asked, running.config.subscribe(), session.status());
+    let answers = InquiryAnswers::new(asked, running.config.subscribe(), session.status());
     let answers = answers.context("could not open a raw socket for answers to vstun doctor");
     let opened = agent.and_then(|agent| Ok((agent, answers?, daemon::listen(&control, access)?)));
     let outcome = match opened {
@@ -101,7 +101,7 @@ async fn serve_reals(
                 let started = (running.config.subscribe(), running.path.clone());
                 Handler::new(packet_thread.clone(), commands, told, (tun, refused), started, desk)
             };
-            let ends = Ends { control, agent, answers, inbox };
+            let ends = MainInputs { control, agent, answers, inbox };
             steer(running, Arc::new(handler), ends, session, signals, &mut thread).await
         }
         Err(error) => Err(error),
@@ -141,18 +141,18 @@ fn receivers(gue_port: u16) -> anyhow::Result<(Vec<Receiver>, bool)> {
 }
 
 /// The other inputs of the main task, besides the host, signals and the packet thread.
-struct Ends {
+struct MainInputs {
     control: Control,
     agent: Option<Agent>,
-    answers: Answers,
+    answers: InquiryAnswers,
     inbox: CommandQueue,
 }
 
-/// Answers requests, follows the host and reloads, until a stop signal or a failure.
+/// InquiryAnswers requests, follows the host and reloads, until a stop signal or a failure.
 async fn steer(
-    mut running: Running,
+    mut running: RunningRealServer,
     handler: Arc<Handler>,
-    Ends { control, agent, answers, mut inbox }: Ends,
+    MainInputs { control, agent, answers, mut inbox }: MainInputs,
     session: &mut Session,
     signals: &mut Signals,
     thread: &mut Thread,
@@ -208,7 +208,7 @@ pub(super) fn desired(config: &config::RealServer) -> DesiredRealServer {
         vips: config.vips.clone(),
         directors: config.directors.clone(),
         shim: u32::try_from(config.encap.shim_len()).unwrap_or_default(),
-        mss_route: config.mss == config::Mss::Route,
+        mss_route: config.mss == config::MssSetting::Route,
         rule_priority: config.rule_priority,
         table: config.table,
     }
@@ -224,7 +224,7 @@ fn start(
 ) -> anyhow::Result<(PacketThread<RealServerMessage>, Thread)> {
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
-    let packets = Packets::new(poll, receivers, delivery, gate, (inbox, questions))
+    let packets = RealServerLoop::new(poll, receivers, delivery, gate, (inbox, questions))
         .context("could not watch the raw sockets")?
         .busy_polling(busy_poll);
     Ok((packet_thread, Thread::start(move || packets.run())?))

@@ -30,7 +30,7 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
 /// The packet thread's state.
 #[derive(Debug)]
-pub(super) struct Packets {
+pub(super) struct RealServerLoop {
     poll: Poll,
     sources: Vec<Source>,
     strangers: StrangerFilter,
@@ -60,7 +60,7 @@ struct Source {
     filter: Attached,
 }
 
-impl Packets {
+impl RealServerLoop {
     /// Registers the raw sockets with `poll`; the control thread's waker has the token [`WAKER`]
     /// there.
     pub(super) fn new(

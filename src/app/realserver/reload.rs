@@ -22,7 +22,7 @@ use crate::host;
 
 /// The running configuration.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningRealServer {
     pub(super) config: watch::Sender<config::RealServer>,
     /// The file to read again; `None`: the daemon was started with flags.
     pub(super) path: Option<PathBuf>,
@@ -57,7 +57,7 @@ impl Bounds {
     }
 }
 
-impl Running {
+impl RunningRealServer {
     /// Carries out a command, or changes nothing; logs the result and publishes events.
     pub(super) async fn obey(
         &mut self,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::app::log_throttle::LogThrottle;
 use crate::decap::Gate;
 use crate::decap::filter::{self, Instruction, Outer, SAMPLE};
-use crate::decap::strangers::{FLOOD, Strangers, Turn};
+use crate::decap::strangers::{FLOOD, FilterStep, Strangers};
 use crate::sys::raw::Receiver;
 
 /// The programs for a list of directors; the control thread makes them.
@@ -82,8 +82,8 @@ impl StrangerFilter {
     ) {
         match self.strangers.next(now, count) {
             None => {}
-            Some(Turn::Began) => self.attach(now, sockets),
-            Some(Turn::Ended) => {
+            Some(FilterStep::Began) => self.attach(now, sockets),
+            Some(FilterStep::Ended) => {
                 log::info!("the flood of strangers' tunnelled packets is over: each is read again");
                 for (receiver, attached) in sockets {
                     let _ = receiver.detach_filter();

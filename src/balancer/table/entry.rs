@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::wheel::{Links, TICK_MILLIS};
-use crate::balancer::flow::{Ends, Key};
+use crate::balancer::flow::{Endpoints, Key};
 use crate::balancer::position::Position;
 use crate::balancer::tcp::ConnState;
 use crate::model::{Millis, RealId};
@@ -12,7 +12,7 @@ use crate::model::{Millis, RealId};
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub struct Entry {
-    pub(super) ends: Ends,
+    pub(super) ends: Endpoints,
     pub(super) protocol: u8,
     pub(super) state: ConnState,
     pub(super) template: TemplatePlace,

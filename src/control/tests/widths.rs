@@ -194,7 +194,7 @@ fn an_explanation_fits() {
 
 #[test]
 fn replies_to_commands_and_plans_fit() {
-    let why = Some(health::Cause::Failing(Failure { check: "tcp", found: Some(prose()) }));
+    let why = Some(health::CheckCause::Failing(Failure { check: "tcp", found: Some(prose()) }));
     let what = Altered::Health { before: None, after: Health::Down, why };
     let change = Alteration::of_service("web", what);
     let planned = Planned { change, connections: 7, fate: Fate::Kept };

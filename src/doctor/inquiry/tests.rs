@@ -31,10 +31,10 @@ proptest! {
         (nonce, time, state, mss) in any::<(u64, u64, u16, u16)>(),
     ) {
         let state = EndState(state);
-        let answer = Answer { nonce, time, state, mss, listening, program, text };
+        let answer = InquiryAnswer { nonce, time, state, mss, listening, program, text };
         let bytes = answer.encode(len);
         prop_assert!(bytes.len() <= len, "{} of {len}", bytes.len());
-        let read = Answer::parse(&bytes).unwrap();
+        let read = InquiryAnswer::parse(&bytes).unwrap();
         prop_assert_eq!(read.listening, answer.listening);
         prop_assert_eq!((read.nonce, read.time, read.state, read.mss), (nonce, time, state, mss));
     }
@@ -43,13 +43,13 @@ proptest! {
     fn other_bytes_are_refused_without_panic(
         mut bytes in vec(any::<u8>(), 0..700), kind in 0..3_u8,
     ) {
-        let _ = (Question::parse(&bytes), Answer::parse(&bytes));
+        let _ = (Question::parse(&bytes), InquiryAnswer::parse(&bytes));
         for (place, byte) in MAGIC.into_iter().chain([VERSION, kind, 0]).enumerate() {
             if let Some(there) = bytes.get_mut(place) {
                 *there = byte;
             }
         }
-        let _ = (Question::parse(&bytes), Answer::parse(&bytes));
+        let _ = (Question::parse(&bytes), InquiryAnswer::parse(&bytes));
     }
 }
 
@@ -77,6 +77,6 @@ fn another_version_is_named() {
 
 #[test]
 fn the_other_hosts_text_has_no_control_characters() {
-    let answer = Answer { text: "\x1b[2Jgone".to_owned(), ..Answer::default() };
-    assert_eq!(Answer::parse(&answer.encode(MIN_LEN)).unwrap().text, " [2Jgone");
+    let answer = InquiryAnswer { text: "\x1b[2Jgone".to_owned(), ..InquiryAnswer::default() };
+    assert_eq!(InquiryAnswer::parse(&answer.encode(MIN_LEN)).unwrap().text, " [2Jgone");
 }

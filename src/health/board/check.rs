@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::health::cause::Failure;
-use crate::health::load::Heard;
+use crate::health::load::LastReport;
 use crate::health::plan::PlannedCheck;
 use crate::health::report::{AgentReport, CheckReport, Finding};
 use crate::health::schedule::{Doubt, Jitter};
@@ -40,7 +40,7 @@ pub(super) struct Check {
     pub(super) since: Millis,
     pub(super) findings: VecDeque<Finding>,
     /// The last reports of its agent or its program.
-    pub(super) heard: Heard,
+    pub(super) heard: LastReport,
     /// Its services and real servers, as indexes on the board.
     pub(super) users: Vec<(usize, usize)>,
 }
@@ -63,7 +63,7 @@ impl Check {
             lag: Duration::ZERO,
             since: now,
             findings: VecDeque::new(),
-            heard: Heard::default(),
+            heard: LastReport::default(),
             users: Vec::new(),
         }
     }

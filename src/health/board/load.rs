@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::Board;
 use super::check::{Check, CheckId};
 use super::service::{Real, Service};
-use crate::health::event::Event;
+use crate::health::event::HealthEvent;
 use crate::health::spec::Probe;
 use crate::health::weighed::{Reporter, Weighed};
 use crate::model::{Load, Millis, Step};
@@ -52,23 +52,24 @@ impl Service {
     /// Adds events for the loads that have changed. A fresh report of connections is a change even
     /// if their number is the same, since it contains the connections given since the previous
     /// report.
-    pub(super) fn tell_loads(&mut self, events: &mut Vec<Event>) {
+    pub(super) fn tell_loads(&mut self, events: &mut Vec<HealthEvent>) {
         let all = self.all_report();
         for real in &mut self.reals {
             let load = real.weighed.wanted(all);
             if load != real.weighed.sent {
                 real.weighed.sent = load;
-                events.push(Event::load(&self.name, real));
+                events.push(HealthEvent::load(&self.name, real));
             }
             if real.weighed.step != real.weighed.sent_step {
                 real.weighed.sent_step = real.weighed.step;
-                events.push(Event::Step { service: self.name.clone(), address: real.address });
+                events
+                    .push(HealthEvent::Step { service: self.name.clone(), address: real.address });
             }
         }
     }
 }
 
-impl Event {
+impl HealthEvent {
     fn load(service: &str, real: &Real) -> Self {
         let service = service.to_owned();
         Self::Load { service, address: real.address, load: real.weighed.sent }
@@ -96,7 +97,7 @@ impl Board {
             }
             if then != now {
                 let (service, address) = (service.name.clone(), real.address);
-                events.push(Event::Rotation { service, address, before: then, after: now });
+                events.push(HealthEvent::Rotation { service, address, before: then, after: now });
             }
             service.tell_loads(events);
         }
@@ -129,10 +130,10 @@ impl Board {
     }
 
     /// The load that the balancer has of each real server, if it is not the default.
-    pub fn loads(&self) -> impl Iterator<Item = Event> {
+    pub fn loads(&self) -> impl Iterator<Item = HealthEvent> {
         self.services.iter().flat_map(|service| {
             let loaded = service.reals.iter().filter(|real| real.weighed.sent != Load::default());
-            loaded.map(|real| Event::load(&service.name, real))
+            loaded.map(|real| HealthEvent::load(&service.name, real))
         })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::check::{Check, CheckId};
-use crate::health::cause::Cause;
-use crate::health::event::Event;
+use crate::health::cause::CheckCause;
+use crate::health::event::HealthEvent;
 use crate::health::report::{RealReport, ServiceReport};
 use crate::health::rule::Rules;
 use crate::health::weighed::Weighed;
@@ -46,7 +46,7 @@ impl Service {
         &mut self,
         now: Millis,
         checks: &HashMap<CheckId, Check>,
-        events: &mut Vec<Event>,
+        events: &mut Vec<HealthEvent>,
     ) {
         for real in &mut self.reals {
             real.passes = real.failed(checks).is_none();
@@ -57,7 +57,7 @@ impl Service {
             let health = if believed { Health::Up } else { Health::Down };
             if real.health != health {
                 (real.health, real.since) = (health, now);
-                events.push(Event::Health {
+                events.push(HealthEvent::Health {
                     service: self.name.clone(),
                     address: real.address,
                     health,
@@ -68,24 +68,24 @@ impl Service {
         self.judge_quorum(events);
     }
 
-    fn judge_panic(&mut self, events: &mut Vec<Event>) {
+    fn judge_panic(&mut self, events: &mut Vec<HealthEvent>) {
         // A real server that an operator has taken out of rotation does not count.
         let counted = || self.reals.iter().filter(|real| real.weight > 0 && !real.out);
         let (down, all) = (counted().filter(|real| !real.passes).count(), counted().count());
         let active = self.rules.panic.exceeded(down, all);
         if self.panic != active {
             self.panic = active;
-            events.push(Event::Panic { service: self.name.clone(), active, down, all });
+            events.push(HealthEvent::Panic { service: self.name.clone(), active, down, all });
         }
     }
 
-    fn judge_quorum(&mut self, events: &mut Vec<Event>) {
+    fn judge_quorum(&mut self, events: &mut Vec<HealthEvent>) {
         let alive = self.reals.iter().filter(|real| real.serves());
         let alive = alive.map(|real| u64::from(real.weighed.weight(real.weight))).sum();
         let reached = self.rules.quorum.reached(self.quorum, alive);
         if self.quorum != reached {
             self.quorum = reached;
-            events.push(Event::Quorum { service: self.name.clone(), reached, alive });
+            events.push(HealthEvent::Quorum { service: self.name.clone(), reached, alive });
         }
     }
 
@@ -121,12 +121,12 @@ impl Real {
 
     /// The reason for its health, from the latest results. `panic`: its service's checks are
     /// ignored.
-    fn why(&self, checks: &HashMap<CheckId, Check>, panic: bool) -> Cause {
+    fn why(&self, checks: &HashMap<CheckId, Check>, panic: bool) -> CheckCause {
         match self.failed(checks) {
-            Some(check) if panic => Cause::Disbelieved(check.failure()),
-            Some(check) => Cause::Failing(check.failure()),
-            None if self.checks.is_empty() => Cause::Unchecked,
-            None => Cause::Passing,
+            Some(check) if panic => CheckCause::Disbelieved(check.failure()),
+            Some(check) => CheckCause::Failing(check.failure()),
+            None if self.checks.is_empty() => CheckCause::Unchecked,
+            None => CheckCause::Passing,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::reply::{Agent, Rotation};
+use super::reply::{AgentReply, Rotation};
 use super::report::LoadReport;
 use super::weight::STALE;
 use crate::health::spec::Timing;
@@ -23,8 +23,8 @@ pub enum Reported {
 /// The state of an agent or program. As with HAProxy, the rotation that an agent has reported
 /// applies until it reports another one; its load expires. A program's weight does not expire.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Heard {
-    agent: Agent,
+pub struct LastReport {
+    agent: AgentReply,
     report: Option<LoadReport>,
     weight: Option<u32>,
     at: Option<Millis>,
@@ -32,7 +32,7 @@ pub struct Heard {
     misses: u64,
 }
 
-impl Heard {
+impl LastReport {
     /// Records a probe and its report, if it has brought one.
     pub fn take(&mut self, now: Millis, reported: Option<&Reported>) {
         match reported {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn reported_rotation_stays_and_reported_load_expires() {
-        let mut heard = Heard::default();
+        let mut heard = LastReport::default();
         assert!(!heard.is_fresh(Millis(0), &Timing::DEFAULT));
         heard.take(Millis(0), Some(&Reported::Line("drain 40%".to_owned())));
         assert_eq!((heard.rotation(), heard.thousandths()), (Rotation::Drain, 400));

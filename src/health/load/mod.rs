@@ -10,7 +10,7 @@ pub mod reply;
 pub mod report;
 pub mod weight;
 
-pub use heard::{Heard, Reported};
-pub use reply::{Agent, Rotation};
-pub use report::{GREETING, Listening, LoadReport, MAX_LISTENING, MAX_REPORT_LEN, Pressure};
+pub use heard::{LastReport, Reported};
+pub use reply::{AgentReply, Rotation};
+pub use report::{GREETING, ListenQueue, LoadReport, MAX_LISTENING, MAX_REPORT_LEN, Pressure};
 pub use weight::Weighting;

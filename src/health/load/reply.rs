@@ -55,7 +55,7 @@ impl Rotation {
 /// The agent's words so far: three independent values. Only `ready` ends `drain` and `maint`, only
 /// `up` ends `down`, and a weight changes no state.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Agent {
+pub struct AgentReply {
     /// `Up` means `ready`.
     administrative: Rotation,
     up: bool,
@@ -63,13 +63,13 @@ pub struct Agent {
     text: String,
 }
 
-impl Default for Agent {
+impl Default for AgentReply {
     fn default() -> Self {
         Self { administrative: Rotation::Up, up: true, percent: 100, text: String::new() }
     }
 }
 
-impl Agent {
+impl AgentReply {
     /// The values after one more line, without its newline.
     #[must_use]
     pub fn after(&self, line: &str) -> Self {
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn said(lines: &[&str]) -> (Rotation, u32, String) {
-        let agent = lines.iter().fold(Agent::default(), |agent, line| agent.after(line));
+        let agent = lines.iter().fold(AgentReply::default(), |agent, line| agent.after(line));
         (agent.rotation(), agent.percent(), agent.text().to_owned())
     }
 

@@ -33,7 +33,7 @@ pub struct LoadReport {
     pub queued: u64,
     /// The same for each virtual IP and port, most connections first; at most [`MAX_LISTENING`].
     #[serde(default)]
-    pub listening: Vec<Listening>,
+    pub listening: Vec<ListenQueue>,
     /// The share of time in the last seconds in which tasks stalled; absent if the kernel does not
     /// report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,7 +45,7 @@ pub struct LoadReport {
 
 /// Connections to one port of a virtual IP.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Listening {
+pub struct ListenQueue {
     /// The virtual IP.
     pub address: IpAddr,
     /// The port.
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_longest_report_fits() {
-        let entry = Listening {
+        let entry = ListenQueue {
             address: "2001:db8:1111:2222:3333:4444:5555:6666".parse().expect("an address"),
             port: u16::MAX,
             established: u64::MAX,

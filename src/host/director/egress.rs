@@ -9,7 +9,7 @@ use crate::host::facts::{Address, Facts, Link, Lookup};
 use crate::host::family::Family;
 use crate::host::plan::{LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, Ways};
 use crate::host::problem::{Problem, ProblemKind};
-use crate::host::refusal::Refusal;
+use crate::host::refusal::HostRefusal;
 use crate::host::route::RouteKind;
 
 /// The MTU of an unknown path: Ethernet's.
@@ -28,7 +28,7 @@ pub(super) fn links<'a>(
             Some(lookup) if lookup.kind == RouteKind::Local => {
                 let owner = facts.owners(*real).next();
                 let link = owner.map(|(_, link)| link.name.clone()).unwrap_or_default();
-                problems.push(Refusal::RealIsLocal { address: *real, link }.into());
+                problems.push(HostRefusal::RealIsLocal { address: *real, link }.into());
             }
             Some(lookup) if lookup.kind == RouteKind::Unicast => {
                 links.extend(lookup.link.and_then(|index| facts.link_at(index)));

@@ -7,7 +7,7 @@ use crate::host::facts::{Facts, Link};
 use crate::host::family::Family;
 use crate::host::ipv6;
 use crate::host::problem::{Problem, ProblemKind};
-use crate::host::refusal::Refusal;
+use crate::host::refusal::HostRefusal;
 use crate::host::step::MAIN;
 use crate::host::sysctl;
 
@@ -27,7 +27,7 @@ pub(super) fn find<'a>(
         && !links.iter().any(|link| ipv6::speaks(link, facts))
     {
         let sysctl = sysctl::conf6(&first.name, "disable_ipv6");
-        problems.push(Refusal::Ipv6Off { address, sysctl }.into());
+        problems.push(HostRefusal::Ipv6Off { address, sysctl }.into());
     }
     problems.extend(links.iter().filter_map(|link| unfit(link, facts)));
     (links, problems)
@@ -38,9 +38,9 @@ fn named<'a>(names: &[String], tun: &str, facts: &'a Facts) -> (Vec<&'a Link>, V
     let mut problems = Vec::new();
     for name in names {
         match facts.link(name) {
-            None => problems.push(Refusal::UplinkUnknown(name.clone()).into()),
+            None => problems.push(HostRefusal::UplinkUnknown(name.clone()).into()),
             Some(link) if link.loopback || link.name == tun => {
-                problems.push(Refusal::UplinkUnfit(name.clone()).into());
+                problems.push(HostRefusal::UplinkUnfit(name.clone()).into());
             }
             Some(link) => links.extend([link]),
         }
@@ -92,7 +92,7 @@ fn default<'a>(
         let ways: Vec<&Link> =
             indices.into_iter().filter_map(|index| facts.link_at(index)).filter(fit).collect();
         if ways.is_empty() {
-            missing.push(Refusal::UplinkMissing(vip).into());
+            missing.push(HostRefusal::UplinkMissing(vip).into());
         }
         links.extend(ways);
     }

@@ -95,7 +95,7 @@ fn uplinks_have_the_vips_subnets_or_the_default_route() {
     let mut facts = facts();
     remake(&mut facts, |route| (route.destination.prefix_len() != 0).then_some(route));
     let desired = DesiredDirector { vips: vec![ip("192.0.2.10")], ..director_wishes() };
-    assert_eq!(director::plan(&desired, &facts), Err(Refusal::UplinkMissing(ip("192.0.2.10"))));
+    assert_eq!(director::plan(&desired, &facts), Err(HostRefusal::UplinkMissing(ip("192.0.2.10"))));
 }
 
 #[test]
@@ -163,25 +163,25 @@ fn refusals() {
         (
             vip("10.2.0.1"),
             facts(),
-            Refusal::VipIsLocal { address: ip("10.2.0.1"), prefix: 24, link: "eth1".into() },
+            HostRefusal::VipIsLocal { address: ip("10.2.0.1"), prefix: 24, link: "eth1".into() },
         ),
-        (wish(), taken, Refusal::RouteExists { address: ip("10.1.0.10"), table: 254 }),
-        (uplink("eth7"), facts(), Refusal::UplinkUnknown("eth7".into())),
-        (uplink("lo"), facts(), Refusal::UplinkUnfit("lo".into())),
+        (wish(), taken, HostRefusal::RouteExists { address: ip("10.1.0.10"), table: 254 }),
+        (uplink("eth7"), facts(), HostRefusal::UplinkUnknown("eth7".into())),
+        (uplink("lo"), facts(), HostRefusal::UplinkUnfit("lo".into())),
         (
             DesiredDirector { tun: "eth1".into(), ..wish() },
             facts(),
-            Refusal::TunExists("eth1".into()),
+            HostRefusal::TunExists("eth1".into()),
         ),
         (
             DesiredDirector { sources: vec![ip("10.9.9.9")], ..wish() },
             facts(),
-            Refusal::SourceForeign(ip("10.9.9.9")),
+            HostRefusal::SourceForeign(ip("10.9.9.9")),
         ),
         (
             DesiredDirector { announce_table: 254, ..wish() },
             facts(),
-            Refusal::TableReserved { key: "announce_table", table: 254 },
+            HostRefusal::TableReserved { key: "announce_table", table: 254 },
         ),
     ];
     for (desired, facts, refusal) in table {
@@ -195,7 +195,7 @@ fn interface_names_at_the_bound() {
         [("", false), ("fifteen-bytes-x", true), ("sixteen-bytes-xy", false), ("a b", false)]
     {
         let desired = DesiredDirector { tun: name.into(), ..director_wishes() };
-        let refused = director::plan(&desired, &facts()) == Err(Refusal::TunName(name.into()));
+        let refused = director::plan(&desired, &facts()) == Err(HostRefusal::TunName(name.into()));
         assert_eq!(refused, !fits, "{name:?}");
     }
 }
@@ -206,7 +206,7 @@ fn our_own_routes_do_not_stop_a_second_plan() {
     facts.links.push(link(9, "vstun0"));
     facts.routes.push(route("10.1.0.10/32", 9, None));
     let desired = director_wishes();
-    assert_eq!(director::plan(&desired, &facts), Err(Refusal::TunExists("vstun0".into())));
+    assert_eq!(director::plan(&desired, &facts), Err(HostRefusal::TunExists("vstun0".into())));
     facts.tun_is_ours = true;
     assert!(director::plan(&desired, &facts).is_ok());
 }

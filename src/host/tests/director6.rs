@@ -196,13 +196,13 @@ fn each_family_has_its_uplinks() {
         let vips = vips.iter().map(|vip| ip(vip)).collect();
         let plan = director::plan(&DesiredDirector { vips, ..desired() }, facts)?;
         let one = |a: &Announcement| format!("{} {}", a.link, a.address);
-        Ok::<_, Refusal>(plan.announcements.iter().map(one).collect::<Vec<_>>())
+        Ok::<_, HostRefusal>(plan.announcements.iter().map(one).collect::<Vec<_>>())
     };
     assert_eq!(uplinks(&["2001:db8:2::10"], &facts).unwrap(), ["eth1 2001:db8:2::10"]);
     assert_eq!(uplinks(&["2001:db8:9::10"], &facts).unwrap(), ["eth0 2001:db8:9::10"]);
     // IPv4's default route does not help.
     remake(&mut facts, |route| (route.destination.to_string() != "::/0").then_some(route));
-    let refusal = Refusal::UplinkMissing(ip("2001:db8:9::10"));
+    let refusal = HostRefusal::UplinkMissing(ip("2001:db8:9::10"));
     assert_eq!(uplinks(&["2001:db8:9::10"], &facts), Err(refusal.clone()));
     // If other virtual IPs have an uplink, the missing one is reported and the rest goes on: an
     // interface that is down has lost its IPv6 addresses.
@@ -310,7 +310,7 @@ fn a_host_without_ipv6() {
     let vip = ip("2001:db8:1::10");
     let mut none = facts();
     none.sysctls.retain(|path, _| !path.starts_with("net/ipv6/"));
-    assert_eq!(director::plan(&only6(), &none), Err(Refusal::Ipv6Missing(vip)));
+    assert_eq!(director::plan(&only6(), &none), Err(HostRefusal::Ipv6Missing(vip)));
     let plan = director::plan(&director_wishes(), &none).unwrap();
     assert_eq!((plan.on_tun.len(), plan.steps.len()), (0, 4), "{:?}", lines(&plan.steps));
 
@@ -319,13 +319,13 @@ fn a_host_without_ipv6() {
         set(&mut off, &sysctl::conf6(link, "disable_ipv6"), "1");
     }
     let sysctl = "net.ipv6.conf.all.disable_ipv6".to_owned();
-    assert_eq!(director::plan(&only6(), &off), Err(Refusal::Ipv6Off { address: vip, sysctl }));
+    assert_eq!(director::plan(&only6(), &off), Err(HostRefusal::Ipv6Off { address: vip, sysctl }));
     assert!(director::plan(&director_wishes(), &off).is_ok());
 
     // An interface's own setting counts, whatever was last written to `all`.
     set(&mut off, "net/ipv6/conf/eth1/disable_ipv6", "0");
     let sysctl = "net/ipv6/conf/eth0/disable_ipv6".to_owned();
-    assert_eq!(director::plan(&only6(), &off), Err(Refusal::Ipv6Off { address: vip, sysctl }));
+    assert_eq!(director::plan(&only6(), &off), Err(HostRefusal::Ipv6Off { address: vip, sysctl }));
     set(&mut off, "net/ipv6/conf/eth0/disable_ipv6", "0");
     assert!(director::plan(&only6(), &off).is_ok());
 
@@ -348,7 +348,7 @@ fn refusals_name_the_commands_of_ipv6() {
     let refusal = director::plan(&anycast, &facts6()).unwrap_err();
     let subnet = "2001:db8:1::/64".parse().unwrap();
     let link = "eth0".to_owned();
-    assert_eq!(refusal, Refusal::VipIsAnycast { address: ip("2001:db8:1::"), subnet, link });
+    assert_eq!(refusal, HostRefusal::VipIsAnycast { address: ip("2001:db8:1::"), subnet, link });
 
     let own = DesiredDirector { vips: vec![ip("2001:db8:1::1")], ..only6() };
     let refusal = director::plan(&own, &facts6()).unwrap_err();

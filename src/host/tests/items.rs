@@ -20,7 +20,7 @@ fn one_virtual_ip_that_cannot_be_served_leaves_the_other_alone() {
     assert_eq!(lines(&plan.steps)[2..], expected);
     assert!(texts(&plan)[0].contains("10.1.0.11 is a local address"), "{:?}", texts(&plan));
     assert_eq!(plan.problems[0].address, Some(ip("10.1.0.11")));
-    assert!(matches!(director::plan(&desired, &facts), Err(Refusal::VipIsLocal { .. })));
+    assert!(matches!(director::plan(&desired, &facts), Err(HostRefusal::VipIsLocal { .. })));
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn one_uplink_that_is_gone_leaves_the_other_alone() {
     assert!(lines(&plan.steps).contains(&"proxy neighbour entry 10.1.0.10 dev eth0".to_owned()));
     assert_eq!(plan.uplinks, ["eth0"]);
     assert_eq!(plan.problems.len(), 2, "{:?}", texts(&plan));
-    assert_eq!(director::plan(&desired, &facts()), Err(Refusal::UplinkUnknown("eth7".into())));
+    assert_eq!(director::plan(&desired, &facts()), Err(HostRefusal::UplinkUnknown("eth7".into())));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_real_server_on_the_director_s_own_host_is_refused() {
     let local = Lookup { kind: RouteKind::Local, ..towards(1, "10.2.0.1") };
     facts.lookups.insert(ip("10.2.0.1"), local);
     let refused = director::plan(&desired, &facts).unwrap_err();
-    let expected = Refusal::RealIsLocal { address: ip("10.2.0.1"), link: "eth1".into() };
+    let expected = HostRefusal::RealIsLocal { address: ip("10.2.0.1"), link: "eth1".into() };
     assert_eq!(refused, expected);
     assert!(refused.to_string().contains("cannot be both"), "{refused}");
     // While it runs, the others go on.

@@ -53,7 +53,7 @@ fn sufficient_arp_settings_are_not_written() {
 #[test]
 fn a_tunnel_of_the_ipip_module_is_a_warning() {
     let mut facts = facts();
-    facts.links.push(Link { tunnel: Some(Tunnel::Ipip), ..link(7, "tunl0") });
+    facts.links.push(Link { tunnel: Some(TunnelDevice::Ipip), ..link(7, "tunl0") });
     let plan = realserver::plan(&desired_server(), &facts).unwrap();
     assert!(plan.warnings[0].contains("tunl0") && plan.warnings[0].contains("modprobe -r ipip"));
 }
@@ -72,7 +72,8 @@ fn the_vip_may_be_on_loopback_and_nowhere_else() {
     let plan = realserver::plan(&desired_server(), &facts).unwrap();
     assert!(plan.warnings[0].contains("ip addr del 192.0.2.10/32 dev lo"));
     facts.addresses.push(own(3, "192.0.2.10/24"));
-    let refusal = Refusal::VipOnLink { address: ip("192.0.2.10"), prefix: 24, link: "eth1".into() };
+    let refusal =
+        HostRefusal::VipOnLink { address: ip("192.0.2.10"), prefix: 24, link: "eth1".into() };
     assert_eq!(realserver::plan(&desired_server(), &facts), Err(refusal));
 }
 
@@ -83,10 +84,10 @@ fn tables_and_priorities_in_use_are_refused() {
     used.routes.push(Route { table: 100, ..route("10.0.0.0/8", 2, None) });
     let mut ours = used.clone();
     change_route(&mut ours, "10.0.0.0/8", |route| route.protocol = PROTOCOL);
-    assert_eq!(realserver::plan(&wish(), &used), Err(Refusal::TableUsed(100)));
+    assert_eq!(realserver::plan(&wish(), &used), Err(HostRefusal::TableUsed(100)));
     assert!(realserver::plan(&wish(), &ours).is_ok(), "a predecessor's are taken over");
     let main = DesiredRealServer { table: 254, ..wish() };
-    let refusal = Refusal::TableReserved { key: "table", table: 254 };
+    let refusal = HostRefusal::TableReserved { key: "table", table: 254 };
     assert_eq!(realserver::plan(&main, &facts()), Err(refusal));
     for (priority, fits) in [(0, false), (1, true), (32_765, true), (32_766, false)] {
         let desired = DesiredRealServer { rule_priority: priority, ..wish() };
@@ -94,7 +95,7 @@ fn tables_and_priorities_in_use_are_refused() {
     }
     let mut late = facts();
     late.rules[0].priority = 200;
-    assert_eq!(realserver::plan(&wish(), &late), Err(Refusal::Priority(100)));
+    assert_eq!(realserver::plan(&wish(), &late), Err(HostRefusal::Priority(100)));
 }
 
 /// Blackhole and its like, and the main table, for packets from the virtual IP or from all.

@@ -131,9 +131,9 @@ fn tables_and_rules_of_one_family_do_not_stop_the_other() {
         protocol: 3,
     });
     assert!(realserver::plan(&desired_server(), &facts).is_ok());
-    assert_eq!(realserver::plan(&only6(), &facts), Err(Refusal::TableUsed(100)));
+    assert_eq!(realserver::plan(&only6(), &facts), Err(HostRefusal::TableUsed(100)));
     let elsewhere = DesiredRealServer { table: 101, ..only6() };
-    assert_eq!(realserver::plan(&elsewhere, &facts), Err(Refusal::Priority(100)));
+    assert_eq!(realserver::plan(&elsewhere, &facts), Err(HostRefusal::Priority(100)));
     facts.rules.last_mut().unwrap().priority = 200;
     assert_eq!(copies::unseen_rules(&elsewhere, &facts), [200]);
     assert_eq!(copies::unseen_rules(&desired_server(), &facts), [] as [u32; 0]);
@@ -145,14 +145,14 @@ fn kernel_tunnels_that_compete_are_named() {
     let v6 = "2001:db8::1/128";
     // VIP, director, kind → whether it competes
     let table = [
-        ("192.0.2.10", v4, Tunnel::Ipip, true),
-        ("192.0.2.10", v4, Tunnel::Sit, false),
-        ("192.0.2.10", v4, Tunnel::Ip6Tnl, false),
-        ("2001:db8:9::10", v4, Tunnel::Ipip, false),
-        ("2001:db8:9::10", v4, Tunnel::Sit, true),
-        ("192.0.2.10", v6, Tunnel::Ip6Tnl, true),
-        ("2001:db8:9::10", v6, Tunnel::Ip6Tnl, true),
-        ("2001:db8:9::10", v6, Tunnel::Sit, false),
+        ("192.0.2.10", v4, TunnelDevice::Ipip, true),
+        ("192.0.2.10", v4, TunnelDevice::Sit, false),
+        ("192.0.2.10", v4, TunnelDevice::Ip6Tnl, false),
+        ("2001:db8:9::10", v4, TunnelDevice::Ipip, false),
+        ("2001:db8:9::10", v4, TunnelDevice::Sit, true),
+        ("192.0.2.10", v6, TunnelDevice::Ip6Tnl, true),
+        ("2001:db8:9::10", v6, TunnelDevice::Ip6Tnl, true),
+        ("2001:db8:9::10", v6, TunnelDevice::Sit, false),
     ];
     for (vip, director, kind, competes) in table {
         let desired = DesiredRealServer {
@@ -191,6 +191,6 @@ fn a_host_without_ipv6() {
     let mut none = facts();
     none.sysctls.retain(|path, _| !path.starts_with("net/ipv6/"));
     let vip = ip("2001:db8:9::10");
-    assert_eq!(realserver::plan(&desired(), &none), Err(Refusal::Ipv6Missing(vip)));
+    assert_eq!(realserver::plan(&desired(), &none), Err(HostRefusal::Ipv6Missing(vip)));
     assert!(realserver::plan(&desired_server(), &none).is_ok());
 }

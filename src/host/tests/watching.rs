@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
-use crate::host::capture::{Answer, Question, judge, questions};
+use crate::host::capture::{RouteAnswer, RouteQuestion, judge, questions};
 use crate::host::contest::{CALM, Contest, ContestMove, Presence, ROUNDS};
 use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
 use crate::host::rename::{Uplinks, renamed};
@@ -15,14 +15,14 @@ fn a_problem_is_reported_when_it_begins_ends_and_returns() {
     let problem = |text: &str| Problem::new(ProblemKind::RealServer, "10.2.0.2", text);
     let mut ledger = Ledger::default();
     let first = problem("no route");
-    assert_eq!(ledger.update(at(1), vec![first.clone()]), [Turn::Began(first.clone())]);
+    assert_eq!(ledger.update(at(1), vec![first.clone()]), [ProblemChange::Began(first.clone())]);
     // With another text it is the same problem, and a duplicate is too.
     let second = problem("no route, really");
     assert_eq!(ledger.update(at(2), vec![second.clone(), second.clone()]), []);
     let standing = Standing { problem: second, since: at(1) };
     assert_eq!(ledger.standing(), std::slice::from_ref(&standing));
-    assert_eq!(ledger.update(at(3), vec![]), [Turn::Ended(standing)]);
-    assert_eq!(ledger.update(at(4), vec![first.clone()]), [Turn::Began(first)]);
+    assert_eq!(ledger.update(at(3), vec![]), [ProblemChange::Ended(standing)]);
+    assert_eq!(ledger.update(at(4), vec![first.clone()]), [ProblemChange::Began(first)]);
     assert_eq!(ledger.standing()[0].since, at(4));
 }
 
@@ -116,18 +116,18 @@ fn the_kernel_is_asked_as_if_a_neighbour_of_the_uplink_had_sent() {
 fn packets_that_bypass_the_tun_are_reported() {
     let mut facts = facts();
     facts.links.push(link(9, "vstun0"));
-    let question = Question { vip: ip("10.1.0.10"), from: ip("10.1.0.254"), uplink: 2 };
-    let way = |kind, link| Answer::Route { kind, link };
+    let question = RouteQuestion { vip: ip("10.1.0.10"), from: ip("10.1.0.254"), uplink: 2 };
+    let way = |kind, link| RouteAnswer::Route { kind, link };
     let table = [
         (way(RouteKind::Unicast, Some(9)), None),
         (way(RouteKind::Unicast, Some(2)), Some("leave by eth0")),
         (way(RouteKind::Local, Some(1)), Some("delivered on this host")),
         (way(RouteKind::Blackhole, None), Some("dropped by a route")),
-        (Answer::Error(113), Some("does not forward")),
-        (Answer::Error(101), Some("no routing table")),
-        (Answer::Error(13), Some("dropped by a rule")),
-        (Answer::Error(18), None),
-        (Answer::Error(22), None),
+        (RouteAnswer::Error(113), Some("does not forward")),
+        (RouteAnswer::Error(101), Some("no routing table")),
+        (RouteAnswer::Error(13), Some("dropped by a rule")),
+        (RouteAnswer::Error(18), None),
+        (RouteAnswer::Error(22), None),
     ];
     for (answer, expected) in table {
         let problem = judge(&question, answer, "vstun0", &facts);
@@ -149,9 +149,9 @@ fn a_rule_that_takes_a_virtual_ips_packets_is_named() {
         protocol: 0,
         ..facts().rules[0].clone()
     };
-    let question = Question { vip: ip("10.1.0.10"), from: ip("10.1.0.1"), uplink: 2 };
-    let dropped = Answer::Error(13);
-    let elsewhere = Answer::Route { kind: RouteKind::Unicast, link: Some(3) };
+    let question = RouteQuestion { vip: ip("10.1.0.10"), from: ip("10.1.0.1"), uplink: 2 };
+    let dropped = RouteAnswer::Error(13);
+    let elsewhere = RouteAnswer::Route { kind: RouteKind::Unicast, link: Some(3) };
     for (rules, answer, named) in [
         (vec![rule(10, None)], dropped, Some(10)),
         (vec![rule(10, None)], elsewhere, None),

@@ -11,7 +11,7 @@ use super::Sender;
 
 /// One packet, as ranges of the two buffers given to [`Batch::flush`].
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Message {
+pub struct BatchMessage {
     /// The destination; of the same family as the packet's IP header.
     pub destination: IpAddr,
     /// Its first bytes, in the first buffer; may be empty.
@@ -58,7 +58,7 @@ impl Batch {
     /// Queues a packet. The caller flushes before the queue is full; a packet beyond its capacity
     /// is ignored.
     #[inline]
-    pub fn push(&mut self, message: Message) {
+    pub fn push(&mut self, message: BatchMessage) {
         if !self.is_full() {
             let queue = if message.destination.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
             queue.messages.push(message);
@@ -66,7 +66,7 @@ impl Batch {
     }
 
     /// The queued packets: first those to IPv4 destinations, then those to IPv6 ones.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+    pub fn messages(&self) -> impl Iterator<Item = &BatchMessage> {
         self.v4.messages.iter().chain(&self.v6.messages)
     }
 
@@ -78,7 +78,7 @@ impl Batch {
         sender: &Sender,
         headers: &[u8],
         payloads: &[u8],
-        mut failed: impl FnMut(&Message, io::Error),
+        mut failed: impl FnMut(&BatchMessage, io::Error),
     ) -> usize {
         let v4 = self.v4.flush(Some(&sender.v4), headers, payloads, &mut failed);
         v4 + self.v6.flush(sender.v6.as_ref(), headers, payloads, &mut failed)
@@ -87,7 +87,7 @@ impl Batch {
 
 /// The queue of one family.
 struct Queue {
-    messages: Vec<Message>,
+    messages: Vec<BatchMessage>,
     addresses: Vec<Address>,
     parts: Vec<[libc::iovec; 2]>,
     headers: Vec<libc::mmsghdr>,
@@ -135,7 +135,7 @@ impl Queue {
         socket: Option<&Socket>,
         headers: &[u8],
         payloads: &[u8],
-        failed: &mut impl FnMut(&Message, io::Error),
+        failed: &mut impl FnMut(&BatchMessage, io::Error),
     ) -> usize {
         let count = self.messages.len();
         if count == 0 {

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, SockFilter, Socket, Type};
 
-pub use batch::{Batch, Message};
+pub use batch::{Batch, BatchMessage};
 pub use errors::{ErrorQueue, MAX_ERROR, RawError};
 pub use receive::{Datagrams, HEADROOM, Inside, Received, Receiver};
 

@@ -43,7 +43,7 @@ fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<
     writer.take()
 }
 
-fn replayed(file: &[u8], config: &config::Director) -> (Outcome, Vec<Difference>) {
+fn replayed(file: &[u8], config: &config::Director) -> (ReplayOutcome, Vec<Difference>) {
     let mut reader = Reader::new(file).unwrap();
     let mut replay = Replay::new(config, reader.begins()).unwrap();
     let mut differences = Vec::new();

@@ -11,7 +11,7 @@ use crate::wire::{Packet, protocol};
 
 /// The cause that an ICMP error names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Cause {
+pub enum TunnelCause {
     /// No program receives tunnelled packets there: protocol unreachable, or unrecognized next
     /// header.
     ProtocolUnreachable,
@@ -32,7 +32,7 @@ pub enum Cause {
     Other(u8),
 }
 
-impl Cause {
+impl TunnelCause {
     /// The cause as text.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -106,7 +106,7 @@ pub struct TunnelReport {
     /// The destination of the quoted outer packet: a real server.
     pub real: IpAddr,
     /// The cause that the error names.
-    pub cause: Cause,
+    pub cause: TunnelCause,
     /// What the error quotes of the inner packet.
     pub quoted: Quoted,
 }
@@ -218,32 +218,32 @@ fn label(protocol: u8, inner: &[u8]) -> u32 {
 }
 
 /// RFC 792, RFC 1812 section 5.2.7.1.
-fn cause_v4([kind, code, .., high, low]: [u8; ICMP_HEADER_LEN]) -> Option<Cause> {
+fn cause_v4([kind, code, .., high, low]: [u8; ICMP_HEADER_LEN]) -> Option<TunnelCause> {
     Some(match (kind, code) {
-        (3, 1) => Cause::HostUnreachable,
-        (3, 2) => Cause::ProtocolUnreachable,
-        (3, 3) => Cause::PortUnreachable,
+        (3, 1) => TunnelCause::HostUnreachable,
+        (3, 2) => TunnelCause::ProtocolUnreachable,
+        (3, 3) => TunnelCause::PortUnreachable,
         // RFC 1191 section 4.
-        (3, 4) => Cause::PathMtu(u16::from_be_bytes([high, low])),
-        (3, 9 | 10 | 13) => Cause::Prohibited,
-        (3, code) => Cause::Unreachable(code),
-        (11, _) => Cause::TimeExceeded,
-        (4 | 12, _) => Cause::Other(kind),
+        (3, 4) => TunnelCause::PathMtu(u16::from_be_bytes([high, low])),
+        (3, 9 | 10 | 13) => TunnelCause::Prohibited,
+        (3, code) => TunnelCause::Unreachable(code),
+        (11, _) => TunnelCause::TimeExceeded,
+        (4 | 12, _) => TunnelCause::Other(kind),
         _ => return None,
     })
 }
 
 /// RFC 4443 section 3.
-fn cause_v6([kind, code, _, _, mtu @ ..]: [u8; ICMP_HEADER_LEN]) -> Option<Cause> {
+fn cause_v6([kind, code, _, _, mtu @ ..]: [u8; ICMP_HEADER_LEN]) -> Option<TunnelCause> {
     Some(match (kind, code) {
-        (1, 1 | 5 | 6) => Cause::Prohibited,
-        (1, 3) => Cause::HostUnreachable,
-        (1, 4) => Cause::PortUnreachable,
-        (1, code) => Cause::Unreachable(code),
-        (2, _) => Cause::PathMtu(u16::try_from(u32::from_be_bytes(mtu)).unwrap_or(u16::MAX)),
-        (3, _) => Cause::TimeExceeded,
-        (4, 1) => Cause::ProtocolUnreachable,
-        (4, _) => Cause::Other(kind),
+        (1, 1 | 5 | 6) => TunnelCause::Prohibited,
+        (1, 3) => TunnelCause::HostUnreachable,
+        (1, 4) => TunnelCause::PortUnreachable,
+        (1, code) => TunnelCause::Unreachable(code),
+        (2, _) => TunnelCause::PathMtu(u16::try_from(u32::from_be_bytes(mtu)).unwrap_or(u16::MAX)),
+        (3, _) => TunnelCause::TimeExceeded,
+        (4, 1) => TunnelCause::ProtocolUnreachable,
+        (4, _) => TunnelCause::Other(kind),
         _ => return None,
     })
 }
@@ -297,7 +297,7 @@ mod tests {
             for quoted in [0, 8, inner.header_len(), enough - 1, enough, enough + 100] {
                 let found = report(outer, &error_of(encap, inner, outer, quoted)).unwrap();
                 assert_eq!((found.sender, found.real), (outer.router(), outer.real(11)));
-                assert!(matches!(found.cause, Cause::PathMtu(_)), "{found:?}");
+                assert!(matches!(found.cause, TunnelCause::PathMtu(_)), "{found:?}");
                 match found.quoted {
                     Quoted::Packet(packet) => {
                         assert!(quoted >= enough);

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::Packets;
+use super::DirectorLoop;
 use crate::model::Millis;
 
-impl Packets {
+impl DirectorLoop {
     /// The moment in the balancer's unit.
     pub(super) fn millis(&self, moment: Instant) -> Millis {
         let passed = moment.saturating_duration_since(self.started);

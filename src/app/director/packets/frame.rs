@@ -1,6 +1,6 @@
 //! One frame: offload, verdict, its execution, and its record.
 
-use super::Packets;
+use super::DirectorLoop;
 use crate::app::director::messages::Begun;
 use crate::app::director::sending::Sending;
 use crate::app::director::tracing::LiveTrace;
@@ -11,7 +11,7 @@ use crate::wire::Packet;
 use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
-impl Packets {
+impl DirectorLoop {
     /// Begins a trace; `None` if there are too many.
     pub(super) fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<Begun> {
         // A trace has to show every packet, also of carried flows.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Packets;
+use super::DirectorLoop;
 use crate::app::budgets::director::{
     LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, RECORDED_A_PIECE,
 };
@@ -20,7 +20,7 @@ use crate::model::Millis;
 /// find the cause, end earlier.
 const EVENT_AFTER: Duration = Duration::from_secs(3);
 
-impl Packets {
+impl DirectorLoop {
     /// Answers the control thread.
     pub(super) fn messages(&mut self, now: Millis) -> Next {
         for _ in 0..MESSAGES_A_TURN {

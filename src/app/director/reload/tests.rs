@@ -32,7 +32,7 @@ fn read(keys: &str, services: &str) -> config::Director {
 }
 
 /// A running configuration, with a packet thread that has a balancer and no packets.
-fn running(config: config::Director) -> Running {
+fn running(config: config::Director) -> RunningDirector {
     let poll = Poll::new().unwrap();
     let (packet_thread, inbox) = PacketThread::new(&poll, Token(0)).unwrap();
     std::thread::spawn(move || {
@@ -74,11 +74,11 @@ fn running(config: config::Director) -> Running {
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, 7).unwrap();
     let told = (Withdrawn::default(), Ways::default(), Hooks::new(None).0, Attached::none());
-    Running::new(config, options, packet_thread, checks, Seed(5, 6), told)
+    RunningDirector::new(config, options, packet_thread, checks, Seed(5, 6), told)
 }
 
 /// The real servers of 200 flows of each service, new and adopted ones.
-async fn placed(running: &Running) -> Vec<Explanation> {
+async fn placed(running: &RunningDirector) -> Vec<Explanation> {
     let mut all = Vec::new();
     for client in 0..200 {
         let flows = [
@@ -100,7 +100,7 @@ async fn placed(running: &Running) -> Vec<Explanation> {
     all
 }
 
-impl Running {
+impl RunningDirector {
     /// Applies the changes that lead to `wanted`.
     async fn lead_to(
         &mut self,
@@ -124,7 +124,7 @@ fn block_on(test: impl Future<Output = ()>) {
 }
 
 /// The checksum of the Maglev table.
-fn checksum(running: &Running) -> u64 {
+fn checksum(running: &RunningDirector) -> u64 {
     running.maglev_tables.table("web").unwrap().checksum()
 }
 
@@ -180,7 +180,7 @@ fn a_rollback_restores_the_old_hash_seed_and_slots() {
 
 /// Four real servers. An operator has drained the first with a deadline and the second without one,
 /// disabled the third, and given the fourth another weight.
-async fn operated(keys: &str) -> Running {
+async fn operated(keys: &str) -> RunningDirector {
     let reals: Vec<String> = (11..15)
         .map(|host| format!("{{ address = \"10.0.0.{host}\", weight = 3, upper = 9 }}"))
         .collect();
@@ -211,7 +211,7 @@ async fn operated(keys: &str) -> Running {
 }
 
 /// The states of the real servers with deadlines in minutes, by address.
-async fn standings(running: &Running) -> Vec<String> {
+async fn standings(running: &RunningDirector) -> Vec<String> {
     let snapshot = running.snapshot().await.unwrap();
     let reals = snapshot.services.iter().flat_map(|service| &service.reals);
     let mut shown: Vec<_> = reals

@@ -3,13 +3,13 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Answer, Outcome};
+use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Sends, Target, describe};
 use crate::control;
 use crate::health::load::{GREETING, LoadReport, MAX_REPORT_LEN, Reported};
 
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeOutcome {
     let mut stream = target.connect(Sends::Request).await?;
     // A foreign agent may answer and close before it reads anything.
     let _ = stream.write_all(GREETING.as_bytes()).await;
@@ -31,7 +31,7 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcom
     answer(line.get(..end).unwrap_or_default())
 }
 
-fn answer(line: &[u8]) -> Outcome {
+fn answer(line: &[u8]) -> ProbeOutcome {
     if line.starts_with(b"{") {
         let report: LoadReport =
             control::decode(line).map_err(|error| format!("no report: {error}"))?;
@@ -44,9 +44,9 @@ fn answer(line: &[u8]) -> Outcome {
             ),
             None => format!("{}, {}%", report.state.name(), report.percent()),
         };
-        return Ok(Answer::pass(detail).with(Reported::Report(Box::new(report))));
+        return Ok(ProbeAnswer::pass(detail).with(Reported::Report(Box::new(report))));
     }
     let line = String::from_utf8_lossy(line);
     let shown: String = line.chars().filter(|one| !one.is_control()).take(80).collect();
-    Ok(Answer::pass(shown).with(Reported::Line(line.into_owned())))
+    Ok(ProbeAnswer::pass(shown).with(Reported::Line(line.into_owned())))
 }

@@ -7,7 +7,7 @@ use hickory_proto::rr::{Name, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 
 use super::udp::{connect, refused};
-use super::{Answer, Outcome};
+use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::Target;
 use crate::health::spec::DnsProbe;
@@ -15,7 +15,10 @@ use crate::health::spec::DnsProbe;
 /// The longest answer over UDP (RFC 1035 2.3.4 without EDNS), with room for servers that send more.
 const MAX_ANSWER: usize = 4_096;
 
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, dns: &DnsProbe) -> Outcome {
+pub(super) async fn probe<B: TakesChanges>(
+    target: &mut Target<'_, B>,
+    dns: &DnsProbe,
+) -> ProbeOutcome {
     let name = Name::from_str(&dns.query).map_err(|error| format!("query: {error}"))?;
     let record = RecordType::from_str(&dns.record).map_err(|error| format!("record: {error}"))?;
     let id = u16::try_from(crate::sys::random::words::<1>().map_or(1, |[word]| word & 0xffff));
@@ -39,18 +42,18 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, dns: &Dns
     }
 }
 
-fn judge(dns: &DnsProbe, answer: &Message) -> Answer {
+fn judge(dns: &DnsProbe, answer: &Message) -> ProbeAnswer {
     let code = name_of(answer.metadata.response_code);
     if code != dns.expect_rcode {
-        return Answer::fail(format!("{code}, expected {}", dns.expect_rcode));
+        return ProbeAnswer::fail(format!("{code}, expected {}", dns.expect_rcode));
     }
-    let Some(expected) = &dns.expect_answer else { return Answer::pass(code) };
+    let Some(expected) = &dns.expect_answer else { return ProbeAnswer::pass(code) };
     let found: Vec<String> = answer.answers.iter().map(|record| record.data.to_string()).collect();
     if found.iter().any(|data| data.trim_end_matches('.') == expected.trim_end_matches('.')) {
-        return Answer::pass(format!("{code}, {expected}"));
+        return ProbeAnswer::pass(format!("{code}, {expected}"));
     }
     let found = if found.is_empty() { "no answer".to_owned() } else { found.join(", ") };
-    Answer::fail(format!("{found}, expected {expected}"))
+    ProbeAnswer::fail(format!("{found}, expected {expected}"))
 }
 
 /// The code by the name that operators know from dig (RFC 1035 4.1.1, RFC 2136).

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ends {
+pub(super) enum ReplyEnd {
     /// By a reset when it is dropped, which saves the packet of an orderly close.
     Reset,
     /// By TLS's closing message before that.
@@ -25,7 +25,7 @@ pub(super) enum Ends {
 /// connection.
 pub(super) async fn http1<S, B, T>(
     stream: S,
-    ends: Ends,
+    ends: ReplyEnd,
     request: Request<B>,
     judge: impl AsyncFnOnce(Response<Incoming>) -> T,
 ) -> Result<T, String>
@@ -86,7 +86,7 @@ async fn driven<T>(connection: impl Future, asks: impl Future<Output = T>) -> T 
 struct WriteFirst<S> {
     stream: S,
     written: bool,
-    ends: Ends,
+    ends: ReplyEnd,
     /// The task that waits to read.
     reader: Option<Waker>,
 }
@@ -129,8 +129,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.ends {
-            Ends::Reset => Poll::Ready(Ok(())),
-            Ends::Closed => Pin::new(&mut self.stream).poll_shutdown(context),
+            ReplyEnd::Reset => Poll::Ready(Ok(())),
+            ReplyEnd::Closed => Pin::new(&mut self.stream).poll_shutdown(context),
         }
     }
 }

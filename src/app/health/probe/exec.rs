@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::{Answer, Outcome};
+use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::Target;
 use crate::health::load::Reported;
@@ -28,7 +28,7 @@ const LESS: i32 = 2;
 pub(super) async fn probe<B: TakesChanges>(
     target: &mut Target<'_, B>,
     exec: &ExecProbe,
-) -> Outcome {
+) -> ProbeOutcome {
     let (program, arguments) = exec.command.split_first().ok_or("no program is configured")?;
     let destination = target.destination();
     let mut child = Command::new(program)
@@ -43,7 +43,7 @@ pub(super) async fn probe<B: TakesChanges>(
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("{program} cannot be run: {error}"))?;
-    let _group = child.id().map(Group);
+    let _group = child.id().map(ProcessGroup);
     target.trace.step("started");
     let (output, mut said) = (child.stdout.take(), Vec::new());
     let status = {
@@ -71,30 +71,31 @@ async fn first_bytes(output: Option<ChildStdout>, said: &mut Vec<u8>) {
     }
 }
 
-fn judge(exec: &ExecProbe, status: ExitStatus, said: &[u8]) -> Answer {
+fn judge(exec: &ExecProbe, status: ExitStatus, said: &[u8]) -> ProbeAnswer {
     let said = String::from_utf8_lossy(said);
     let line = said.lines().next().unwrap_or_default().trim();
     let line = if line.is_empty() { String::new() } else { format!(": {line}") };
     match status.code() {
         Some(0) => {
-            let answer = Answer::pass(format!("exit code 0{line}"));
+            let answer = ProbeAnswer::pass(format!("exit code 0{line}"));
             if exec.dynamic { answer.with(Reported::Weight(None)) } else { answer }
         }
         Some(code @ LESS..) if exec.dynamic => {
             let weight = u32::try_from(code - LESS).ok();
-            let answer = Answer::pass(format!("exit code {code}, weight {}{line}", code - LESS));
+            let answer =
+                ProbeAnswer::pass(format!("exit code {code}, weight {}{line}", code - LESS));
             answer.with(Reported::Weight(weight))
         }
-        Some(code) => Answer::fail(format!("exit code {code}{line}")),
-        None => Answer::fail(format!("ended by a signal{line}")),
+        Some(code) => ProbeAnswer::fail(format!("exit code {code}{line}")),
+        None => ProbeAnswer::fail(format!("ended by a signal{line}")),
     }
 }
 
 /// The program's process group. Processes of it that are left when the probe ends are killed:
 /// programs that ignore SIGTERM, and their children.
-struct Group(u32);
+struct ProcessGroup(u32);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         // An error means that the group has ended already.
         let _ = process::kill_group(self.0);

@@ -8,7 +8,7 @@ use hyper::{Method, Request, Response, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tls::{self, Alpn};
-use super::{Answer, Outcome, exchange};
+use super::{ProbeAnswer, ProbeOutcome, exchange};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Sends, Target};
 use crate::health::spec::GrpcProbe;
@@ -25,7 +25,7 @@ const SERVING: u64 = 1;
 pub(super) async fn probe<B: TakesChanges>(
     target: &mut Target<'_, B>,
     grpc: &GrpcProbe,
-) -> Outcome {
+) -> ProbeOutcome {
     let request = request(target, grpc)?;
     match &grpc.tls {
         None => {
@@ -76,11 +76,14 @@ async fn ask<B: TakesChanges>(
     target: &Target<'_, B>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Outcome {
+) -> ProbeOutcome {
     exchange::http2(stream, request, async |response| judge(target, response).await).await?
 }
 
-async fn judge<B: TakesChanges>(target: &Target<'_, B>, response: Response<Incoming>) -> Outcome {
+async fn judge<B: TakesChanges>(
+    target: &Target<'_, B>,
+    response: Response<Incoming>,
+) -> ProbeOutcome {
     target.trace.step("answered");
     if !response.status().is_success() {
         return Err(format!("status {}", response.status().as_u16()));
@@ -90,16 +93,16 @@ async fn judge<B: TakesChanges>(target: &Target<'_, B>, response: Response<Incom
     match first.or_else(|| grpc_status(&trailers)) {
         Some(0) | None => {}
         // 5: the service is unknown to the server; 12: it has no health service.
-        Some(5) => return Ok(Answer::fail("the server does not know the service")),
-        Some(12) => return Ok(Answer::fail("the server has no grpc.health.v1")),
-        Some(code) => return Ok(Answer::fail(format!("grpc status {code}"))),
+        Some(5) => return Ok(ProbeAnswer::fail("the server does not know the service")),
+        Some(12) => return Ok(ProbeAnswer::fail("the server has no grpc.health.v1")),
+        Some(code) => return Ok(ProbeAnswer::fail(format!("grpc status {code}"))),
     }
     Ok(match status(message.get(PREFIX..).unwrap_or_default()) {
-        Some(SERVING) => Answer::pass("SERVING"),
-        Some(2) => Answer::fail("NOT_SERVING"),
-        Some(3) => Answer::fail("SERVICE_UNKNOWN"),
-        Some(0) | None => Answer::fail("UNKNOWN"),
-        Some(other) => Answer::fail(format!("serving status {other}")),
+        Some(SERVING) => ProbeAnswer::pass("SERVING"),
+        Some(2) => ProbeAnswer::fail("NOT_SERVING"),
+        Some(3) => ProbeAnswer::fail("SERVICE_UNKNOWN"),
+        Some(0) | None => ProbeAnswer::fail("UNKNOWN"),
+        Some(other) => ProbeAnswer::fail(format!("serving status {other}")),
     })
 }
 

@@ -7,9 +7,9 @@ use hyper::{Method, Request, Response, Version};
 use regex::bytes::Regex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::exchange::Ends;
+use super::exchange::ReplyEnd;
 use super::tls::{self, Alpn};
-use super::{Answer, Outcome, exchange};
+use super::{ProbeAnswer, ProbeOutcome, exchange};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Sends, Target};
 use crate::health::spec::{HttpProbe, HttpVersion, MAX_BODY};
@@ -17,7 +17,7 @@ use crate::health::spec::{HttpProbe, HttpVersion, MAX_BODY};
 pub(super) async fn probe<B: TakesChanges>(
     target: &mut Target<'_, B>,
     http: &HttpProbe,
-) -> Outcome {
+) -> ProbeOutcome {
     let request = request(target, http)?;
     match &http.tls {
         None => {
@@ -47,8 +47,8 @@ async fn ask<B: TakesChanges>(
     http: &HttpProbe,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
-) -> Outcome {
-    let ends = if http.tls.is_some() { Ends::Closed } else { Ends::Reset };
+) -> ProbeOutcome {
+    let ends = if http.tls.is_some() { ReplyEnd::Closed } else { ReplyEnd::Reset };
     let judge = async |response| judge(target, http, response).await;
     match http.version {
         HttpVersion::Http10 | HttpVersion::Http11 => {
@@ -62,14 +62,14 @@ async fn judge<B: TakesChanges>(
     target: &Target<'_, B>,
     http: &HttpProbe,
     response: Response<Incoming>,
-) -> Outcome {
+) -> ProbeOutcome {
     target.trace.step("answered");
     let status = response.status().as_u16();
     if !http.expects(status) {
-        return Ok(Answer::fail(format!("status {status}")));
+        return Ok(ProbeAnswer::fail(format!("status {status}")));
     }
     match &http.expect_body {
-        None => Ok(Answer::pass(format!("status {status}"))),
+        None => Ok(ProbeAnswer::pass(format!("status {status}"))),
         Some(pattern) => body(response, pattern).await,
     }
 }
@@ -120,7 +120,7 @@ fn request<B: TakesChanges>(
 }
 
 /// Reads the body until it matches, at most [`MAX_BODY`] bytes.
-async fn body(response: Response<Incoming>, pattern: &str) -> Outcome {
+async fn body(response: Response<Incoming>, pattern: &str) -> ProbeOutcome {
     let status = response.status().as_u16();
     let pattern = Regex::new(pattern).map_err(|error| error.to_string())?;
     let mut body = response.into_body();
@@ -138,8 +138,8 @@ async fn body(response: Response<Incoming>, pattern: &str) -> Outcome {
         }
     }
     if pattern.is_match(&read) {
-        return Ok(Answer::pass(format!("status {status}, the body matches")));
+        return Ok(ProbeAnswer::pass(format!("status {status}, the body matches")));
     }
     let len = read.len();
-    Ok(Answer::fail(format!("status {status}, the body does not match ({len} bytes read)")))
+    Ok(ProbeAnswer::fail(format!("status {status}, the body does not match ({len} bytes read)")))
 }

@@ -6,7 +6,7 @@ use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::{Answer, Outcome};
+use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Target, describe};
 use crate::health::spec::Via;
@@ -18,7 +18,7 @@ const PAYLOAD: &[u8] = b"vstun health check, 32 bytes ....";
 /// The longest reply that is read, in bytes.
 const MAX_REPLY: usize = 2_048;
 
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeOutcome {
     let destination = target.destination().ip();
     let (source, identifier) = match target.check.spec.via {
         Via::Tunnel => target.pinned_echo().await?,
@@ -35,7 +35,7 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcom
     loop {
         let len = socket.recv(&mut reply).await.map_err(|error| describe(&error))?;
         if is_reply(reply.get(..len).unwrap_or_default(), destination.is_ipv4(), echo) {
-            return Ok(Answer::pass("echo reply"));
+            return Ok(ProbeAnswer::pass("echo reply"));
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::TakesChanges;
-use super::pins::Refusal;
+use super::pins::FlowRefusal;
 use super::socket::Target;
 use crate::health::Probe;
 use crate::health::load::Reported;
@@ -24,7 +24,7 @@ use crate::health::spec::UdpProbe;
 
 /// The result of a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Answer {
+pub(super) struct ProbeAnswer {
     /// Whether the check has passed.
     pub(super) passed: bool,
     /// Whether the real server's host has refused the probe itself.
@@ -35,7 +35,7 @@ pub(super) struct Answer {
     pub(super) reported: Option<Reported>,
 }
 
-impl Answer {
+impl ProbeAnswer {
     pub(super) fn pass(detail: impl Into<String>) -> Self {
         Self { passed: true, refused: false, detail: detail.into(), reported: None }
     }
@@ -50,24 +50,24 @@ impl Answer {
 }
 
 /// The result, or the error as text.
-pub(super) type Outcome = Result<Answer, String>;
+pub(super) type ProbeOutcome = Result<ProbeAnswer, String>;
 
 /// Probes once, within the check's timeout. An ICMP error that quotes the probe ends it at once.
-pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> Answer {
+pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeAnswer {
     let limit = target.check.spec.timing.timeout;
     let trace = target.trace;
     let (refuses, refused) = oneshot::channel();
     target.refuses = Some(refuses);
     let outcome = tokio::select! {
-        Ok(Refusal { why, by_end }) = refused => {
-            return Answer { refused: by_end, ..Answer::fail(why) };
+        Ok(FlowRefusal { why, by_end }) = refused => {
+            return ProbeAnswer { refused: by_end, ..ProbeAnswer::fail(why) };
         }
         outcome = tokio::time::timeout(patience(target), probe(target)) => outcome,
     };
     match outcome {
         Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => Answer { refused: target.refused, ..Answer::fail(why) },
-        Err(_) => Answer::fail(late(limit, trace.last())),
+        Ok(Err(why)) => ProbeAnswer { refused: target.refused, ..ProbeAnswer::fail(why) },
+        Err(_) => ProbeAnswer::fail(late(limit, trace.last())),
     }
 }
 
@@ -81,7 +81,7 @@ fn patience<B: TakesChanges>(target: &Target<'_, B>) -> Duration {
     }
 }
 
-async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
+async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeOutcome {
     let check = target.check;
     match &check.spec.probe {
         Probe::Tcp => tcp::probe(target).await,

@@ -1,10 +1,10 @@
 //! A TCP handshake.
 
-use super::{Answer, Outcome};
+use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Sends, Target};
 
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeOutcome {
     target.connect(Sends::Nothing).await?;
-    Ok(Answer::pass("connected"))
+    Ok(ProbeAnswer::pass("connected"))
 }

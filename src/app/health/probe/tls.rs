@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{
     self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::{Answer, Outcome};
+use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Sends, Target};
 use crate::health::spec::{ClientCertificate, TlsProbe};
@@ -55,16 +55,19 @@ pub(super) enum Alpn {
 }
 
 /// A handshake, and the server's alert after it, if any.
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, tls: &TlsProbe) -> Outcome {
+pub(super) async fn probe<B: TakesChanges>(
+    target: &mut Target<'_, B>,
+    tls: &TlsProbe,
+) -> ProbeOutcome {
     let mut stream = connect(target, tls, None, Alpn::Nothing).await?;
     // Within a fraction of the timeout, so that a slow server does not time out here.
     let refusal = REFUSAL.min(target.check.spec.timing.timeout / 4);
     match tokio::time::timeout(refusal, stream.read(&mut [0])).await {
         // Servers close in different ways, and some wait.
-        Ok(Ok(_)) | Err(_) => Ok(Answer::pass("handshake")),
+        Ok(Ok(_)) | Err(_) => Ok(ProbeAnswer::pass("handshake")),
         Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(refused @ rustls::Error::AlertReceived(_)) => Err(format!("TLS: {refused}")),
-            _ => Ok(Answer::pass("handshake")),
+            _ => Ok(ProbeAnswer::pass("handshake")),
         },
     }
 }

@@ -5,7 +5,7 @@ use socket2::{Protocol, Type};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::{Answer, Outcome};
+use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Target, describe};
 use crate::health::spec::UdpProbe;
@@ -13,7 +13,10 @@ use crate::health::spec::UdpProbe;
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, udp: &UdpProbe) -> Outcome {
+pub(super) async fn probe<B: TakesChanges>(
+    target: &mut Target<'_, B>,
+    udp: &UdpProbe,
+) -> ProbeOutcome {
     let pattern = udp.expect.as_deref().map(Regex::new).transpose();
     let pattern = pattern.map_err(|error| error.to_string())?;
     let socket = connect(target).await?;
@@ -23,15 +26,15 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, udp: &Udp
     let Some(pattern) = pattern else {
         let limit = target.check.spec.timing.timeout;
         return match timeout(limit, socket.recv(&mut answer)).await {
-            Ok(Ok(len)) => Ok(Answer::pass(format!("answered with {len} bytes"))),
+            Ok(Ok(len)) => Ok(ProbeAnswer::pass(format!("answered with {len} bytes"))),
             Ok(Err(error)) => Err(refused(target, &error)),
-            Err(_) => Ok(Answer::pass("no port unreachable")),
+            Err(_) => Ok(ProbeAnswer::pass("no port unreachable")),
         };
     };
     loop {
         let len = socket.recv(&mut answer).await.map_err(|error| refused(target, &error))?;
         if pattern.is_match(answer.get(..len).unwrap_or_default()) {
-            return Ok(Answer::pass("the answer matches"));
+            return Ok(ProbeAnswer::pass("the answer matches"));
         }
         // It may be a late answer to an earlier probe. The right one may still come.
         target.trace.step("an answer that does not match");

@@ -19,10 +19,11 @@ impl TakesChanges for Refuses {
             let Change::PinProbe { flow, address, .. } = change else { continue };
             assert_eq!(address, REAL);
             self.pinned.lock().unwrap().push(flow);
-            let refusal = Refusal { why: "refused by 10.0.0.11".to_owned(), by_end: self.by_end };
+            let refusal =
+                FlowRefusal { why: "refused by 10.0.0.11".to_owned(), by_end: self.by_end };
             // Another flow's error first: nothing waits for it.
             let other = ProbeFlow { source_port: flow.source_port ^ 1, ..flow };
-            let forged = Refusal { why: "forged".to_owned(), ..refusal.clone() };
+            let forged = FlowRefusal { why: "forged".to_owned(), ..refusal.clone() };
             if self.by_end {
                 self.checks.refuse(other, REAL, forged);
             }
@@ -63,7 +64,7 @@ fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usiz
     let event = runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(30), told.recv()).await.unwrap().unwrap()
     });
-    let Event::Health { health: Health::Down, why, .. } = event else { panic!("{event:?}") };
+    let HealthEvent::Health { health: Health::Down, why, .. } = event else { panic!("{event:?}") };
     let count = pinned.lock().unwrap().len();
     (why.to_string(), count)
 }

@@ -72,11 +72,11 @@ pub(super) struct Agent {
     listener: TcpListener,
     /// The running configuration.
     running: watch::Receiver<config::RealServer>,
-    answers: Arc<Answers>,
+    answers: Arc<AgentAnswers>,
 }
 
 #[derive(Debug)]
-struct Answers {
+struct AgentAnswers {
     desk: Arc<Desk>,
     sampled: Mutex<Sampled>,
 }
@@ -101,7 +101,7 @@ impl Agent {
         let listener = listen(agent.listen)?;
         let sampler = Sampler::new(running.clone(), agent);
         let sampled = Sampled { sampler, last: None, complaints: LogThrottle::default() };
-        let answers = Arc::new(Answers { desk, sampled: Mutex::new(sampled) });
+        let answers = Arc::new(AgentAnswers { desk, sampled: Mutex::new(sampled) });
         Ok(Some(Self { listener, running, answers }))
     }
 
@@ -145,7 +145,7 @@ impl Agent {
     }
 }
 
-impl Answers {
+impl AgentAnswers {
     async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         self.desk.asked.fetch_add(1, Ordering::Relaxed);
         let greeted = timeout(GREETING_WAIT, greeting(&mut client)).await.unwrap_or(Ok(false))?;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::config;
-use crate::health::load::{Listening, LoadReport, MAX_LISTENING, Pressure, Rotation};
+use crate::health::load::{ListenQueue, LoadReport, MAX_LISTENING, Pressure, Rotation};
 use crate::sys::sock_diag::{self, TcpSocket};
 
 /// The least interval over which pressure is measured.
@@ -32,7 +32,7 @@ const FILE_LEN: usize = 4_096;
 pub(super) struct Sampler {
     /// The running configuration.
     running: watch::Receiver<config::RealServer>,
-    agent: config::Agent,
+    agent: config::AgentSettings,
     /// The last totals of the pressures, newest first.
     looks: Vec<Look>,
 }
@@ -45,7 +45,10 @@ struct Look {
 }
 
 impl Sampler {
-    pub(super) fn new(running: watch::Receiver<config::RealServer>, agent: config::Agent) -> Self {
+    pub(super) fn new(
+        running: watch::Receiver<config::RealServer>,
+        agent: config::AgentSettings,
+    ) -> Self {
         Self { running, agent, looks: Vec::with_capacity(LOOKS) }
     }
 
@@ -161,13 +164,13 @@ fn load_per_cpu() -> Option<u32> {
 struct Connected {
     established: u64,
     queued: u64,
-    listening: Vec<Listening>,
+    listening: Vec<ListenQueue>,
 }
 
 fn connections(vips: &[IpAddr]) -> io::Result<Connected> {
-    let mut counts: HashMap<(IpAddr, u16), Listening> = HashMap::new();
+    let mut counts: HashMap<(IpAddr, u16), ListenQueue> = HashMap::new();
     let mut listeners = Vec::new();
-    let new = |address, port| Listening { address, port, established: 0, queued: 0 };
+    let new = |address, port| ListenQueue { address, port, established: 0, queued: 0 };
     sock_diag::tcp_sockets(|socket| match socket {
         TcpSocket::Established { address, port } if vips.contains(&address) => {
             counts.entry((address, port)).or_insert_with(|| new(address, port)).established += 1;
@@ -199,7 +202,7 @@ fn connections(vips: &[IpAddr]) -> io::Result<Connected> {
         }
     }
     let established = counts.values().map(|one| one.established).sum();
-    let mut listening: Vec<Listening> = counts.into_values().collect();
+    let mut listening: Vec<ListenQueue> = counts.into_values().collect();
     listening.sort_by_key(|one| (std::cmp::Reverse(one.established), one.address, one.port));
     listening.truncate(MAX_LISTENING);
     Ok(Connected { established, queued, listening })

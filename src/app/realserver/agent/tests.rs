@@ -21,7 +21,7 @@ fn with_agent<F: Future<Output = ()>>(
     builder.enable_all().build().unwrap().block_on(async {
         let state = std::env::temp_dir().join(format!("vstun-agent-{name}-{}", std::process::id()));
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let agent = config::Agent { listen, state: Some(state.clone()), cgroup: None };
+        let agent = config::AgentSettings { listen, state: Some(state.clone()), cgroup: None };
         let config = config::RealServer {
             vips: vec![Ipv4Addr::LOCALHOST.into()],
             directors: vec![directors.parse().unwrap()],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::health::load::{Listening, LoadReport, Pressure, Reported};
+use crate::health::load::{ListenQueue, LoadReport, Pressure, Reported};
 use crate::health::spec::ExecProbe;
 use crate::health::{CheckSpec, Finding, Order, Plan, Rules, ServiceInput, Timing, Via};
 use crate::model::Listen;
@@ -54,8 +54,8 @@ impl Watched {
     fn hears(&mut self, reported: Option<Reported>) -> Option<Load> {
         let order = self.order();
         self.finish(&order, reported);
-        let load = |event: &Event| match event {
-            Event::Load { load, .. } => Some(*load),
+        let load = |event: &HealthEvent| match event {
+            HealthEvent::Load { load, .. } => Some(*load),
             _ => None,
         };
         self.board.take_events().iter().filter_map(load).next_back()
@@ -88,7 +88,7 @@ fn count(load: Option<Load>) -> Option<u64> {
 
 fn report(cpu: u32, established: u64) -> Option<Reported> {
     let listening =
-        [80, 81].map(|port| Listening { address: VIP, port, established, queued: 0 }).to_vec();
+        [80, 81].map(|port| ListenQueue { address: VIP, port, established, queued: 0 }).to_vec();
     let pressure = Some(Pressure { cpu, ..Pressure::default() });
     let established = Some(2 * established);
     Some(Reported::Report(Box::new(LoadReport {
@@ -153,7 +153,7 @@ fn every_fresh_report_of_connections_is_passed_on_once() {
         assert_eq!(watched.hears(None), None, "a silent agent has no fresh report");
     }
     let again = watched.board.loads().map(|event| match event {
-        Event::Load { load, .. } => load.connections.map(|connections| connections.at),
+        HealthEvent::Load { load, .. } => load.connections.map(|connections| connections.at),
         _ => None,
     });
     assert_eq!(again.collect::<Vec<_>>(), [last], "a repeated report is the same");
@@ -186,8 +186,8 @@ fn pressure_makes_the_weight_less_and_a_reload_without_the_agent_all_of_it() {
     without.checks.clear();
     without.services[0].reals[0].checks.clear();
     watched.board.adopt(watched.now, &without);
-    let all = Event::Load { service: "web".to_owned(), address: REAL, load: Load::default() };
-    let step = Event::Step { service: "web".to_owned(), address: REAL };
+    let all = HealthEvent::Load { service: "web".to_owned(), address: REAL, load: Load::default() };
+    let step = HealthEvent::Step { service: "web".to_owned(), address: REAL };
     assert_eq!(watched.board.take_events(), [all, step]);
 }
 
@@ -198,7 +198,7 @@ fn steps(watched: &mut Watched, pressures: impl IntoIterator<Item = u32>) -> Vec
         let order = watched.order();
         watched.finish(&order, report(pressure, 1));
         let events = watched.board.take_events();
-        if events.iter().any(|event| matches!(event, Event::Step { .. })) {
+        if events.iter().any(|event| matches!(event, HealthEvent::Step { .. })) {
             let step = watched.board.steps().values().next().copied().unwrap_or_default();
             steps.push(step.eighths());
         }
@@ -249,8 +249,8 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
                 Finding { at: Millis(now), passed, refused: false, detail, took, reported };
             board.finish(Millis(now), order.id, finding);
         }
-        let connections = |event: &Event| match event {
-            Event::Load { address, load, .. } => Some((*address, count(Some(*load)))),
+        let connections = |event: &HealthEvent| match event {
+            HealthEvent::Load { address, load, .. } => Some((*address, count(Some(*load)))),
             _ => None,
         };
         let last: BTreeMap<_, _> = board.take_events().iter().filter_map(connections).collect();
@@ -289,7 +289,9 @@ fn a_program_s_weight_holds_until_it_gives_another_and_counts_for_the_quorum() {
     plan.services[0].reals[0].checks.clear();
     plan.checks.clear();
     watched.board.adopt(watched.now, &plan);
-    let load =
-        |event: &Event| matches!(event, Event::Load { load, .. } if *load == Load::default());
+    let load = |event: &HealthEvent| {
+        let HealthEvent::Load { load, .. } = event else { return false };
+        *load == Load::default()
+    };
     assert!(watched.board.take_events().iter().any(load), "its check is gone");
 }
