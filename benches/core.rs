@@ -24,6 +24,8 @@ use rows::{Row, Run};
 
 #[path = "core/batch.rs"]
 mod batch;
+#[path = "core/carried.rs"]
+mod carried;
 #[path = "core/disruption.rs"]
 mod disruption;
 #[path = "core/many.rs"]

@@ -14,7 +14,8 @@
 //   - TCP: it fits the client's position, as `balancer::position` says.
 //   - It fits the tunnel, and its TTL is not at its end.
 // Then its TTL is lowered, as forwarding would, the outer header is written as `balancer::outer`
-// says, and the kernel sends it to the next hop of the tunnel's interface.
+// says, and the kernel sends it to the next hop of the tunnel's interface. Every packet that is
+// not carried is counted by its reason.
 //
 // `sys::fast_path` has the same layouts and asserts their sizes.
 
@@ -50,6 +51,31 @@
 #define FRAGMENT 0x3fff // more fragments, or an offset
 #define DF 0x4000
 
+// Slots of a bucket, which is one cache line.
+#define SLOTS 8
+
+// Why a packet is not carried. `sys::fast_path` has the names.
+enum reason {
+	FRAME = 1, // for another host, or with a tag that is not in the data
+	NOT_IP,
+	FRAGMENTED,
+	HEADER, // IP options, or a header that the stack refuses
+	PROTOCOL, // neither TCP nor UDP next to the IP header
+	FLAGS, // TCP that opens or ends a connection
+	SUPER_FRAME, // datagrams in one frame: user space sends them one by one
+	TTL,
+	NO_FLOW,
+	HELD, // its flow was taken back
+	TOO_LARGE,
+	POSITION, // far from where the client was in its stream
+	NO_ROOM, // the kernel gives no memory for the outer header
+	REASONS,
+};
+
+// Set at the load: the key of `hash`, and the number of buckets less one.
+volatile const __u64 seed = 0;
+volatile const __u32 bucket_mask = 0;
+
 // Both ends of a flow; an IPv4 address is in its mapped form.
 struct key {
 	__u32 client[4];
@@ -57,11 +83,12 @@ struct key {
 	__be16 client_port;
 	__be16 virtual_port;
 	__u32 protocol;
-};
+} __attribute__((aligned(8)));
 
-// A flow, at the index of its entry in the connection table.
+// A flow, at the index of its entry in the connection table: one cache line.
 struct flow {
-	// The number of its tunnel, and in the upper half its key's check; 0: it is not carried.
+	struct key key;
+	// The number of its tunnel, and in the upper half its key's tag; 0: it is not carried.
 	__u64 ticket;
 	// The client's position in its TCP stream: the next sequence number, and in the upper half
 	// the last acknowledgement number.
@@ -70,8 +97,12 @@ struct flow {
 	__u32 last;
 	// The outer flow label, in the byte order of the network.
 	__be32 label;
-	// User space's alone.
-	__u64 own;
+};
+
+// Flows' places by their keys' hash. A flow is in one of its two buckets. A slot holds the place
+// plus one, and in the upper half the key's tag; 0: it is free.
+struct bucket {
+	__u64 slots[SLOTS];
 };
 
 // The way to a real server of one service.
@@ -96,13 +127,17 @@ struct count {
 	__u64 frames;
 };
 
+struct refusals {
+	__u64 packets[REASONS];
+};
+
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
-	__type(key, struct key);
-	__type(value, __u32);
-} places SEC(".maps");
+	__type(key, __u32);
+	__type(value, struct bucket);
+} buckets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -126,6 +161,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct count);
 } counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct refusals);
+} refused SEC(".maps");
 
 // What is known of a packet after its headers have been read.
 struct packet {
@@ -153,31 +195,68 @@ static __always_inline __u32 near(__u32 number, __u32 other, __u32 window)
 	return number - other + window <= 2 * window;
 }
 
-// Ties a flow's ticket to its key: a place that is given to another flow while this program looks
-// at it is recognised by it.
-static __always_inline __u32 check(const struct key *key)
+// The keyed hash of a key. Its upper half is the key's tag, which also ties a flow's ticket to its
+// key: a place that is given to another flow while this program looks at it is recognised by it.
+static __always_inline __u64 hash(const struct key *key)
 {
-	__u32 sum = key->protocol;
-	__u32 ports = (__u32)key->client_port << 16 | key->virtual_port;
+	const __u64 *words = (const __u64 *)key;
+	__u64 sum = seed;
 #pragma unroll
-	for (int i = 0; i < 4; i++) {
-		sum = (sum ^ key->client[i]) * 0x9e3779b1U;
-		sum = (sum ^ key->vip[i]) * 0x85ebca77U;
+	for (int i = 0; i < 5; i++) {
+		sum = (sum ^ words[i]) * 0x9e3779b97f4a7c15ULL;
+		sum ^= sum >> 32;
 	}
-	sum = (sum ^ ports) * 0xc2b2ae3dU;
-	return sum ^ sum >> 15;
+	sum *= 0xd6e8feb86659fd93ULL;
+	return sum ^ sum >> 32;
 }
 
-// Reads the IP header. 0: it is none that is carried.
+static __always_inline int same(const struct key *one, const struct key *other)
+{
+	const __u64 *a = (const __u64 *)one, *b = (const __u64 *)other;
+	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
+}
+
+// The place plus one of the flow with this tag in a bucket; 0: there is none.
+static __always_inline __u32 find_in(__u32 at, __u32 tag)
+{
+	at &= bucket_mask;
+	struct bucket *bucket = bpf_map_lookup_elem(&buckets, &at);
+	if (!bucket)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < SLOTS; i++) {
+		__u64 slot = *(volatile __u64 *)&bucket->slots[i];
+		if (slot >> 32 == tag && (__u32)slot)
+			return slot;
+	}
+	return 0;
+}
+
+// The flow with this key. NULL: there is none.
+static __always_inline struct flow *find(const struct key *key, __u32 *tag)
+{
+	__u64 sum = hash(key);
+	*tag = sum >> 32;
+	__u32 at = find_in(sum, *tag);
+	if (!at)
+		at = find_in((__u32)sum ^ *tag * 0x85ebca77U, *tag);
+	if (!at)
+		return 0;
+	at--;
+	struct flow *flow = bpf_map_lookup_elem(&flows, &at);
+	return flow && same(&flow->key, key) ? flow : 0;
+}
+
+// Reads the IP header. Not 0: why the packet is not carried.
 static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data + ETH;
-		if ((void *)(ip + 1) > end)
-			return 0;
-		if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(FRAGMENT))
-			return 0;
+		if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl != 5)
+			return HEADER;
+		if (ip->frag_off & bpf_htons(FRAGMENT))
+			return FRAGMENTED;
 		// The stack drops a packet with a wrong header checksum.
 		__u32 sum = 0;
 		__u16 *word = (__u16 *)ip;
@@ -187,7 +266,7 @@ static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
 		sum = (sum & 0xffff) + (sum >> 16);
 		sum = (sum & 0xffff) + (sum >> 16);
 		if (sum != 0xffff)
-			return 0;
+			return HEADER;
 		packet->version = 4;
 		packet->header_len = sizeof(*ip);
 		packet->len = bpf_ntohs(ip->tot_len);
@@ -197,15 +276,15 @@ static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
 		packet->key.client[3] = ip->saddr;
 		packet->key.vip[3] = ip->daddr;
 		packet->key.protocol = ip->protocol;
-		return 1;
+		return 0;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data + ETH;
 		if ((void *)(ip + 1) > end)
-			return 0;
+			return HEADER;
 		__u32 first = bpf_ntohl(*(__be32 *)ip);
 		if (first >> 28 != 6)
-			return 0;
+			return HEADER;
 		packet->version = 6;
 		packet->header_len = sizeof(*ip);
 		packet->len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
@@ -215,14 +294,14 @@ static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
 		__builtin_memcpy(packet->key.vip, &ip->daddr, 16);
 		// An IPv6 packet with mapped addresses must not find an IPv4 flow.
 		if (!packet->key.client[0] && !packet->key.client[1])
-			return 0;
+			return HEADER;
 		packet->key.protocol = ip->nexthdr;
-		return 1;
+		return packet->key.protocol == IPPROTO_FRAGMENT ? FRAGMENTED : 0;
 	}
-	return 0;
+	return NOT_IP;
 }
 
-// Reads the transport header. 0: it is none that is carried.
+// Reads the transport header. Not 0: why the packet is not carried.
 static __always_inline int read_transport(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -230,10 +309,10 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 	void *transport = data + ETH + (v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
 	if (packet->key.protocol == IPPROTO_TCP) {
 		struct tcphdr *tcp = transport;
-		if ((void *)(tcp + 1) > end)
-			return 0;
-		if (!tcp->ack || tcp->syn || tcp->fin || tcp->rst || tcp->doff < 5)
-			return 0;
+		if ((void *)(tcp + 1) > end || tcp->doff < 5)
+			return HEADER;
+		if (!tcp->ack || tcp->syn || tcp->fin || tcp->rst)
+			return FLAGS;
 		packet->key.client_port = tcp->source;
 		packet->key.virtual_port = tcp->dest;
 		packet->transport_len = tcp->doff * 4;
@@ -242,17 +321,18 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 	} else if (packet->key.protocol == IPPROTO_UDP) {
 		struct udphdr *udp = transport;
 		if ((void *)(udp + 1) > end)
-			return 0;
-		// User space sends datagrams that a sender has put together one by one.
-		if (skb->gso_size || bpf_ntohs(udp->len) != packet->len - packet->header_len)
-			return 0;
+			return HEADER;
+		if (skb->gso_size)
+			return SUPER_FRAME;
+		if (bpf_ntohs(udp->len) != packet->len - packet->header_len)
+			return HEADER;
 		packet->key.client_port = udp->source;
 		packet->key.virtual_port = udp->dest;
 		packet->transport_len = sizeof(*udp);
 	} else {
-		return 0;
+		return PROTOCOL;
 	}
-	return packet->header_len + packet->transport_len <= packet->len;
+	return packet->header_len + packet->transport_len <= packet->len ? 0 : HEADER;
 }
 
 // Whether a segment may be its client's next one; then the position follows it.
@@ -348,36 +428,37 @@ static __noinline long write_v6(struct __sk_buff *skb, const struct packet *pack
 	return bpf_skb_store_bytes(skb, ETH, &ip, sizeof(ip), 0);
 }
 
-SEC("classifier")
-int fast_path(struct __sk_buff *skb)
+// Carries a packet. Returns the kernel's action, or less than 0: the reason why it does not.
+static __always_inline int carry(struct __sk_buff *skb)
 {
-	// Frames for other hosts, and tags that are not in the data.
 	if (skb->pkt_type != 0 || skb->vlan_present)
-		return NEXT;
+		return -FRAME;
 	struct packet packet = {};
 	if ((long)skb->data_end - (long)skb->data < ETH + 60 && skb->len > ETH + 60)
 		bpf_skb_pull_data(skb, ETH + 60);
-	if (!read_ip(skb, &packet) || !read_transport(skb, &packet))
-		return NEXT;
-	if (packet.ttl <= 1 || packet.len > skb->len - ETH)
-		return NEXT;
+	int why = read_ip(skb, &packet);
+	if (!why)
+		why = read_transport(skb, &packet);
+	if (why)
+		return -why;
+	if (packet.len > skb->len - ETH)
+		return -HEADER;
 
-	__u32 *place = bpf_map_lookup_elem(&places, &packet.key);
-	if (!place)
-		return NEXT;
-	__u32 at = *place;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &at);
+	__u32 tag;
+	struct flow *flow = find(&packet.key, &tag);
 	if (!flow)
-		return NEXT;
+		return -NO_FLOW;
+	if (packet.ttl <= 1)
+		return -TTL;
 	__u64 ticket = *(volatile __u64 *)&flow->ticket;
 	__u32 number = ticket;
-	if (!number || ticket >> 32 != check(&packet.key))
-		return NEXT;
+	if (!number || ticket >> 32 != tag)
+		return -HELD;
 	__u32 slot = number & (TUNNELS - 1);
 	struct tunnel *tunnel = bpf_map_lookup_elem(&tunnels, &slot);
 	struct count *count = bpf_map_lookup_elem(&counts, &slot);
 	if (!tunnel || !count || *(volatile __u32 *)&tunnel->number != number)
-		return NEXT;
+		return -HELD;
 
 	// The packets on the wire: one, or a super-frame's segments.
 	__u32 headers = packet.header_len + packet.transport_len;
@@ -389,19 +470,19 @@ int fast_path(struct __sk_buff *skb)
 	}
 	__u32 outer = tunnel->version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	if (longest > tunnel->limit || packet.len > 0xffff - sizeof(struct iphdr))
-		return NEXT;
+		return -TOO_LARGE;
 	int tcp = packet.key.protocol == IPPROTO_TCP;
 	if (tcp && !follow(flow, &packet))
-		return NEXT;
+		return -POSITION;
 	__u32 label = flow->label;
 
 	// What short frames have behind the packet would be sent too.
 	if (skb->len > ETH + packet.len && bpf_skb_change_tail(skb, ETH + packet.len, 0))
-		return NEXT;
+		return -NO_ROOM;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 	flags |= tunnel->version == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
 	if (bpf_skb_adjust_room(skb, outer, BPF_ADJ_ROOM_MAC, flags))
-		return NEXT;
+		return -NO_ROOM;
 
 	__u32 now = bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 	if (flow->last != now)
@@ -420,6 +501,19 @@ int fast_path(struct __sk_buff *skb)
 	if (failed)
 		return TC_ACT_SHOT;
 	return bpf_redirect_neigh(tunnel->interface, 0, 0, 0);
+}
+
+SEC("classifier")
+int fast_path(struct __sk_buff *skb)
+{
+	int action = carry(skb);
+	if (action >= 0)
+		return action;
+	__u32 all = 0, why = -action;
+	struct refusals *counts = bpf_map_lookup_elem(&refused, &all);
+	if (counts && why < REASONS)
+		counts->packets[why]++;
+	return NEXT;
 }
 
 char _license[] SEC("license") = "MIT OR Apache-2.0";

@@ -112,10 +112,10 @@ pub(crate) fn forward_flood(family: Family) -> Run {
 }
 
 /// A pseudo-random generator, good enough to avoid patterns in the cache.
-struct Random(u32);
+pub(crate) struct Random(pub(crate) u32);
 
 impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         // The upper bits are the better ones.
         u32::try_from((u64::from(self.0) * u64::from(bound)) >> 32).unwrap()

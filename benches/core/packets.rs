@@ -18,7 +18,7 @@ use Family::{V4, V6};
 
 /// Where the services listen.
 pub(crate) const PORT: u16 = 80;
-const CLIENT_PORT: u16 = 40_000;
+pub(crate) const CLIENT_PORT: u16 = 40_000;
 const HOPS: u8 = 60;
 /// Both families' networks: of the clients, which differ in their last 32 bits, of the VIP, and of
 /// director and real servers.

@@ -13,6 +13,7 @@ use vstun::wire::virtio::Offload;
 use vstun::wire::{Packet, protocol};
 
 use super::batch::{CHANGES, weights};
+use super::carried::{carry, enter_and_forget};
 use super::many::{
     MILLION, Pages, forward_batches, forward_flood, forward_many, forward_new_among_many,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Row {
 }
 
 const OPERATIONS: u64 = 200_000;
+/// Each is a system call.
+const CARRIED_PACKETS: u64 = 50_000;
 
 /// All measurements.
 pub(crate) const ALL: &[Row] = &[
@@ -97,6 +100,12 @@ pub(crate) const ALL: &[Row] = &[
         .operations(CHANGES),
     row("a weight in a batch, wrr", || weights(SchedulerKind::WeightedRoundRobin))
         .operations(CHANGES),
+    row(CARRIED, || carry(256)).operations(CARRIED_PACKETS),
+    row("carried, 1,000,000 flows at random", || carry(MILLION))
+        .against(CARRIED)
+        .at_most(1.5)
+        .operations(CARRIED_PACKETS),
+    row("carried: enter and forget a flow among 900,000", enter_and_forget),
     row(SPLIT, || split(V4, 1_448)),
     row("split a super-frame, per segment, v6", || split(V6, 1_428)).against(SPLIT),
     row(COALESCE, || coalesce(V4, 1_448)),
@@ -125,6 +134,7 @@ const NEW: &str = "forward, a new flow";
 const MANY: &str = "forward, 1,000,000 flows at random";
 const RING: &str = "dependent read from 64 MB at random";
 const ALONE: &str = "forward() alone, one TCP flow";
+const CARRIED: &str = "carried, 256 flows at random";
 const SPLIT: &str = "split a super-frame, per segment";
 const COALESCE: &str = "coalesce, per segment";
 const OUTER: &str = "outer header";

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use super::flow::Key;
+use super::not_carried::NotCarried;
 use crate::model::Millis;
 
 /// Packets that were carried.
@@ -65,6 +66,9 @@ pub struct FlowProgress {
     pub acknowledged: u16,
 }
 
+/// How many packets were not carried, in the order of [`NotCarried::ALL`].
+pub type NotCarriedCounts = [u64; NotCarried::ALL.len()];
+
 /// Carries packets. A flow's `place` is the index of its entry in the connection table.
 pub trait Carrier: Debug + Send {
     /// Opens a tunnel; `None`: there are too many.
@@ -92,4 +96,7 @@ pub trait Carrier: Debug + Send {
     /// As [`Self::hold`]; the flow will not be entered again at this index. Does nothing if it
     /// never was entered.
     fn forget(&mut self, place: usize, key: &Key);
+
+    /// The packets that were not carried by now.
+    fn not_carried(&self) -> NotCarriedCounts;
 }

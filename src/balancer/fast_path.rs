@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use super::Balancer;
 use super::carriage::Interfaces;
-use super::carrier::{Carried, CarriedFlow, CarriedTunnel, Carrier, TunnelNumber};
+use super::carrier::{
+    Carried, CarriedFlow, CarriedTunnel, Carrier, NotCarriedCounts, TunnelNumber,
+};
 use super::change::Change;
 use super::outer;
 use super::table::{Entry, Handle, Marks, Noted};
@@ -47,6 +49,12 @@ impl Balancer {
     #[must_use]
     pub fn carries(&self) -> bool {
         self.carriage.on
+    }
+
+    /// The packets that were not carried; `None`: there is no carrier.
+    #[must_use]
+    pub fn not_carried(&mut self) -> Option<NotCarriedCounts> {
+        self.tables.connections.carrier().map(|carrier| carrier.not_carried())
     }
 
     /// Notes a packet of a flow that has an entry, before anything else is decided about it.

@@ -33,6 +33,7 @@ mod limit;
 pub mod listing;
 pub mod maglev;
 mod names;
+pub mod not_carried;
 mod outage;
 pub mod outer;
 mod outlet;

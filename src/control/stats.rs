@@ -164,6 +164,8 @@ pub struct DirectorStats {
     pub offload_refused: u64,
     /// Whether the fast path is in use.
     pub fast_path: bool,
+    /// Packets at the uplinks that the fast path did not carry, by reason; none without it.
+    pub not_carried: Counts,
     /// The problems of the host.
     pub host: HostStatus,
 }
@@ -378,7 +380,8 @@ impl DirectorStats {
             ("changes that wait for the hook", self.hooks.queued),
             ("uptime in seconds", self.uptime_seconds),
         ]);
-        text += &errors("segments refused", &self.send_errors);
+        text += &errors("segments refused, by error", &self.send_errors);
+        text += &errors("not carried by the fast path, by reason", &self.not_carried);
         if !self.tunnel_errors.is_empty() {
             let header =
                 vec!["SERVICE", "REAL SERVER", "PROTOCOL UNREACHABLE", "OTHER ERRORS", "PATH MTU"];
@@ -427,16 +430,16 @@ impl RealServerStats {
             ("receive batches", self.batches),
             ("uptime in seconds", self.uptime_seconds),
         ]);
-        figures + &errors("writes refused", &self.write_errors)
+        figures + &errors("writes refused, by error", &self.write_errors)
     }
 }
 
-/// The errors that occurred, by name.
+/// What occurred, by name.
 fn errors(what: &str, counts: &Counts) -> String {
     let named: Vec<_> = counts.0.iter().filter(|(_, count)| *count > 0).collect();
     if named.is_empty() {
         return String::new();
     }
     let rows = named.into_iter().map(|(name, count)| (name.as_str(), *count));
-    format!("\n{what}, by error\n{}", table::figures(rows))
+    format!("\n{what}\n{}", table::figures(rows))
 }

@@ -108,7 +108,10 @@ impl DirectorPage {
             families.counter(name, help, value)?;
         }
         let drops = named("reason", &self.list.drops.0);
-        families.counters("packets_dropped", "Packets dropped, by reason", drops)
+        families.counters("packets_dropped", "Packets dropped, by reason", drops)?;
+        let kept = named("reason", &self.stats.not_carried.0);
+        let help = "Packets at the uplinks that the fast path did not carry, by reason";
+        families.counters("packets_not_carried", help, kept)
     }
 
     fn input_and_output(&self, families: &mut Families<'_>) -> fmt::Result {

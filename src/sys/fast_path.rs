@@ -1,28 +1,31 @@
 //! The kernel's half of the fast path: an eBPF program at the uplinks, and the maps that it shares
 //! with this process (`bpf/fast_path.bpf.c`).
 //!
-//! The flows and the tunnels are arrays in memory that both halves share, so taking a flow back is
-//! one store. The index of a flow by its key is a hash map in the kernel, which takes a system call
-//! to change. Everything belongs to the process: the kernel detaches the program when the process
-//! ends.
+//! The flows, the index of their places and the tunnels are arrays in memory that both halves see:
+//! to enter a flow or to take it back is a few stores. All of it is the process's: the kernel
+//! detaches the program when the process ends.
+
+mod places;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-#[cfg(test)]
 use aya::programs::{TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 
-use super::memory::page_size;
+pub use places::FlowKey;
+use places::{Places, buckets_for};
+use shared::Shared;
+
+use super::{interfaces, random};
 
 /// The compiled program; `make bpf` rebuilds it.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/fast_path.bpf.o");
@@ -30,64 +33,35 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/fast_path.bpf.o");
 /// The tunnels that the program has slots for; a tunnel's slot is its number modulo this.
 pub const TUNNELS: u32 = 16_384;
 
+/// The program's answer to a packet that it carries (`TC_ACT_REDIRECT`).
+pub const REDIRECT: u32 = 7;
+
 /// A unit of [`Flow::last`] in nanoseconds, as a shift.
 const TICK_SHIFT: u32 = 28;
 
-/// Both ends of a flow; an IPv4 address is in its mapped form. Numbers are in network byte order,
-/// except for the protocol.
+/// The reasons for which a packet is not carried; the program's first one is 1.
+pub const REASONS: usize = 13;
+
+/// The program's `struct refusals`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct FlowKey {
-    client: [u8; 16],
-    vip: [u8; 16],
-    ports: [u8; 4],
-    protocol: u32,
-}
-const _: () = assert!(size_of::<FlowKey>() == 40 && offset_of!(FlowKey, protocol) == 36);
+#[derive(Clone, Copy, Debug)]
+struct Refusals([u64; REASONS + 1]);
 
 // SAFETY: it is plain integers without padding.
-unsafe impl Pod for FlowKey {}
-
-impl FlowKey {
-    /// The key of packets of `protocol` between these ends.
-    #[must_use]
-    pub fn new(protocol: u8, client: (IpAddr, u16), vip: (IpAddr, u16)) -> Self {
-        let ([a, b], [c, d]) = (client.1.to_be_bytes(), vip.1.to_be_bytes());
-        Self {
-            client: mapped(client.0),
-            vip: mapped(vip.0),
-            ports: [a, b, c, d],
-            protocol: protocol.into(),
-        }
-    }
-
-    /// The program's `check`.
-    fn check(&self) -> u32 {
-        let (client, vip) = (words(self.client), words(self.vip));
-        let mut sum = self.protocol;
-        for (client, vip) in client.into_iter().zip(vip) {
-            sum = (sum ^ client).wrapping_mul(0x9e37_79b1);
-            sum = (sum ^ vip).wrapping_mul(0x85eb_ca77);
-        }
-        let [a, b, c, d] = self.ports;
-        let ports = [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])].map(u32::from);
-        sum = (sum ^ (ports[0] << 16 | ports[1])).wrapping_mul(0xc2b2_ae3d);
-        sum ^ sum >> 15
-    }
-}
+unsafe impl Pod for Refusals {}
 
 /// A flow, at its entry's index in the connection table.
 #[repr(C)]
 #[derive(Debug)]
 struct Flow {
+    /// Its key. The last word is 0 if the index has none for this place.
+    key: [AtomicU64; 5],
     ticket: AtomicU64,
     position: AtomicU64,
     last: AtomicU32,
     label: AtomicU32,
-    /// Whether the hash map has its key; used by this half only.
-    known: AtomicU64,
 }
-const _: () = assert!(size_of::<Flow>() == 32 && offset_of!(Flow, last) == 16);
+const _: () = assert!(size_of::<Flow>() == 64 && offset_of!(Flow, last) == 56);
 
 /// A tunnel to a real server, in the layout of the program.
 #[repr(C)]
@@ -146,15 +120,16 @@ pub struct MapProgress {
 
 /// The maps.
 pub struct Maps {
-    places: HashMap<MapData, FlowKey, u32>,
+    places: Places,
     counts: PerCpuArray<MapData, Count>,
+    refused: PerCpuArray<MapData, Refusals>,
     flows: Shared<Flow>,
     tunnels: Shared<MapTunnel>,
 }
 
 impl fmt::Debug for Maps {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { places, counts: _, flows, tunnels } = self;
+        let Self { places, counts: _, refused: _, flows, tunnels } = self;
         let mut shown = formatter.debug_struct("Maps");
         shown.field("places", places).field("flows", flows).field("tunnels", tunnels);
         shown.finish_non_exhaustive()
@@ -169,13 +144,35 @@ pub struct Program {
     links: BTreeMap<u32, SchedClassifierLink>,
 }
 
+/// The program's name in the kernel.
+const NAME: &str = "fast_path";
+
+/// The interfaces of this network namespace whose ingress has the program, of any process.
+///
+/// # Errors
+/// The process may not ask, or the kernel has no tcx.
+pub fn attached() -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for name in interfaces::names()?.into_values() {
+        let (_, programs) = SchedClassifier::query_tcx(&name, TcAttachType::Ingress)
+            .map_err(|error| because(&name, &error))?;
+        if programs.iter().any(|program| program.name_as_str() == Some(NAME)) {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
 /// Loads the program, with room for `flows` flows.
 ///
 /// # Errors
 /// The kernel or the process's rights do not allow it.
 pub fn load(flows: u32) -> io::Result<(Program, Maps)> {
+    let (buckets, [seed]) = (buckets_for(flows), random::words()?);
     let mut ebpf = EbpfLoader::new()
-        .map_max_entries("places", flows.max(1))
+        .override_global("seed", &seed, true)
+        .override_global("bucket_mask", &(buckets - 1), true)
+        .map_max_entries("buckets", buckets)
         .map_max_entries("flows", flows.max(1))
         .load(OBJECT)
         .map_err(|error| because("the kernel refuses its maps", &error))?;
@@ -184,7 +181,8 @@ pub fn load(flows: u32) -> io::Result<(Program, Maps)> {
         .map_err(|error| because("the kernel refuses the program", &error))?;
     let mut map = |name: &str| ebpf.take_map(name).ok_or_else(|| missing(name));
     let maps = Maps {
-        places: map("places")?.try_into().map_err(|error| because("places", &error))?,
+        places: Places::new(Shared::of(map("buckets")?, buckets)?, seed),
+        refused: map("refused")?.try_into().map_err(|error| because("refused", &error))?,
         counts: map("counts")?.try_into().map_err(|error| because("counts", &error))?,
         flows: Shared::of(map("flows")?, flows.max(1))?,
         tunnels: Shared::of(map("tunnels")?, TUNNELS)?,
@@ -193,8 +191,8 @@ pub fn load(flows: u32) -> io::Result<(Program, Maps)> {
 }
 
 fn program(ebpf: &mut Ebpf) -> io::Result<&mut SchedClassifier> {
-    let program = ebpf.program_mut("fast_path").ok_or_else(|| missing("fast_path"))?;
-    program.try_into().map_err(|error| because("fast_path", &error))
+    let program = ebpf.program_mut(NAME).ok_or_else(|| missing(NAME))?;
+    program.try_into().map_err(|error| because(NAME, &error))
 }
 
 fn missing(what: &str) -> io::Error {
@@ -228,18 +226,19 @@ impl Program {
         Ok(())
     }
 
-    /// Runs the program on a frame. Returns its result and the resulting frame.
-    #[cfg(test)]
-    pub(crate) fn run(&mut self, frame: &[u8]) -> io::Result<(u32, Vec<u8>)> {
-        let mut sent = vec![0; frame.len() + 256];
+    /// Runs the program on a frame, for tests and benches. Returns its answer, and the length of
+    /// the frame as it is then, which is in `sent`.
+    ///
+    /// # Errors
+    /// The kernel tests no program on such a frame.
+    pub fn run(&mut self, frame: &[u8], sent: &mut [u8]) -> io::Result<(u32, usize)> {
         let mut options = TestRunOptions::new();
-        (options.data_in, options.data_out) = (Some(frame), Some(sent.as_mut_slice()));
+        (options.data_in, options.data_out) = (Some(frame), Some(sent));
         options.repeat = 1;
         let done = program(&mut self.ebpf)?
             .test_run(options)
             .map_err(|error| because("the test does not run", &error))?;
-        sent.truncate(done.data_size_out as usize);
-        Ok((done.return_value, sent))
+        Ok((done.return_value, done.data_size_out as usize))
     }
 
     /// Detaches the program from all interfaces but these.
@@ -295,13 +294,14 @@ impl Maps {
         flow.position.store(position, Ordering::Relaxed);
         flow.last.store(0, Ordering::Relaxed);
         flow.label.store(label.to_be(), Ordering::Relaxed);
-        if flow.known.load(Ordering::Relaxed) == 0 {
-            if self.places.insert(key, place, 0).is_err() {
+        let words = key.words();
+        if flow.key[4].load(Ordering::Relaxed) == 0 {
+            if !self.places.insert(words, place) {
                 return false;
             }
-            flow.known.store(1, Ordering::Relaxed);
+            flow.key.iter().zip(words).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
         }
-        let ticket = u64::from(key.check()) << 32 | u64::from(number);
+        let ticket = u64::from(self.places.tag(words)) << 32 | u64::from(number);
         flow.ticket.store(ticket, Ordering::Release);
         true
     }
@@ -340,25 +340,41 @@ impl Maps {
     }
 
     /// As [`Self::hold`]; also forgets its key.
-    pub fn forget(&mut self, place: u32, key: &FlowKey) {
+    pub fn forget(&mut self, place: u32) {
         self.hold(place);
         let Some(flow) = self.flows.at(place) else { return };
-        if flow.known.swap(0, Ordering::Relaxed) != 0 {
-            // An error would mean that it is not there.
-            let _ = self.places.remove(key);
+        let words = flow.key.each_ref().map(|word| word.load(Ordering::Relaxed));
+        if words[4] != 0 {
+            self.places.remove(words, place);
+            flow.key[4].store(0, Ordering::Relaxed);
         }
+    }
+
+    /// How many packets were not carried, by reason.
+    #[must_use]
+    pub fn refused(&self) -> [u64; REASONS] {
+        let counts = self.refused.get(&0, 0);
+        let sum = |reason: usize| {
+            counts.iter().flat_map(|counts| counts.iter()).map(|one| one.0[reason + 1]).sum()
+        };
+        std::array::from_fn(sum)
+    }
+
+    /// How many keys the index has.
+    #[cfg(test)]
+    pub(crate) fn places_in_use(&self) -> usize {
+        self.places.in_use()
+    }
+
+    /// The descriptors of the maps that have a part for each flow.
+    #[cfg(test)]
+    pub(crate) fn descriptors(&self) -> [i32; 2] {
+        [self.places.descriptor(), self.flows.descriptor()]
     }
 }
 
 fn slot(number: u32) -> u32 {
     number % TUNNELS
-}
-
-fn mapped(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
 }
 
 fn words(bytes: [u8; 16]) -> [u32; 4] {
@@ -382,58 +398,7 @@ fn halves(bits: u64) -> [u32; 2] {
     [bits as u32, (bits >> 32) as u32]
 }
 
-/// An array map in this process's memory.
-#[derive(Debug)]
-struct Shared<T> {
-    start: NonNull<T>,
-    count: u32,
-    /// The whole mapping in bytes.
-    len: usize,
-    /// Keeps the map open.
-    _map: MapData,
-}
-
-// SAFETY: the elements are atomics and constants, and the mapping is this value's own.
-unsafe impl<T> Send for Shared<T> {}
-
-impl<T> Shared<T> {
-    /// Maps an array of `count` elements of `T`'s size.
-    fn of(map: Map, count: u32) -> io::Result<Self> {
-        let Map::Array(map) = map else { return Err(missing("array")) };
-        let element = size_of::<T>();
-        let len = (count as usize * element).next_multiple_of(page_size());
-        let start = map_memory(map.fd().as_fd(), len)?;
-        Ok(Self { start: start.cast(), count, len, _map: map })
-    }
-
-    fn at(&self, index: u32) -> Option<&T> {
-        // SAFETY: the index is within the mapping, which lives as long as `self`; its elements have
-        // `T`'s size, are aligned (they begin on a page, and the size is a multiple of eight), and
-        // are valid with any content. Both halves write them as atomics.
-        (index < self.count).then(|| unsafe { self.start.add(index as usize).as_ref() })
-    }
-}
-
-fn map_memory(map: BorrowedFd<'_>, len: usize) -> io::Result<NonNull<libc::c_void>> {
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping where the kernel chooses; it touches no other memory.
-    let start = unsafe {
-        libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, map.as_raw_fd(), 0)
-    };
-    if start == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    NonNull::new(start).ok_or_else(io::Error::last_os_error)
-}
-
-impl<T> Drop for Shared<T> {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and nothing borrows from it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
-    }
-}
-
-/// The current `CLOCK_MONOTONIC` in nanoseconds.
+/// The present of `CLOCK_MONOTONIC` in nanoseconds.
 #[must_use]
 pub fn monotonic() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

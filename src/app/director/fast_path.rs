@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use super::reload::RunningDirector;
 use crate::balancer::carrier::{
-    Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, TunnelNumber,
+    Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, NotCarriedCounts, TunnelNumber,
 };
 use crate::balancer::flow::Key;
 use crate::config::{self, FastPath};
@@ -223,8 +223,12 @@ impl Carrier for KernelCarrier {
         self.maps.hold(place_of(place))
     }
 
-    fn forget(&mut self, place: usize, key: &Key) {
-        self.maps.forget(place_of(place), &key_of(key));
+    fn forget(&mut self, place: usize, _: &Key) {
+        self.maps.forget(place_of(place));
+    }
+
+    fn not_carried(&self) -> NotCarriedCounts {
+        self.maps.refused()
     }
 }
 

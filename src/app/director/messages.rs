@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot::Sender;
 
+use crate::balancer::carrier::NotCarriedCounts;
 use crate::balancer::listing::{ListCursor, Listed};
 use crate::balancer::{
     Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
@@ -31,6 +32,8 @@ pub(super) struct DirectorReport {
     pub(super) reads: Reads,
     /// Whether flows are carried.
     pub(super) fast_path: bool,
+    /// The packets at the uplinks that were not; `None` without the fast path.
+    pub(super) not_carried: Option<NotCarriedCounts>,
     /// The time until the next timer is due; `None`: there is no timer.
     pub(super) next_timer: Option<Duration>,
 }

@@ -21,12 +21,14 @@ use crate::app::health::Checks;
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
+use crate::balancer::carrier::NotCarriedCounts;
 use crate::balancer::listing::Listed;
+use crate::balancer::not_carried::NotCarried;
 use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
-    self, AlterationText, DirectorStats, Drops, Explained, HostStatus, List, Origin, Readiness,
-    Request, Setup, Stats, Status, Timers, Traced, VirtualIp, Which,
+    self, AlterationText, Counts, DirectorStats, Drops, Explained, HostStatus, List, Origin,
+    Readiness, Request, Setup, Stats, Status, Timers, Traced, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -210,6 +212,7 @@ impl Words {
             turns: report.reads.turns.report(),
             offload: self.offload,
             fast_path: report.fast_path,
+            not_carried: report.not_carried.as_ref().map(not_carried).unwrap_or_default(),
             offload_refused: u64::from(self.offload_refused),
             host: self.host(),
             hooks: self.hooks.read(),
@@ -220,6 +223,10 @@ impl Words {
             ..base
         }
     }
+}
+
+fn not_carried(counts: &NotCarriedCounts) -> Counts {
+    NotCarried::ALL.iter().map(|reason| reason.name()).zip(counts.iter().copied()).collect()
 }
 
 impl serve::RequestHandler for Handler {

@@ -11,7 +11,9 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::balancer::Tunnel;
+use crate::balancer::not_carried::NotCarried;
 use crate::balancer::outer::Inner;
+use crate::sys::fast_path::REDIRECT;
 use crate::wire::build::{Family, Ip};
 use crate::wire::encap::{Encap, MAX_OUTER_LEN, ipip};
 use crate::wire::tcp::Flags;
@@ -19,9 +21,8 @@ use crate::wire::{Fragment, Packet, Transport};
 
 /// Ethernet: the loopback's own address, so that the frame is for this host.
 const ETHERNET: usize = 14;
-/// The program's results: pass the packet on, or send it by `bpf_redirect_neigh`.
+/// The program's answer to what it does not carry.
 const NEXT: u32 = u32::MAX;
-const REDIRECT: u32 = 7;
 const LIMIT: usize = 1_400;
 const NEXT_SEQUENCE: u32 = 5_000;
 const LABEL_KEY: u64 = 77;
@@ -68,11 +69,14 @@ impl Kernel {
         let mut frame = vec![0; ETHERNET];
         frame[12..].copy_from_slice(if version == 4 { &[8, 0] } else { &[0x86, 0xdd] });
         frame.extend_from_slice(packet);
-        // The kernel refuses test runs on a frame without a whole IP header.
-        let ran = self.program.run(&frame).unwrap_or((NEXT, frame));
+        // The kernel tests no program on a frame without a whole IP header.
+        let mut sent = vec![0; frame.len() + 256];
+        let ran = self.program.run(&frame, &mut sent);
         self.carrier.forget(3, &key);
-        let (answer, mut sent) = ran;
-        (answer, sent.split_off(ETHERNET))
+        match ran {
+            Ok((answer, len)) => (answer, sent[..len].to_vec().split_off(ETHERNET)),
+            Err(_) => (NEXT, frame.split_off(ETHERNET)),
+        }
     }
 }
 
@@ -221,4 +225,97 @@ fn flows_past_the_capacity_stay_with_the_director() {
     };
     assert!((0..16).all(|place| enter(&mut kernel.carrier, place)));
     assert!(!enter(&mut kernel.carrier, 16));
+}
+
+/// The reasons counted since the last call.
+fn reasons(kernel: &Kernel, before: &mut NotCarriedCounts) -> Vec<NotCarried> {
+    let now = kernel.carrier.not_carried();
+    let counted = NotCarried::ALL.iter().zip(now.iter().zip(before.iter()));
+    let counted = counted.filter(|(_, (now, before))| now != before).map(|(reason, _)| *reason);
+    let counted = counted.collect();
+    *before = now;
+    counted
+}
+
+#[test]
+fn each_packet_that_is_not_carried_is_counted_by_its_reason() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let mut before = kernel.carrier.not_carried();
+    let segment = || Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE).data(&[7; 9]);
+    let whole = segment().bytes();
+    let flow = key(&Packet::parse(&whole).unwrap()).unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut packet = segment().bytes();
+        packet[at] = byte;
+        packet[10..12].fill(0);
+        let check = crate::wire::checksum::Sum::of(&packet[..20]).checksum();
+        packet[10..12].copy_from_slice(&check.to_be_bytes());
+        packet
+    };
+    let far = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE + (4 << 20) + 1).data(&[7; 9]);
+    let last = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE + (4 << 20)).data(&[7; 9]);
+    let other = Family::V4.tcp(Flags::ACK).source_port(9).data(&[7; 9]);
+    let cases = [
+        (with(6, 0x20), vec![NotCarried::Fragment]),
+        (with(0, 0x46), vec![NotCarried::Header]),
+        (with(9, 1), vec![NotCarried::Protocol]),
+        (Family::V4.tcp(Flags::SYN).bytes(), vec![NotCarried::Flags]),
+        (segment().ttl(1).bytes(), vec![NotCarried::Ttl]),
+        (other.bytes(), vec![NotCarried::NoFlow]),
+        (segment().data(&[7; LIMIT - 40]).bytes(), vec![]),
+        (segment().data(&[7; LIMIT - 39]).bytes(), vec![NotCarried::TooLarge]),
+        (last.bytes(), vec![]),
+        (far.bytes(), vec![NotCarried::Position]),
+    ];
+    for (packet, expected) in cases {
+        kernel.run(flow, 0, &packet, 4);
+        assert_eq!(reasons(&kernel, &mut before), expected, "{packet:x?}");
+    }
+    kernel.carrier.close(kernel.tunnels[0]);
+    kernel.run(flow, 0, &whole, 4);
+    assert_eq!(reasons(&kernel, &mut before), [NotCarried::Held]);
+    let mut frame = vec![0; ETHERNET + whole.len()];
+    frame[12..ETHERNET].copy_from_slice(&[8, 6]);
+    assert_eq!(kernel.program.run(&frame, &mut [0; 256]).unwrap().0, NEXT);
+    assert_eq!(reasons(&kernel, &mut before), [NotCarried::NotIp]);
+    frame[0] = 2;
+    assert_eq!(kernel.program.run(&frame, &mut [0; 256]).unwrap().0, NEXT);
+    assert_eq!(reasons(&kernel, &mut before), [NotCarried::Frame]);
+}
+
+/// Bytes of the kernel's for a map.
+fn memory_of(descriptor: i32) -> u64 {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap();
+    let line = about.lines().find_map(|line| line.strip_prefix("memlock:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+#[test]
+fn as_many_flows_as_fit_are_found_each_in_its_place_and_then_none() {
+    const FLOWS: u32 = 50_000;
+    /// The most that a carried flow may take of the kernel's memory.
+    const BYTES_A_FLOW: u64 = 144;
+    let Ok((_program, mut maps)) = fast_path::load(FLOWS) else {
+        return println!("not tested, since the program may not be loaded here");
+    };
+    let memory: u64 = maps.descriptors().into_iter().map(memory_of).sum();
+    assert!(
+        memory / u64::from(FLOWS) <= BYTES_A_FLOW,
+        "{} bytes a flow",
+        memory / u64::from(FLOWS)
+    );
+    let key = |number: u32| {
+        let client = (IpAddr::V4(Ipv4Addr::from_bits(number)), 1);
+        FlowKey::new(6, client, ("192.0.2.10".parse().unwrap(), 80))
+    };
+    maps.open(1, &Way { destination: REALS[0].0, source: REALS[0].1, interface: 1, limit: 1_400 });
+    for turn in 0..2 {
+        let entered = (0..FLOWS).filter(|&place| {
+            maps.enter(place, &key(place + turn), 1, 0, (0, 0)) && maps.carries(place)
+        });
+        assert_eq!(entered.count(), FLOWS as usize);
+        (0..FLOWS).for_each(|place| maps.forget(place));
+        assert!((0..FLOWS).all(|place| !maps.carries(place)));
+        assert_eq!(maps.places_in_use(), 0);
+    }
 }

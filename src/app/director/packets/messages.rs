@@ -74,8 +74,9 @@ impl DirectorLoop {
         Next::GoOn
     }
 
-    fn report(&self, now: Millis) -> DirectorReport {
+    fn report(&mut self, now: Millis) -> DirectorReport {
         DirectorReport {
+            not_carried: self.balancer.not_carried(),
             snapshot: self.balancer.figures(),
             sent: self.output.sent().clone(),
             reads: self.reads,

@@ -58,6 +58,7 @@ fn running(config: config::Director) -> RunningDirector {
                         sent,
                         reads,
                         fast_path: false,
+                        not_carried: None,
                         next_timer,
                     }));
                 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::balancer::carrier::{
-    Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, TunnelNumber,
+    Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, NotCarriedCounts, TunnelNumber,
 };
 use crate::balancer::flow::Key;
 
@@ -142,5 +142,9 @@ impl Carrier for Model {
         if kernel.flows.remove(&place).is_some() {
             assert_eq!(kernel.places.remove(key), Some(place), "{key:?}");
         }
+    }
+
+    fn not_carried(&self) -> NotCarriedCounts {
+        NotCarriedCounts::default()
     }
 }
