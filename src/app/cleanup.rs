@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::host::Session;
 use crate::control::{Cleaned, CleanedStep};
+use crate::sys::fast_path;
 
 /// Undoes the host changes of the dead daemon with that control socket; returns each step with
 /// its result.
@@ -34,6 +35,16 @@ async fn clean(socket: &Path) -> Result<Cleaned> {
         step: outcome.step.to_string(),
         result: outcome.result.to_string(),
     });
+    let steps = steps.chain(fast_path()).collect();
     let done = format!("nothing is left of the daemon at {place}");
-    Ok(Cleaned { socket: place, steps: steps.collect(), done })
+    Ok(Cleaned { socket: place, steps, done })
+}
+
+/// What is left of a fast path, which needs no cleanup; `None`: the kernel does not say.
+fn fast_path() -> Option<CleanedStep> {
+    let result = match fast_path::attached().ok()?.as_slice() {
+        [] => "attached nowhere: the kernel has detached what there was".to_owned(),
+        links => format!("attached at {}, by a process that runs", links.join(" ")),
+    };
+    Some(CleanedStep { step: "fast path".to_owned(), result })
 }

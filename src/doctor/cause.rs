@@ -24,6 +24,8 @@ pub enum Cause {
     Firewall,
     /// A firewall drops packets that connection tracking marks as invalid.
     CtInvalid,
+    /// Carried packets pass no firewall.
+    FastPath,
     /// Another part of the host is not as planned.
     Host,
     /// The tunnels' source address is not the expected one.
@@ -56,7 +58,7 @@ pub enum Cause {
 
 impl Cause {
     /// All, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::DaemonMissing,
         Self::Configuration,
         Self::VirtualIp,
@@ -67,6 +69,7 @@ impl Cause {
         Self::RpFilter,
         Self::Firewall,
         Self::CtInvalid,
+        Self::FastPath,
         Self::Host,
         Self::Source,
         Self::RealServerRoute,
@@ -97,6 +100,7 @@ impl Cause {
             Self::RpFilter => "rp_filter",
             Self::Firewall => "firewall",
             Self::CtInvalid => "ct_invalid",
+            Self::FastPath => "fast_path",
             Self::Host => "host",
             Self::Source => "source",
             Self::RealServerRoute => "real_server_route",

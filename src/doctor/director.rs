@@ -58,6 +58,8 @@ pub struct DirectorFacts {
     pub program: String,
     /// The configured checks that fail: real server, check, result.
     pub failing: Vec<(IpAddr, String, String)>,
+    /// The interfaces where the kernel carries established connections; `None`: nowhere.
+    pub carried_at: Option<Vec<String>>,
     /// Further findings, about things that could not be observed.
     pub unseen: Vec<Finding>,
 }
@@ -73,6 +75,7 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     }));
     findings.extend(host_findings(&facts.host));
     findings.extend(firewall(facts));
+    findings.extend(facts.carried_at.as_deref().map(|links| fast_path(links, facts)));
     let mut well = Vec::new();
     if let Some(probed) = &facts.probed {
         let (found, good) = reals(facts, probed);
@@ -82,6 +85,32 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
         }
     }
     Diagnosis::new("director", findings, well)
+}
+
+/// The most chains that a finding names.
+const MOST_CHAINS: usize = 10;
+
+/// The fast path and the chains that do not see its packets.
+fn fast_path(links: &[String], facts: &DirectorFacts) -> Finding {
+    let text = format!(
+        "the fast path carries established connections from {} past the firewall: no rule, no \
+         connection tracking and no capture on {} sees them; fast_path = \"off\" in [director] \
+         and a restart undo it",
+        links.join(" "),
+        facts.tun
+    );
+    let chains = facts.ruleset.as_ref().map(Ruleset::of_passing_packets);
+    let seen = match chains.as_deref() {
+        None => "the rules could not be read".to_owned(),
+        Some([]) => "there are no chains for such packets now".to_owned(),
+        Some(chains) => {
+            let named: Vec<_> = chains.iter().take(MOST_CHAINS).map(String::as_str).collect();
+            let more = chains.len() - named.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("they see new connections alone: {}{more}", named.join(", "))
+        }
+    };
+    Finding::new(Cause::FastPath, Severity::Note, text).seen(seen)
 }
 
 /// The ruleset's effect on clients' packets and on tunnelled ones.

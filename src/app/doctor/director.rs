@@ -9,7 +9,7 @@ use crate::app::director::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
 use crate::config;
-use crate::control::{Checks, List, Probed, Request, Setup, Wrong};
+use crate::control::{Checks, DirectorStats, List, Probed, Request, Setup, Stats, Wrong};
 use crate::doctor::{
     Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, Severity, WayOut,
     diagnose_director,
@@ -19,6 +19,7 @@ use super::inquiry::{self, End};
 use super::{fault, firewall, missing};
 use crate::doctor::inquiry::MAX_PORTS;
 use crate::model::Listen;
+use crate::sys::fast_path;
 
 /// The most virtual IPs asked about at one real server: its daemon answers 50 inquiries a second.
 const MOST_VIPS: usize = 8;
@@ -39,6 +40,7 @@ pub(super) async fn running(
     let (tun, program) = (setup.tun.clone(), setup.program.clone());
     let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
+    facts.carried_at = carried_at(&daemon.exchange(&Request::Stats)?);
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
     let mut ends = Vec::new();
     let read = path.map(|path| (path, config_file::director(path)));
@@ -62,6 +64,13 @@ pub(super) async fn running(
         Err(_) => facts.unseen.push(unasked("it has failed")),
     }
     Ok(diagnose_director(&facts))
+}
+
+/// Where the kernel carries connections, if it does.
+fn carried_at(stats: &Stats) -> Option<Vec<String>> {
+    let Stats::Director(DirectorStats { fast_path: true, .. }) = stats else { return None };
+    let links = fast_path::attached().unwrap_or_default();
+    Some(if links.is_empty() { vec!["the uplinks".to_owned()] } else { links })
 }
 
 /// Observes a director whose daemon does not run.

@@ -147,6 +147,17 @@ impl Ruleset {
         drops.next().map_or(Verdict::Passes, Verdict::Drops)
     }
 
+    /// The base chains that see packets which this host forwards or tunnels, each with its hook.
+    #[must_use]
+    pub fn of_passing_packets(&self) -> Vec<String> {
+        let passing = self.chains.iter().filter(|chain| chain.hook != Hook::Input.name());
+        passing
+            .map(|Chain { family, table, name, hook, .. }| {
+                format!("{family} {table} {name} ({hook})")
+            })
+            .collect()
+    }
+
     /// Whether a rule keeps the packet from connection tracking.
     #[must_use]
     pub fn untracks(&self, probe: &Probe) -> bool {

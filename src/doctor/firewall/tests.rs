@@ -143,3 +143,12 @@ fn protocols_are_known_by_name_and_by_number() {
         assert!(judged(left, r#""unheard-of""#, 4).starts_with("may drop"));
     }
 }
+
+#[test]
+fn chains_of_passing_packets_are_named_with_their_hook() {
+    let named = ruleset("accept", &[]).of_passing_packets();
+    assert_eq!(named, ["inet filter forward (forward)"]);
+    let input = r#"{"nftables":[{"chain":{"family":"ip","table":"filter","name":"in","hook":"input",
+        "prio":0}}]}"#;
+    assert!(Ruleset::read(input.as_bytes()).unwrap().of_passing_packets().is_empty());
+}
