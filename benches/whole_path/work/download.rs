@@ -11,7 +11,7 @@ use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, interleave};
 use crate::side::{
-    BARE_BOTH, BARE_LOOP, BARE_LOOP_VSTUN, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH,
+    BARE_BOTH, BARE_LOOP, BARE_LOOP_VSTUN, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH,
 };
 
 /// Measures each side over the shaped and the plain wire.
@@ -27,7 +27,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 }
 
 fn streams(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
-    let mut contestants = bed.sides(&[VSTUN_BOTH, BARE_LOOP_VSTUN, ROUTING, KERNEL]);
+    let mut contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH, BARE_LOOP_VSTUN, ROUTING, KERNEL]);
     if !load.shaped {
         contestants.extend(bed.sides(&[HAPROXY, NGINX]));
         contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
@@ -42,6 +42,7 @@ const SHAPED: &[Spec] = &[
     (THROUGHPUT, VSTUN_BOTH, ROUTING, at_least(0.99)),
     (THROUGHPUT, VSTUN_BOTH, KERNEL, None),
     (HOST_GB, VSTUN_BOTH, ROUTING, None),
+    (HOST_GB, FAST_BOTH, ROUTING, None),
     (HOST_GB, VSTUN_BOTH, BARE_LOOP_VSTUN, None),
     (PROCESS_GB, VSTUN_BOTH, BARE_LOOP_VSTUN, None),
 ];
@@ -51,6 +52,8 @@ const PLAIN: &[Spec] = &[
     (THROUGHPUT, VSTUN_BOTH, BARE_LOOP_VSTUN, None),
     (THROUGHPUT, VSTUN_BOTH, HAPROXY, None),
     (HOST_GB, VSTUN_BOTH, HAPROXY, None),
+    (HOST_GB, FAST_BOTH, HAPROXY, at_most(0.05)),
+    (HOST_GB, FAST_BOTH, VSTUN_BOTH, None),
     (HOST_GB, VSTUN_BOTH, NGINX, None),
     (HOST_GB, VSTUN_BOTH, ROUTING, None),
     (HOST_GB, VSTUN_BOTH, KERNEL, None),
