@@ -7,7 +7,7 @@ import sys
 address, port, own = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 client = socket.socket(family, socket.SOCK_DGRAM)
-client.settimeout(10)
+client.settimeout(5)
 client.bind(("", own))
 client.connect((address, port))
 print("ready", flush=True)
