@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use super::streams::{Load, sample};
-use super::{END_GB, HOST_GB, PROCESS_GB, Spec, THROUGHPUT, at_least, rows};
+use super::{END_GB, HOST_GB, PROCESS_GB, Spec, THROUGHPUT, at_least, at_most, rows};
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, interleave};
