@@ -25,7 +25,8 @@ serves() { # WHAT LEAST MOST [ANSWERED]: of 20 datagrams, carried; all are answe
     expect_between "datagrams carried $1" $(($(carried) - before)) "$2" "$3"
 }
 through_router() { # INTERFACE: tunnelled packets that it has forwarded
-    at vt-router nft -j list counter inet way "$1" | jq '.nftables[] | .counter? | values | .packets'
+    at vt-router nft -j list counter inet way "$1" |
+        jq '.nftables[] | .counter? | values | .packets'
 }
 
 make_topology
