@@ -11,13 +11,13 @@ address() { echo "10.0.0.$((100 + $1))"; } # NUMBER
 
 make_topology
 start_web real1
-start_echo real1
 for number in $(seq $COUNT); do echo "addr add $(address "$number")/24 dev eth0"; done |
     ip -n vt-real1 -batch -
 # One program ends the tunnels of all.
 spawn vt-real1 end python3 "$here/traffic/plain_end.py" "$VIP" "$DIRECTOR" \
     "$("$VSTUN_BIN/vstun" --version | cut -d ' ' -f 2)" 0
 wait_for "the end" log_has end ^ready
+start_echo real1
 LISTENS="80/tcp 9000/udp"
 configure "$WORK/director.toml" rr
 for number in $(seq $COUNT); do
