@@ -39,6 +39,7 @@ pub mod outer;
 mod outlet;
 mod path_mtu;
 mod persistence;
+pub mod pieces;
 mod placement;
 mod pool;
 mod port_reuse;

@@ -19,6 +19,7 @@ use super::saved_states::SavedStates;
 use super::steps::Following;
 use super::tables::Builder;
 use super::{Options, desired, outages, reports, settings};
+use crate::app::budgets::director::CHANGES_A_PIECE;
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, event};
 use crate::app::config_file;
 use crate::app::events::Events;
@@ -28,6 +29,7 @@ use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::Listed;
 use crate::balancer::maglev::MaglevTables;
+use crate::balancer::pieces::pieces;
 use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Suspicion};
 use crate::config;
 use crate::control::{
@@ -325,9 +327,12 @@ impl RunningDirector {
         &mut self,
         (maglev_tables, changes): (MaglevTables, Vec<Change>),
     ) -> anyhow::Result<()> {
-        let (_, applied) =
-            self.packet_thread.ask(|answer| DirectorMessage::Apply { changes, answer }).await?;
-        applied?;
+        // The changes are differences from what runs, so only the first piece can be refused.
+        for changes in pieces(changes, CHANGES_A_PIECE) {
+            let (_, applied) =
+                self.packet_thread.ask(|answer| DirectorMessage::Apply { changes, answer }).await?;
+            applied?;
+        }
         // Kept only if the balancer has accepted the changes.
         self.maglev_tables = maglev_tables;
         Ok(())
