@@ -55,6 +55,8 @@ mod registry;
 mod sched;
 mod segment;
 mod service;
+mod size_probes;
+mod size_trial;
 pub mod snapshot;
 mod suspicion;
 pub mod table;
@@ -95,6 +97,7 @@ use limit::Limit;
 use probe_flows::Probes;
 use record::Noted;
 use registry::Registry;
+use size_trial::WantedProbes;
 use table::{Entry, Handle, Table};
 use templates::Templates;
 use verdict::Disposition;
@@ -163,6 +166,8 @@ struct Answers {
     unreachables: Limit,
     reply: Vec<u8>,
     server_reset: Vec<u8>,
+    /// See [`size_probes`].
+    size_probes: WantedProbes,
 }
 
 /// BalancerSettings for all services.
@@ -195,6 +200,7 @@ impl Balancer {
                 // The longest answer is that to the longest possible echo request.
                 reply: Vec::with_capacity(MAX_PACKET_LEN),
                 server_reset: Vec::with_capacity(MAX_RESET_LEN),
+                size_probes: WantedProbes::default(),
             },
             settings: BalancerSettings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
             carriage: Carriage::default(),

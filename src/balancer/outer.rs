@@ -51,6 +51,12 @@ impl Inner {
         }
     }
 
+    /// The inputs from a packet of the director's own that must not be fragmented on the way.
+    #[must_use]
+    pub fn of_size_probe(packet: &Packet<'_>, key: u64) -> Self {
+        Self { mergeable: true, ..Self::of(packet, key) }
+    }
+
     /// The outer header of the `index`th packet of those sent into the tunnel together. `fallback`
     /// is the source if the tunnel has none; with 0.0.0.0 the kernel picks it by its routing table.
     /// `random` must differ unpredictably from packet to packet.

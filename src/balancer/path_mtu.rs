@@ -21,15 +21,13 @@ impl Balancer {
     /// a router that has reported a smaller path MTU.
     #[cold]
     fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
-        let real = &mut self.registry.reals[id];
-        if now >= real.room.until {
-            real.room.forget();
+        if self.registry.reals[id].room.expire(now) {
             self.take_back_of(id);
-            let real = &self.registry.reals[id];
-            if !real.room.excludes(packet.wire_len()) {
+            if !self.registry.reals[id].room.excludes(packet.wire_len()) {
                 return Disposition::Tunnel(id);
             }
         }
+        self.try_size_again(now, id);
         let real = &self.registry.reals[id];
         let mut mtu = u16::try_from(real.room.advertised()).unwrap_or(u16::MAX);
         if packet.version() == 6 {

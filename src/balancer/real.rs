@@ -11,6 +11,7 @@ use super::handshakes::Handshakes;
 use super::hash;
 use super::latency::Latency;
 use super::ramp::{FULL, Ramp};
+use super::size_trial::SizeTrial;
 use super::tcp::ConnState;
 use super::tunnel::{OwnWay, Room, Tunnel};
 use crate::model::{
@@ -75,6 +76,7 @@ pub(super) struct Real {
     /// See [`Sources`](super::tunnel::Sources).
     source: Option<IpAddr>,
     pub(super) room: Room,
+    pub(super) size_trial: SizeTrial,
     pub(super) errors: TunnelErrors,
     pub(super) handshakes: Handshakes,
     pub(super) latency: Latency,
@@ -134,6 +136,7 @@ impl Real {
             carried: CarriedShare::default(),
             source: way.source,
             room: Room::behind(spec.address, spec.values.encap, way.mtu),
+            size_trial: SizeTrial::default(),
             errors: TunnelErrors::default(),
             handshakes: Handshakes::default(),
             latency: Latency::default(),

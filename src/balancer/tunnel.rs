@@ -9,7 +9,7 @@ use crate::wire::encap::Encap;
 
 /// How long a path MTU from an ICMP error is used: RFC 1191 section 6.3, RFC 8201 section 4,
 /// Linux's `mtu_expires`.
-const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
+pub(super) const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 /// The smallest path MTU accepted from an IPv4 router, Linux's `min_pmtu`, and the smallest that a
 /// client gets in errors.
@@ -65,11 +65,14 @@ pub(super) struct Room {
     link: usize,
     /// Bytes of the longest inner packet that is sent with DF; at most `advertised`.
     limit: usize,
-    /// Bytes of the longest inner packet that fits, according to an ICMP error about a packet that
-    /// was sent.
+    /// Bytes of the longest inner packet that fits, according to an ICMP error about a probe.
     advertised: usize,
-    /// When both expire.
-    pub(super) until: Millis,
+    /// When that expires.
+    until: Millis,
+    /// Bytes of the longest inner packet that fits, according to errors that nothing has confirmed.
+    doubted: usize,
+    /// When that expires.
+    doubted_until: Millis,
 }
 
 impl Room {
@@ -83,6 +86,8 @@ impl Room {
             limit: Self::UNKNOWN,
             advertised: Self::UNKNOWN,
             until: Millis(0),
+            doubted: Self::UNKNOWN,
+            doubted_until: Millis(0),
         };
         if let Some(mtu) = link_mtu {
             room.set_link(mtu);
@@ -109,34 +114,41 @@ impl Room {
     pub(super) fn narrow(&mut self, now: Millis, real: IpAddr, mtu: u16) {
         let smallest = if real.is_ipv4() { MIN_PATH_MTU_V4 } else { MIN_MTU_V6 };
         if mtu < smallest {
-            return self.doubt(now, real, mtu);
+            return self.doubt(now, real, mtu, PATH_MTU_LIFETIME);
         }
-        self.renew(now);
-        self.advertised = self.advertised.min(usize::from(mtu).saturating_sub(self.outer_len));
+        self.expire(now);
+        self.until = now.after(PATH_MTU_LIFETIME);
+        self.advertised = self.advertised.min(self.inner(mtu));
         self.limit = self.limit.min(self.advertised);
     }
 
-    /// An unverified error reports this MTU: larger packets are sent without DF, so that IPv4
-    /// routers can fragment them.
-    pub(super) fn doubt(&mut self, now: Millis, real: IpAddr, mtu: u16) {
+    /// An unconfirmed error reports this MTU: for that long larger packets are sent without DF, so
+    /// that IPv4 routers can fragment them.
+    pub(super) fn doubt(&mut self, now: Millis, real: IpAddr, mtu: u16, lifetime: Duration) {
         if real.is_ipv4() {
-            self.renew(now);
-            let mtu = usize::from(mtu.max(MIN_PATH_MTU_V4));
-            self.limit = self.limit.min(mtu.saturating_sub(self.outer_len));
+            self.expire(now);
+            self.doubted_until = self.doubted_until.max(now.after(lifetime));
+            self.doubted = self.doubted.min(self.inner(mtu.max(MIN_PATH_MTU_V4)));
+            self.limit = self.limit.min(self.doubted);
         }
     }
 
-    fn renew(&mut self, now: Millis) {
+    /// Bytes of the longest inner packet in an outer one of that many.
+    pub(super) fn inner(self, mtu: u16) -> usize {
+        usize::from(mtu).saturating_sub(self.outer_len)
+    }
+
+    /// Forgets what routers have reported too long ago. Returns whether longer packets fit now.
+    pub(super) fn expire(&mut self, now: Millis) -> bool {
+        let before = self.limit;
         if now >= self.until {
-            self.forget();
+            self.advertised = Self::UNKNOWN;
         }
-        self.until = now.after(PATH_MTU_LIFETIME);
-    }
-
-    /// Forgets what routers have reported.
-    pub(super) fn forget(&mut self) {
-        let (limit, advertised, until) = (Self::UNKNOWN, Self::UNKNOWN, Millis(0));
-        *self = Self { limit, advertised, until, ..*self };
+        if now >= self.doubted_until {
+            self.doubted = Self::UNKNOWN;
+        }
+        self.limit = self.advertised.min(self.doubted);
+        self.limit != before
     }
 
     /// Bytes of the longest packet that fits, as far as is known.

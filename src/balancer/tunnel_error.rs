@@ -6,8 +6,9 @@ use super::Balancer;
 use super::flow::Key;
 use super::position::SEQUENCE_WINDOW;
 use super::real::{Life, Real};
+use super::tunnel::PATH_MTU_LIFETIME;
 use super::verdict::{Reason, Verdict};
-use crate::model::Millis;
+use crate::model::{Millis, RealId};
 use crate::wire::icmp::{Quote, Quoted, QuotedPacket};
 use crate::wire::protocol;
 
@@ -42,19 +43,34 @@ impl Balancer {
     /// there. Any host can send ICMP errors; the verdict has [`Reason::TunnelErrorUnverified`] if
     /// this one changed nothing.
     ///
-    /// A router's quote may be too short to identify a flow. Clients do not learn such a path MTU,
-    /// but larger packets are then sent without DF (IPv4).
+    /// A path MTU counts if a probe of the director's own is quoted. A client can quote its own
+    /// flow, so a quote of one has the path probed ([`super::size_probes`]). A router's quote may
+    /// be too short to identify a flow: larger packets are then sent without DF (IPv4).
     pub fn tunnel_error(&mut self, now: Millis, error: TunnelError, quoted: Quoted) -> Verdict {
-        match quoted {
-            Quoted::Packet(packet) if self.is_sent(now, error.real, packet) => {
+        match (quoted, error.kind) {
+            (Quoted::Packet(packet), _) if self.is_probe(error.real, packet) => {
                 return self.believe(now, error);
             }
-            Quoted::TooShort if error.real.is_ipv4() => {
-                if let TunnelErrorKind::PathMtu(mtu) = error.kind {
-                    self.take_back_at(error.real);
-                    let doubt = |real: &mut Real| real.room.doubt(now, error.real, mtu);
-                    self.registry.change_at(error.real, doubt);
+            (Quoted::Packet(packet), kind) => {
+                if let Some(real) = self.sent_to(now, error.real, packet) {
+                    let TunnelErrorKind::PathMtu(mtu) = kind else {
+                        return self.believe(now, error);
+                    };
+                    self.counters.tunnel_errors += 1;
+                    self.try_size(now, real, mtu, packet.flow);
+                    return self.refuse(Reason::PathMtu);
                 }
+            }
+            (Quoted::EchoReply(reply), TunnelErrorKind::PathMtu(_)) => {
+                if self.is_size_probe(now, error.real, reply) {
+                    return self.believe(now, error);
+                }
+            }
+            (Quoted::TooShort, TunnelErrorKind::PathMtu(mtu)) if error.real.is_ipv4() => {
+                self.take_back_at(error.real);
+                let lifetime = PATH_MTU_LIFETIME;
+                let doubt = |real: &mut Real| real.room.doubt(now, error.real, mtu, lifetime);
+                self.registry.change_at(error.real, doubt);
             }
             _ => {}
         }
@@ -62,31 +78,26 @@ impl Balancer {
         self.refuse(Reason::TunnelErrorUnverified)
     }
 
-    /// Whether the packet was sent to a real server: by a probe, or the table has its flow there,
-    /// and for TCP the sequence number is a recent one of its client.
-    fn is_sent(&self, now: Millis, address: IpAddr, packet: QuotedPacket) -> bool {
-        if self.is_probe(address, packet) {
-            return true;
-        }
+    /// The real server at `address` that a client's packet was sent to: the table has its flow
+    /// there, and for TCP the sequence number is a recent one of its client.
+    fn sent_to(&self, now: Millis, address: IpAddr, packet: QuotedPacket) -> Option<RealId> {
         let QuotedPacket { flow, number: sequence, .. } = packet;
         let Quote { source, destination, protocol, source_port, destination_port } = flow;
         let key = Key::new(protocol, source, source_port, destination, destination_port);
-        [key, key.former()].into_iter().any(|key| {
+        [key, key.former()].into_iter().find_map(|key| {
             let connections = &self.tables.connections;
-            let entry = connections
-                .find(&key)
-                .and_then(|handle| connections.as_seen(handle, now, &self.settings.timeouts));
-            entry.is_some_and(|entry| {
-                let real = &self.registry.reals[entry.real()];
-                let behind = entry.position().next.wrapping_sub(sequence);
-                real.life() != Life::Gone
-                    && real.address() == address
-                    && (protocol != protocol::TCP || behind <= QUOTED_WINDOW)
-            })
+            let handle = connections.find(&key)?;
+            let entry = connections.as_seen(handle, now, &self.settings.timeouts)?;
+            let real = &self.registry.reals[entry.real()];
+            let behind = entry.position().next.wrapping_sub(sequence);
+            let sent = real.life() != Life::Gone
+                && real.address() == address
+                && (protocol != protocol::TCP || behind <= QUOTED_WINDOW);
+            sent.then(|| entry.real())
         })
     }
 
-    /// Records an error that quotes a packet that was sent.
+    /// Records an error that quotes a packet that was sent, and of a path MTU a probe.
     pub(super) fn believe(&mut self, now: Millis, error: TunnelError) -> Verdict {
         self.counters.tunnel_errors += 1;
         if let TunnelErrorKind::PathMtu(_) = error.kind {

@@ -14,7 +14,7 @@ use super::checksum::Sum;
 use super::packet::{ICMP_HEADER_LEN, IPV6_HEADER_LEN, extension};
 use super::{Fragment, Packet, Transport, protocol};
 
-pub use super::reply::{echo_reply, packet_too_big, port_unreachable};
+pub use super::reply::{SizeProbe, echo_reply, packet_too_big, port_unreachable};
 pub use tunnel::{Quoted, QuotedPacket, TunnelCause, TunnelReport, report_v4, report_v6};
 
 /// The flow that an ICMP error quotes, in the direction of the quoted packet.

@@ -28,6 +28,8 @@ const MAX_ERROR_LEN_V6: usize = 1280;
 pub const MAX_RESET_LEN: usize = IPV6_HEADER_LEN + tcp::MIN_HEADER_LEN;
 
 const TTL: u8 = 64;
+/// The bits of an IPv6 flow label.
+const LABEL: u32 = 0xf_ffff;
 /// DSCP of ICMP errors: precedence 6, internetwork control (RFC 1812 section 4.3.2.5).
 const INTERNETWORK_CONTROL: u8 = 0xc0;
 /// The traffic class's bits for congestion notification.
@@ -67,6 +69,43 @@ pub fn port_unreachable(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
 /// from the packet's destination; `mtu` is the next hop's.
 pub fn packet_too_big(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Option<()> {
     error(packet, &IcmpMessage::PacketTooBig(mtu), out)
+}
+
+/// A packet that shows whether a path takes its size: an echo reply that nobody asked for, which
+/// hosts take without an answer (RFC 1122 section 3.2.2.6).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SizeProbe {
+    /// Its source and its destination.
+    pub ends: (IpAddr, IpAddr),
+    /// See [`QuotedPacket::label`](super::icmp::QuotedPacket::label).
+    pub label: u32,
+    /// Identifier and sequence number.
+    pub echo: (u16, u16),
+}
+
+impl SizeProbe {
+    /// Writes a packet of `len` bytes.
+    pub fn write(&self, len: usize, out: &mut Vec<u8>) -> Option<()> {
+        out.clear();
+        let v4 = self.ends.0.is_ipv4();
+        let (number, ip_len) = match v4 {
+            true => (IpNumber::ICMP, IPV4_HEADER_LEN),
+            false => (IpNumber::IPV6_ICMP, IPV6_HEADER_LEN),
+        };
+        let payload_len = len.checked_sub(ip_len)?;
+        let data_len = payload_len.checked_sub(ICMP_HEADER_LEN)?;
+        let mut ip = IpHead::new(self.ends, number, payload_len, 0)?;
+        let (id, seq) = self.echo;
+        let message = IcmpMessage::EchoReply(IcmpEchoHeader { id, seq });
+        ip.label(self.label);
+        out.resize(data_len, 0);
+        let header = icmp_header(&ip, &message, out)?;
+        out.clear();
+        ip.append(out);
+        out.extend_from_slice(&header);
+        out.resize(len, 0);
+        Some(())
+    }
 }
 
 /// The RST that answers a segment for which there is no connection (RFC 9293 section 3.10.7.1).
@@ -163,22 +202,24 @@ fn icmp(
 ) -> Option<()> {
     let number = if packet.source.is_ipv4() { IpNumber::ICMP } else { IpNumber::IPV6_ICMP };
     let ip = IpHead::answer(packet, number, ICMP_HEADER_LEN + data.len(), traffic_class)?;
-    let (v4, v6);
-    let header: &[u8] = match &ip {
+    let header = icmp_header(&ip, message, data)?;
+    ip.append(out);
+    out.extend_from_slice(&header);
+    out.extend_from_slice(data);
+    Some(())
+}
+
+fn icmp_header(ip: &IpHead, message: &IcmpMessage, data: &[u8]) -> Option<[u8; ICMP_HEADER_LEN]> {
+    match ip {
         IpHead::V4(_) => {
-            v4 = Icmpv4Header::with_checksum(message.v4(), data).to_bytes();
-            &v4
+            let header = Icmpv4Header::with_checksum(message.v4(), data).to_bytes();
+            header.first_chunk().copied()
         }
         IpHead::V6(ip) => {
             let header = Icmpv6Header::with_checksum(message.v6(), ip.source, ip.destination, data);
-            v6 = header.ok()?.to_bytes();
-            &v6
+            header.ok()?.to_bytes().first_chunk().copied()
         }
-    };
-    ip.append(out);
-    out.extend_from_slice(header);
-    out.extend_from_slice(data);
-    Some(())
+    }
 }
 
 impl IcmpMessage {
@@ -249,6 +290,19 @@ impl IpHead {
                 destination: destination.octets(),
             })),
             _ => None,
+        }
+    }
+
+    /// Sets IPv4's identification and DF, or IPv6's flow label.
+    fn label(&mut self, label: u32) {
+        match self {
+            Self::V4(ip) => {
+                ip.identification = u16::try_from(label & u32::from(u16::MAX)).unwrap_or_default();
+                ip.dont_fragment = true;
+            }
+            Self::V6(ip) => {
+                ip.flow_label = Ipv6FlowLabel::try_new(label & LABEL).unwrap_or_default();
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use vstun::model::{
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{self, MAX_OUTER_LEN, Opened, ipip};
+use vstun::wire::icmp::Quoted;
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
@@ -381,6 +382,9 @@ fn a_smaller_path_mtu_is_answered_and_then_respected() {
         let kind = TunnelErrorKind::PathMtu(1_400);
         let error = TunnelError { real: mix.1.real(A), kind };
         let sent = quoted(&pair.tcp(Flags::SYN).bytes());
+        pair.director.tunnel_error(pair.now, error, sent);
+        let (_, probe) = pair.director.size_probe(pair.now).unwrap();
+        let sent = Quoted::of(&Packet::parse(probe).unwrap());
         pair.director.tunnel_error(pair.now, error, sent);
         let mtu = 1_400 - mix.1.header_len();
         let segment = |len: usize| mix.0.tcp(Flags::ACK).data(&data(len - mix.0.header_len() - 20));

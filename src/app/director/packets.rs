@@ -21,6 +21,7 @@ use crate::app::budgets::director::{ERRORS_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::health::FlowRefusal;
 use crate::app::turns::TurnLengths;
+use crate::balancer::outer::Inner;
 use crate::balancer::{
     Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
 };
@@ -28,6 +29,7 @@ use crate::health::Doubt;
 use crate::model::Millis;
 use crate::sys::raw::{self, ErrorQueue, RawError};
 use crate::sys::tun::Tun;
+use crate::wire::Packet;
 use crate::wire::icmp::{self, TunnelCause, TunnelReport};
 
 use super::doubts::Doubts;
@@ -186,6 +188,7 @@ impl DirectorLoop {
             self.tunnel_errors(now);
             let read = self.reads.frames;
             self.frames(now)?;
+            self.size_probes(now);
             self.carry();
             // The time runs from the end of a turn, however long the turn was.
             if self.reads.frames != read {
@@ -261,6 +264,21 @@ impl DirectorLoop {
         let doubt = if unverified { Doubt::Unverified } else { Doubt::Quoted };
         if self.doubts.tell(now, real, doubt) {
             self.ends.checks.hurry(real, doubt);
+        }
+    }
+
+    /// Sends the balancer's probes of paths.
+    fn size_probes(&mut self, now: Millis) {
+        while let Some((tunnel, probe)) = self.balancer.size_probe(now) {
+            let Ok(packet) = Packet::parse(probe) else { continue };
+            let inner = Inner::of_size_probe(&packet, self.label_key);
+            if let Some(room) = self.input.released_room().get_mut(..probe.len()) {
+                room.copy_from_slice(probe);
+                let at = self.input.released(probe.len());
+                self.output.whole(&mut self.input, at, inner, &tunnel);
+            }
+            self.output.flush(&self.input);
+            self.input.clear_answers();
         }
     }
 

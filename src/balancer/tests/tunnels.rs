@@ -10,6 +10,7 @@ use crate::wire::icmp::{Quote, Quoted, QuotedPacket};
 use crate::wire::packet::OnWire;
 
 mod links;
+mod probed;
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -108,9 +109,8 @@ fn an_error_counts_only_if_it_quotes_what_was_sent_to_that_real_server() {
         let snapshot = director.real(real).unwrap();
         assert_eq!((snapshot.path_mtu, snapshot.unreachable), (None, 0));
         assert_eq!(director.balancer.counters().tunnel_errors, 7);
-        let believed = director.report(real, 1_400, quoted(&longest));
-        assert_eq!(believed, Verdict::Drop(Reason::PathMtu));
-        assert!(director.told(&longest).is_some());
+        let sent = director.report(real, 1_400, quoted(&longest));
+        assert_eq!(sent, Verdict::Drop(Reason::PathMtu));
     }
 }
 

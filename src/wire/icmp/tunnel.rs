@@ -79,9 +79,8 @@ impl QuotedPacket {
     /// request, or has no ports.
     #[must_use]
     pub fn of(packet: &Packet<'_>) -> Option<Self> {
-        let version = if packet.version() == 4 { protocol::IPIP } else { protocol::IPV6 };
-        match inside(version, packet.bytes()) {
-            Some(Quoted::Packet(quoted)) => Some(quoted),
+        match Quoted::of(packet) {
+            Quoted::Packet(quoted) => Some(quoted),
             _ => None,
         }
     }
@@ -92,10 +91,22 @@ impl QuotedPacket {
 pub enum Quoted {
     /// Enough to name its flow.
     Packet(QuotedPacket),
+    /// An echo reply's flow and numbers, as those of an echo request: the director's own probe of a
+    /// path's size, which the real server's kernel takes without an answer.
+    EchoReply(QuotedPacket),
     /// Too little to name a flow. RFC 792 requires only eight bytes after the outer IPv4 header.
     TooShort,
     /// Something else: a fragment, or another protocol.
     Other,
+}
+
+impl Quoted {
+    /// What an error about this packet quotes, if it quotes it whole.
+    #[must_use]
+    pub fn of(packet: &Packet<'_>) -> Self {
+        let version = if packet.version() == 4 { protocol::IPIP } else { protocol::IPV6 };
+        inside(version, packet.bytes()).unwrap_or(Self::Other)
+    }
 }
 
 /// An ICMP error about a tunnelled packet, not verified: any host can send one.
@@ -182,30 +193,41 @@ fn inside_ip(protocol: u8, inner: &[u8]) -> Option<Quoted> {
         _ => return None,
     };
     Some(match parts {
-        Some(parts) => match quote_of(parts).or_else(|| echo_of(parts)) {
-            Some((flow, number)) => {
-                Quoted::Packet(QuotedPacket { flow, number, label: label(protocol, inner) })
-            }
-            None if parts.3.len() < 8 => Quoted::TooShort,
-            None => Quoted::Other,
-        },
+        Some(parts) => {
+            let label = label(protocol, inner);
+            let packet = |(flow, number)| QuotedPacket { flow, number, label };
+            let echo = || match echo_of(parts)? {
+                (Echo::Request, echo) => Some(Quoted::Packet(packet(echo))),
+                (Echo::Reply, echo) => Some(Quoted::EchoReply(packet(echo))),
+            };
+            let known = quote_of(parts).map(|quote| Quoted::Packet(packet(quote))).or_else(echo);
+            let short = parts.3.len() < 8;
+            known.unwrap_or(if short { Quoted::TooShort } else { Quoted::Other })
+        }
         None if inner.len() < IPV6_HEADER_LEN => Quoted::TooShort,
         None => Quoted::Other,
     })
 }
 
-/// The flow of an echo request, and its sequence number (RFC 792, RFC 4443 section 4.1).
-fn echo_of((source, destination, protocol, transport): Parts<'_>) -> Option<(Quote, u32)> {
-    let ([kind, code, _, _, identifier @ .., c, d], _) = transport.split_first_chunk::<8>()?;
-    let request = match protocol {
-        protocol::ICMP => 8,
-        protocol::ICMPV6 => 128,
+enum Echo {
+    Request,
+    Reply,
+}
+
+/// The flow of an echo request or reply, and its sequence number (RFC 792, RFC 4443 section 4).
+fn echo_of((source, destination, protocol, transport): Parts<'_>) -> Option<(Echo, (Quote, u32))> {
+    let ([kind, 0, _, _, identifier @ .., c, d], _) = transport.split_first_chunk::<8>()? else {
+        return None;
+    };
+    let echo = match (protocol, kind) {
+        (protocol::ICMP, 8) | (protocol::ICMPV6, 128) => Echo::Request,
+        (protocol::ICMP, 0) | (protocol::ICMPV6, 129) => Echo::Reply,
         _ => return None,
     };
     let source_port = u16::from_be_bytes(*identifier);
     let flow = Quote { source, destination, protocol, source_port, destination_port: 0 };
     let sequence = u16::from_be_bytes([*c, *d]);
-    (*kind == request && *code == 0).then_some((flow, sequence.into()))
+    Some((echo, (flow, sequence.into())))
 }
 
 /// See [`QuotedPacket::label`].
