@@ -216,6 +216,8 @@ impl Balancer {
     /// ([`Self::deadline_notices`]). Call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
         self.now = now;
+        self.tables.connections.settle();
+        self.tables.templates.settle();
         self.look_for_deadlines(now);
         let mut budget = table::EXPIRE_BUDGET - templates::EXPIRE_BUDGET;
         while let Some(handle) = self.tables.connections.due(now, &mut budget) {
@@ -268,7 +270,9 @@ impl Balancer {
     /// When [`Self::expire`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
+        let moves = !self.tables.connections.has_settled() || !self.tables.templates.has_settled();
         let deadlines = [
+            moves.then_some(self.now),
             self.tables.connections.next_deadline(),
             self.tables.templates.next_deadline(),
             self.tables.fragments.next_deadline(),

@@ -48,6 +48,16 @@ impl Templates {
         self.flows.reserve_exact((capacity as usize).saturating_sub(self.flows.len()));
     }
 
+    /// See [`Table::settle`].
+    pub(super) fn settle(&mut self) {
+        self.table.settle();
+    }
+
+    /// See [`Table::has_settled`].
+    pub(super) fn has_settled(&self) -> bool {
+        self.table.has_settled()
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         self.table.next_deadline()
     }

@@ -50,7 +50,7 @@ use crate::balancer::{Balancer, Change, Limits};
 use crate::config;
 use crate::control::{Origin, Request};
 use crate::health::HealthEvent;
-use crate::model::{SchedulerKind, Seed};
+use crate::model::{Millis, SchedulerKind, Seed};
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
 use crate::sys::{memory, random};
@@ -69,6 +69,9 @@ pub(super) use trace_feed::TraceFeed;
 /// The number of Maglev tables above which the start logs that it computes them: about a second of
 /// work at worst.
 const MANY_TABLES: usize = 64;
+/// Connections that the table can hold from the start without moving: the memory is reserved, and
+/// touched as they are added.
+const RESERVED: u32 = config::Director::CONNECTIONS;
 
 /// Options of the command line that are not in the configuration.
 #[derive(Clone, Debug)]
@@ -382,6 +385,19 @@ fn prefer_huge_pages(balancer: &Balancer) {
     }
 }
 
+/// A balancer whose table may become larger up to [`RESERVED`] without moving.
+fn balancer(max_connections: u32, seed: Seed) -> Balancer {
+    let limits = Limits {
+        connections: max_connections.max(RESERVED),
+        refusals_per_second: Limits::REFUSALS_PER_SECOND,
+    };
+    let mut balancer = Balancer::new(limits, seed);
+    if let Err(error) = balancer.apply_all(Millis(0), &[Change::SetCapacity(max_connections)]) {
+        log::error!("the table has room for {RESERVED} connections instead: {error}");
+    }
+    balancer
+}
+
 /// Starts the packet thread.
 fn start(
     config: &config::Director,
@@ -391,12 +407,8 @@ fn start(
     (notices, checks): (mpsc::Sender<Notice>, Checks),
     (started, carrier): (Instant, Option<KernelCarrier>),
 ) -> anyhow::Result<(PacketThread<DirectorMessage>, Thread)> {
-    let limits = Limits {
-        connections: config.max_connections,
-        refusals_per_second: Limits::REFUSALS_PER_SECOND,
-    };
     let [first, second, third, label_key] = random_words()?;
-    let balancer = Balancer::new(limits, Seed(first, second));
+    let balancer = balancer(config.max_connections, Seed(first, second));
     prefer_huge_pages(&balancer);
     let output = Output::new(sender, config.source_v4(), config.gue_port, third);
     let poll = Poll::new().context("could not make an epoll instance")?;

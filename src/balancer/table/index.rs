@@ -14,6 +14,9 @@
 //! | 512 | 2,048 | 8,192 | ...             | two to four times the capacity |
 //!         old →   current
 //! ```
+//!
+//! An index for more entries than that is another allocation, to which each insertion and each turn
+//! moves some of the slots.
 
 use std::ops::Range;
 
@@ -24,7 +27,19 @@ pub(super) struct Index {
     current: Region,
     /// The region that the current one replaces, and its first slot that may still be full.
     old: Option<(Region, u32)>,
+    /// Those of smaller indexes that this one replaces.
+    former: Vec<Former>,
+    /// Whether an entry is in the current region or nowhere.
+    settled: bool,
     len: u32,
+}
+
+/// What is left of a smaller index.
+#[derive(Debug)]
+struct Former {
+    slots: Vec<u64>,
+    /// Its regions with entries, each with its first slot that may still be full.
+    regions: Vec<(Region, u32)>,
 }
 
 const EMPTY: u64 = 0;
@@ -56,34 +71,75 @@ impl Index {
             slots += size as usize;
         }
         let current = Region { start: 0, mask: size - 1 };
-        Self { slots: vec![EMPTY; slots], current, old: None, len: 0 }
+        let slots = vec![EMPTY; slots];
+        Self { slots, current, old: None, former: Vec::new(), settled: true, len: 0 }
     }
 
-    /// An index for up to `capacity` entries with all that this one has.
-    pub(super) fn grown(&self, capacity: u32) -> Self {
-        let mut grown = Self::new(capacity);
-        while self.len > grown.current.mask / 2 && grown.current.next().end() <= grown.slots.len() {
-            grown.current = grown.current.next();
+    /// Makes room for up to `capacity` entries. They are moved later: by insertions, and by
+    /// [`Self::settle`].
+    pub(super) fn enlarge(&mut self, capacity: u32) {
+        let mut larger = Self::new(capacity);
+        while self.len > larger.current.mask / 2
+            && larger.current.next().end() <= larger.slots.len()
+        {
+            larger.current = larger.current.next();
         }
-        let old = self.old.into_iter().map(|(region, _)| region);
-        for region in old.chain([self.current]) {
-            let slots = self.slots.get(region.start..region.end()).unwrap_or_default();
-            for slot in slots.iter().filter(|slot| **slot != EMPTY) {
-                grown.current.insert(&mut grown.slots, *slot);
+        larger.len = self.len;
+        std::mem::swap(self, &mut larger);
+        let Self { slots, current, old, former, .. } = larger;
+        let regions = old.into_iter().chain([(current, 0)]).collect();
+        self.former = former;
+        self.former.push(Former { slots, regions });
+        self.settled = false;
+    }
+
+    /// Whether [`Self::settle`] has nothing to do.
+    pub(super) fn has_settled(&self) -> bool {
+        self.former.is_empty()
+    }
+
+    /// Moves entries of a smaller index, looking at so many slots.
+    #[cold]
+    pub(super) fn settle(&mut self, slots: usize) {
+        let Self { slots: all, current, former, .. } = self;
+        let mut left = slots;
+        while let Some(last) = former.last_mut() {
+            let Former { slots, regions } = last;
+            let Some((region, place)) = regions.last_mut() else {
+                former.pop();
+                continue;
+            };
+            if left == 0 {
+                break;
+            }
+            let (done, looked) =
+                region.move_to(slots, place, left, |slot| current.insert(all, slot));
+            left -= looked;
+            if done {
+                regions.pop();
             }
         }
-        grown.len = self.len;
-        grown
+        self.settled = self.old.is_none() && self.former.is_empty();
     }
 
     /// The first entry with this tag for which `is_it` returns true.
     #[inline]
     pub(super) fn find(&self, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let found = self.current.find(&self.slots, tag, &mut is_it);
-        match &self.old {
-            Some((old, _)) if found.is_none() => old.find(&self.slots, tag, &mut is_it),
-            _ => found,
+        if found.is_some() || self.settled {
+            return found;
         }
+        self.find_moving(tag, &mut is_it)
+    }
+
+    #[cold]
+    fn find_moving(&self, tag: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        let found = self.old.and_then(|(old, _)| old.find(&self.slots, tag, is_it));
+        found.or_else(|| {
+            self.former.iter().find_map(|Former { slots, regions }| {
+                regions.iter().find_map(|(region, _)| region.find(slots, tag, is_it))
+            })
+        })
     }
 
     /// The entry in the first slot for this tag, whatever its flow; any number if the slot is free.
@@ -111,7 +167,10 @@ impl Index {
     pub(super) fn remove(&mut self, tag: u32, entry: u32) {
         let slot = slot(tag, entry);
         let removed = self.current.remove(&mut self.slots, slot)
-            || self.old.is_some_and(|(old, _)| old.remove(&mut self.slots, slot));
+            || self.old.is_some_and(|(old, _)| old.remove(&mut self.slots, slot))
+            || self.former.iter_mut().any(|Former { slots, regions }| {
+                regions.iter().any(|(region, _)| region.remove(slots, slot))
+            });
         self.len -= u32::from(removed);
     }
 
@@ -121,6 +180,13 @@ impl Index {
         if self.old.is_none() && self.len > self.current.mask / 2 && next.end() <= self.slots.len()
         {
             self.old = Some((std::mem::replace(&mut self.current, next), 0));
+            self.settled = false;
+        }
+        if self.settled {
+            return;
+        }
+        if !self.former.is_empty() {
+            self.settle(STEPS);
         }
         let Some((old, mut place)) = self.old else { return };
         for _ in 0..STEPS {
@@ -135,6 +201,7 @@ impl Index {
             }
             if place > old.mask {
                 self.old = None;
+                self.settled = self.former.is_empty();
                 return;
             }
         }
@@ -172,6 +239,31 @@ impl Region {
             place = (place + 1) & self.mask;
         }
         slots[self.start + place as usize] = slot;
+    }
+
+    /// Hands slots over from `place` on, looking at `budget` of them. Returns whether the region is
+    /// empty now, and how many were looked at.
+    fn move_to(
+        self,
+        slots: &mut [u64],
+        place: &mut u32,
+        budget: usize,
+        mut take: impl FnMut(u64),
+    ) -> (bool, usize) {
+        for looked in 0..budget {
+            if *place > self.mask {
+                return (true, looked);
+            }
+            match slots[self.start + *place as usize] {
+                EMPTY => *place += 1,
+                // As in [`Index::grow`].
+                slot => {
+                    self.remove(slots, slot);
+                    take(slot);
+                }
+            }
+        }
+        (*place > self.mask, budget)
     }
 
     /// Removes a slot and closes the gap, so that no probe sequence is interrupted. Returns whether
@@ -262,17 +354,34 @@ mod tests {
         fn a_larger_index_has_the_same_entries(
             count in 0_u32..1_200,
             capacity in 1_200_u32..9_000,
+            turns in 0_usize..4_000,
+            again: bool,
         ) {
             let tag = |n: u32| n.wrapping_mul(0x9e37_79b9).rotate_left(16);
             let mut index = Index::new(1_200);
             (0..count).for_each(|n| index.insert(tag(n), n));
-            let mut grown = index.grown(capacity);
             let has = |index: &Index, n: u32| index.find(tag(n), |entry| entry == n).is_some();
-            prop_assert!((0..count).all(|n| has(&grown, n)));
-            (count..capacity).for_each(|n| grown.insert(tag(n), n));
-            prop_assert!((0..capacity).all(|n| has(&grown, n)));
-            (0..capacity).for_each(|n| grown.remove(tag(n), n));
-            prop_assert!(grown.slots.iter().all(|slot| *slot == EMPTY));
+            index.enlarge(capacity);
+            prop_assert!((0..count).all(|n| has(&index, n)));
+            index.settle(turns);
+            prop_assert!((0..count).all(|n| has(&index, n)), "in the midst of moving");
+            if again {
+                index.enlarge(capacity * 5);
+                prop_assert!((0..count).all(|n| has(&index, n)), "larger twice");
+            }
+            // What is removed while it waits to be moved stays removed.
+            (0..count).step_by(3).for_each(|n| index.remove(tag(n), n));
+            prop_assert!((0..count).all(|n| has(&index, n) == (n % 3 > 0)));
+            (0..count).step_by(3).for_each(|n| index.insert(tag(n), n));
+            (count..capacity).for_each(|n| index.insert(tag(n), n));
+            prop_assert!((0..capacity).all(|n| has(&index, n)));
+            while !index.has_settled() {
+                index.settle(100);
+            }
+            prop_assert!((0..capacity).all(|n| has(&index, n)));
+            (0..capacity).for_each(|n| index.remove(tag(n), n));
+            prop_assert_eq!(index.len, 0);
+            prop_assert!(index.slots.iter().all(|slot| *slot == EMPTY));
         }
 
         /// Grows through several regions and shrinks again, with homes clustered at both ends of a

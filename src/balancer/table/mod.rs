@@ -40,6 +40,10 @@ const INDEX_SLOTS: usize = 6;
 /// The most entries examined per turn, so that many deadlines at once do not delay packets.
 pub const EXPIRE_BUDGET: usize = 4_096;
 
+/// Slots of the index that are moved in one turn after the table was made larger: half a
+/// millisecond or less.
+const MOVED_A_TURN: usize = 8_192;
+
 /// The most flows that one call of [`Table::look_ahead`] prefetches.
 pub const AHEAD: usize = 64;
 
@@ -122,13 +126,27 @@ impl Table {
 
     /// Sets the capacity, at most [`MAX_CAPACITY`]. With more connections than that the table is
     /// full, and all of them stay. Beyond the largest capacity so far everything moves to larger
-    /// memory, which takes time by the number of connections ([`Self::fits`] says whether there is
-    /// any); the memory of a smaller table stays reserved.
+    /// memory ([`Self::fits`] says whether there is any): the entries at once, since the kernel
+    /// moves their pages, and the index bit by bit in [`Self::settle`]. The memory of a smaller
+    /// table stays reserved.
     pub fn resize(&mut self, capacity: u32) {
         self.capacity = capacity.min(MAX_CAPACITY);
         if self.capacity as usize > self.entries.room() {
             self.entries.grow(self.capacity);
-            self.index = self.index.grown(self.capacity);
+            self.index.enlarge(self.capacity);
+        }
+    }
+
+    /// Whether [`Self::settle`] has nothing to do.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.index.has_settled()
+    }
+
+    /// Goes on with what [`Self::resize`] has begun. Call it once a turn.
+    pub fn settle(&mut self) {
+        if !self.index.has_settled() {
+            self.index.settle(MOVED_A_TURN);
         }
     }
 

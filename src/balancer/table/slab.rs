@@ -22,9 +22,19 @@ impl Slab {
         self.entries.capacity()
     }
 
-    /// Moves the entries to memory for `capacity` entries, at the same indexes. Only what was used
-    /// is copied: to reallocate would touch the reserved memory too.
+    /// Moves the entries to memory for `capacity` entries, at the same indexes.
+    ///
+    /// Allocators reallocate a large piece by mremap(2), which moves pages and copies nothing:
+    /// glibc from 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`). A smaller one would be copied whole, so
+    /// there only what was used is copied.
     pub(super) fn grow(&mut self, capacity: u32) {
+        const MOVED: usize = 32 << 20;
+        let more = (capacity as usize).saturating_sub(self.entries.len());
+        if self.entries.capacity() * size_of::<Option<Entry>>() >= MOVED {
+            self.entries.reserve_exact(more);
+            self.free.reserve_exact((capacity as usize).saturating_sub(self.free.len()));
+            return;
+        }
         let Self { entries, free } = Self::new(capacity);
         let (mut entries, mut unused) = (entries, free);
         entries.append(&mut self.entries);

@@ -55,6 +55,35 @@ fn another_capacity_counts_at_once_and_ends_no_flow() {
     assert_eq!((director.connections(), director.balancer.counters().without_entry), (12, 2));
 }
 
+/// A larger table moves in turns, while flows begin, go on and end.
+#[test]
+fn flows_stay_where_they_are_while_a_larger_table_moves() {
+    const BEFORE: u32 = 5_000;
+    let mut director = Director::new(BEFORE);
+    director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (B, 1), (C, 1)])));
+    let homes: Vec<_> = (0..BEFORE).map(|number| director.connect(flow(number))).collect();
+    director.apply(&Change::SetCapacity(20 * BEFORE));
+    let mut turns = 0;
+    let waits = |director: &Director| director.balancer.next_deadline() == Some(director.now);
+    for number in 0.. {
+        director.balancer.expire(director.now);
+        if !waits(&director) {
+            break;
+        }
+        turns += 1;
+        let (old, new) = (number * 7 % BEFORE, BEFORE + number);
+        assert_eq!(director.ack(flow(old)), homes[old as usize]);
+        let home = director.connect(flow(new));
+        assert_eq!(director.ack(flow(new)), home);
+        director.to(&flow(number).tcp(Flags::RST | Flags::ACK));
+    }
+    assert!(turns >= 1, "it moves bit by bit");
+    for (number, home) in (0..).zip(homes).skip(turns) {
+        assert_eq!(director.ack(flow(number)), home);
+    }
+    assert_eq!(director.balancer.counters().without_entry, 0);
+}
+
 #[test]
 fn new_flows_go_by_weight_whatever_the_scheduler() {
     let mut choices = Vec::new();
