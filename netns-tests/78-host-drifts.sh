@@ -40,6 +40,14 @@ expect_eq "events of its end" \
     "$(grep -c '"host_right".*do not get into vstun0' "$WORK/events.log")" 2
 expect_eq "requests served in the end" "$(fetch 4 | awk '{ n += $1 } END { print n }')" 4
 
+# A rule before the daemon's own takes a real server's replies past the copies of routes.
+wrong_at_real() { [[ $(number real1 status ".host.wrong | map(.text) | join(\" \")") == *"$1"* ]]; }
+right_at_real() { [[ $(number real1 status '.host.wrong | length') == 0 ]]; }
+at vt-real1 ip -"$version" rule add lookup main pref 10
+wait_for "a word about replies" wrong_at_real "routing rule 10 comes first"
+at vt-real1 ip -"$version" rule del pref 10
+wait_for "the end of that" right_at_real
+
 if ((version == 4)); then
     at vt-real1 sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
     silent() { [[ $(at vt-real1 sysctl -n net.ipv4.conf.eth0.arp_ignore) == 1 ]]; }

@@ -26,6 +26,7 @@ mod recorded;
 mod refusal;
 pub mod reliance;
 pub mod rename;
+pub mod replies;
 mod route;
 mod routes;
 mod step;

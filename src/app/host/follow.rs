@@ -9,7 +9,7 @@ use log::warn;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::host::defence::{Claim, Defence};
-use crate::host::{Announcement, Facts, ProblemKind, Ways, capture, copies, rename};
+use crate::host::{Announcement, Facts, ProblemKind, Ways, capture, copies, rename, replies};
 use crate::host::{HostPlan, Problem, RouteEvent};
 use crate::sys::host_events::{HostEvent, HostEvents};
 use crate::sys::netlink::Events;
@@ -370,6 +370,12 @@ impl Session {
         let questions = capture::questions(&plan.captured, &plan.uplinks, facts);
         for (question, answer) in gather::captures(&self.netlink, questions).await {
             problems.extend(capture::judge(&question, answer, &plan.tun, facts));
+        }
+        if let Some(Role::RealServer(desired)) = &self.role {
+            let asked = replies::questions(plan, facts);
+            for (reply, table) in gather::reply_tables(&self.netlink, asked).await {
+                problems.extend(replies::judge(&reply, table, desired, facts));
+            }
         }
         self.listening.listen_for(self.announced.iter(), facts);
         self.report.update(problems, &put_back, &self.ways.sources);

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 
 use crate::host::capture::{RouteAnswer, RouteQuestion};
+use crate::host::replies::Reply;
 use crate::host::{self, Facts, Family, Link, Lookup, Routes, TUNNEL_MODULES};
 use crate::sys::netlink::Netlink;
 use crate::sys::netlink::packet_route::route::RouteMessage;
@@ -70,6 +71,19 @@ pub(super) async fn captures(
             Err(error) => RouteAnswer::Error(error.raw_os_error().unwrap_or_default()),
         };
         answers.push((question, answer));
+    }
+    answers
+}
+
+/// The tables in which the kernel finds the routes of replies.
+pub(super) async fn reply_tables(
+    netlink: &Netlink,
+    replies: Vec<Reply>,
+) -> Vec<(Reply, Option<u32>)> {
+    let mut answers = Vec::with_capacity(replies.len());
+    for reply in replies {
+        let found = netlink.lookup(messages::reply_request(&reply)).await;
+        answers.push((reply, found.ok().map(|message| messages::table(&message))));
     }
     answers
 }

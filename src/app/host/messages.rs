@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::host::capture::RouteQuestion;
+use crate::host::replies::Reply;
 use crate::host::{Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, TunnelDevice, metric};
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
@@ -190,6 +191,24 @@ pub(super) fn capture_request(question: &RouteQuestion) -> RouteMessage {
     message.attributes.push(RouteAttribute::Source(question.from.into()));
     message.attributes.push(RouteAttribute::Iif(question.uplink));
     message
+}
+
+/// The route lookup for a reply, with the table where its route is.
+pub(super) fn reply_request(reply: &Reply) -> RouteMessage {
+    let mut message = lookup_request(reply.to);
+    message.header.source_prefix_length = full(reply.vip);
+    message.attributes.push(RouteAttribute::Source(reply.vip.into()));
+    message.header.flags |= RouteFlags::LookupTable;
+    message
+}
+
+/// The table that a route is in.
+pub(super) fn table(message: &RouteMessage) -> u32 {
+    let number = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    number.unwrap_or(message.header.table.into())
 }
 
 /// The answer to a lookup, without a path MTU that the kernel has learnt: the balancer has its own.

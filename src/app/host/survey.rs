@@ -6,7 +6,7 @@ use super::Role;
 use super::gather;
 use super::heard::Concern;
 use crate::host::{
-    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, capture,
+    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, capture, replies,
 };
 use crate::sys::netlink::Netlink;
 
@@ -70,6 +70,11 @@ async fn survey_with(role: &Role, running: bool, routes: Option<Routes>) -> Resu
         let answers = gather::captures(&netlink, questions).await;
         let judge =
             |(question, answer): &(_, _)| capture::judge(question, *answer, &desired.tun, &facts);
+        problems.extend(answers.iter().filter_map(judge));
+    }
+    if let (true, Some(plan), Role::RealServer(desired)) = (running, &plan, role) {
+        let answers = gather::reply_tables(&netlink, replies::questions(plan, &facts)).await;
+        let judge = |(reply, table): &(_, _)| replies::judge(reply, *table, desired, &facts);
         problems.extend(answers.iter().filter_map(judge));
     }
     Ok(Survey { facts, plan, problems })

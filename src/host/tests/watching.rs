@@ -7,7 +7,9 @@ use super::*;
 use crate::host::capture::{RouteAnswer, RouteQuestion, judge, questions};
 use crate::host::contest::{CALM, Contest, ContestMove, Presence, ROUNDS};
 use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
+use crate::host::realserver;
 use crate::host::rename::{Uplinks, renamed};
+use crate::host::replies::{self, Reply};
 
 #[test]
 fn a_problem_is_reported_when_it_begins_ends_and_returns() {
@@ -188,4 +190,43 @@ fn an_uplink_is_followed_by_its_number() {
     assert_eq!(uplinks.current(&names, &facts), ["wan", "eth7"]);
     facts.links.remove(1);
     assert_eq!(uplinks.current(&names, &facts), ["eth0", "eth7"]);
+}
+
+#[test]
+fn replies_that_the_kernel_looks_up_elsewhere_are_a_problem_that_names_the_rule() {
+    let desired = desired_server();
+    let mut facts = facts();
+    let plan = realserver::plan(&desired, &facts).unwrap();
+    let reply = Reply { vip: ip("192.0.2.10"), to: ip("203.0.113.1") };
+    assert_eq!(replies::questions(&plan, &facts), [reply]);
+    let problem = |table, facts: &Facts| replies::judge(&reply, table, &desired, facts);
+    assert_eq!(problem(Some(desired.table), &facts), None);
+    assert_eq!(problem(None, &facts), None, "there is no route");
+    let text = problem(Some(254), &facts).unwrap().text;
+    assert!(text.contains("`ip rule`"), "no rule explains it: {text}");
+    let rule = |priority, from: Option<&str>, table| Rule {
+        family: Family::V4,
+        priority,
+        from: from.map(|range| range.parse().unwrap()),
+        table: Some(table),
+        special: false,
+        protocol: 0,
+    };
+    facts.rules.extend([
+        rule(60, None, 254),
+        rule(50, Some("198.51.100.0/24"), 254),
+        rule(40, None, 7),
+        rule(101, None, 254),
+    ]);
+    let text = problem(Some(254), &facts).unwrap().text;
+    assert!(text.contains("routing rule 60 comes first"), "{text}");
+    // Without a default route it is a host of a subnet that is asked about, and not this one.
+    facts.routes = Routes::from_iter([route("10.1.0.0/24", 2, None)]);
+    let [Reply { to, .. }] = replies::questions(&plan, &facts)[..] else { panic!() };
+    assert_eq!(to, ip("10.1.0.2"));
+    facts.routes = Routes::default();
+    assert_eq!(replies::questions(&plan, &facts), []);
+    let off = DesiredRealServer { mss_route: false, ..desired_server() };
+    let plan = realserver::plan(&off, &facts).unwrap();
+    assert_eq!(replies::questions(&plan, &facts), [], "nothing is copied");
 }

@@ -1,0 +1,92 @@
+//! Whether replies from the virtual IPs of a real server follow the copies of routes: the kernel's
+//! own route lookup for such a packet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::desired::DesiredRealServer;
+use super::facts::{Facts, Rule};
+use super::family::Family;
+use super::plan::HostPlan;
+use super::problem::{Problem, ProblemKind};
+use super::step::{MAIN, Object, PROTOCOL, Step};
+
+/// A host on the internet, where there is a default route (RFC 5737, RFC 3849).
+const FAR_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
+
+/// A route lookup for a reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// The virtual IP.
+    pub vip: IpAddr,
+    /// A possible client.
+    pub to: IpAddr,
+}
+
+/// The lookups for the virtual IPs whose replies follow copies in this plan.
+#[must_use]
+pub fn questions(plan: &HostPlan, facts: &Facts) -> Vec<Reply> {
+    let clients = Family::BOTH.map(|family| client(family, facts));
+    let ask = |step: &Step| {
+        let Step::Add(Object::Rule { from: vip, .. }) = *step else { return None };
+        let [v4, v6] = clients;
+        let to = if vip.is_ipv4() { v4 } else { v6 };
+        Some(Reply { vip, to: to? })
+    };
+    plan.steps.iter().filter_map(ask).collect()
+}
+
+/// A host that a copied route leads to.
+fn client(family: Family, facts: &Facts) -> Option<IpAddr> {
+    let (all, far): (IpNet, IpAddr) = match family {
+        Family::V4 => (IpNet::new(Ipv4Addr::UNSPECIFIED.into(), 0).ok()?, FAR_V4.into()),
+        Family::V6 => (IpNet::new(Ipv6Addr::UNSPECIFIED.into(), 0).ok()?, FAR_V6.into()),
+    };
+    if !facts.routes.at(MAIN, &all).is_empty() {
+        return Some(far);
+    }
+    let own = |host: &IpAddr| facts.owners(*host).next().is_some();
+    let local =
+        |range: &IpNet| matches!(range, IpNet::V6(range) if range.addr().is_unicast_link_local());
+    let mut ranges = facts.routes.destinations(MAIN, family).filter(|range| !local(range));
+    ranges.find_map(|range| range.hosts().take(2).find(|host| !own(host) && !host.is_multicast()))
+}
+
+/// The problem that the table shows in which the kernel has found the reply's route; `None` if it
+/// is that of the copies, or there is no route.
+#[must_use]
+pub fn judge(
+    reply: &Reply,
+    table: Option<u32>,
+    desired: &DesiredRealServer,
+    facts: &Facts,
+) -> Option<Problem> {
+    let Reply { vip, to } = *reply;
+    let table = table.filter(|table| *table != desired.table)?;
+    let family = Family::of(vip);
+    let leads = |rule: &&Rule| {
+        rule.family == family
+            && rule.priority <= desired.rule_priority
+            && rule.protocol != PROTOCOL
+            && rule.table == Some(table)
+            && rule.from.is_none_or(|from| from.contains(&vip))
+    };
+    let rule = facts.rules.iter().filter(leads).min_by_key(|rule| rule.priority);
+    let command = family.command();
+    let why = match rule {
+        Some(Rule { priority, .. }) => format!(
+            "routing rule {priority} comes first; give it a priority above {}",
+            desired.rule_priority
+        ),
+        None => format!("see `{command} rule` and `{command} route get {to} from {vip}`"),
+    };
+    let text = format!(
+        "replies from virtual IP {vip} take the routes of table {table} and not the copies in \
+         table {}, so clients hear of a segment size that does not fit the tunnel: {why}",
+        desired.table
+    );
+    let problem = Problem::new(ProblemKind::VirtualIp, format!("{vip} replies"), text);
+    Some(Problem { address: Some(vip), ..problem })
+}
