@@ -30,6 +30,9 @@ pub(super) fn find<'a>(
         problems.push(HostRefusal::Ipv6Off { address, sysctl }.into());
     }
     problems.extend(links.iter().filter_map(|link| unfit(link, facts)));
+    if desired.arp {
+        problems.extend(links.iter().filter_map(|link| unheard(link)));
+    }
     (links, problems)
 }
 
@@ -72,6 +75,18 @@ fn unfit(link: &Link, facts: &Facts) -> Option<Problem> {
         return None;
     };
     Some(Problem::new(ProblemKind::Uplink, name, text))
+}
+
+/// The problem of an uplink on which neither ARP nor neighbour discovery is answered
+/// (`IFF_NOARP`). An interface without a hardware address needs none.
+fn unheard(link: &Link) -> Option<Problem> {
+    let name = &link.name;
+    let silent = link.up && link.carrier && !link.arp && link.mac.is_some();
+    let text = format!(
+        "uplink {name} answers no ARP and no neighbour discovery, so nobody there finds the \
+         virtual IPs; `ip link set {name} arp on`, or `arp = false` where routers have a route"
+    );
+    silent.then(|| Problem::new(ProblemKind::Uplink, name, text))
 }
 
 /// A virtual IP without an uplink does not prevent a start if others have one: IPv6 removes the

@@ -74,6 +74,19 @@ fn an_uplink_without_a_carrier_announces_nothing_and_is_named() {
 }
 
 #[test]
+fn an_uplink_without_arp_is_named_unless_the_virtual_ips_are_routed_or_it_needs_none() {
+    for (arp, mac, named) in [(true, true, true), (false, true, false), (true, false, false)] {
+        let mut facts = facts();
+        facts.links[1].arp = false;
+        facts.links[1].mac = facts.links[1].mac.filter(|_| mac);
+        let wishes = DesiredDirector { arp, ..director_wishes() };
+        let plan = director::plan(&wishes, &facts).unwrap();
+        let found = texts(&plan).iter().any(|text| text.contains("`ip link set eth0 arp on`"));
+        assert_eq!(found, named, "{arp} {mac}");
+    }
+}
+
+#[test]
 fn a_port_of_a_bridge_is_no_uplink_and_one_of_a_vrf_is() {
     for (takes_packets, problems) in [(true, 1), (false, 0)] {
         let mut facts = facts();
