@@ -322,9 +322,22 @@ pub struct RealServerStats {
 impl From<&RealServerStats> for Drops {
     fn from(stats: &RealServerStats) -> Self {
         let named = |drop: &RealServerDrop| (drop.name.clone(), drop.meaning.clone());
+        let drops = stats.dropped.iter().map(|drop| (drop.name.clone(), drop.count));
+        // The kernel's, before the daemon has read a packet or after it has handed one over.
+        let kernel = [
+            (
+                "socket_dropped",
+                stats.socket_dropped,
+                "Lost before it was read: a raw socket's \
+              buffer was full, so the daemon does not keep up.",
+            ),
+            ("tun_dropped", stats.tun_dropped, "Lost behind the TUN: the kernel's queue was full."),
+        ];
+        let counts = kernel.map(|(name, count, _)| (name.to_owned(), count));
+        let meanings = kernel.map(|(name, _, meaning)| (name.to_owned(), meaning.to_owned()));
         Self {
-            drops: stats.dropped.iter().map(|drop| (drop.name.clone(), drop.count)).collect(),
-            meanings: stats.dropped.iter().map(named).collect(),
+            drops: drops.chain(counts).collect(),
+            meanings: stats.dropped.iter().map(named).chain(meanings).collect(),
         }
     }
 }

@@ -230,9 +230,11 @@ fn a_real_servers_drops_come_from_its_figures() {
         meaning: format!("About {name}."),
         count: 5,
     });
-    let stats = RealServerStats { dropped: dropped.to_vec(), ..Default::default() };
+    let stats =
+        RealServerStats { dropped: dropped.to_vec(), socket_dropped: 7, ..Default::default() };
     let drops = Drops::from(&stats);
-    assert_eq!(drops.drops.total(), 10);
+    assert_eq!(drops.drops.total(), 17);
+    assert!(drops.human(false, Layout::UNBOUNDED).contains("socket_dropped"));
     assert_eq!(drops.drops.0[0].0, "source");
     assert_eq!(drops.meanings["not_vip"], "About not_vip.");
 }
