@@ -170,7 +170,7 @@ struct Answers {
     size_probes: WantedProbes,
 }
 
-/// BalancerSettings for all services.
+/// Settings for all services.
 #[derive(Debug)]
 struct BalancerSettings {
     timeouts: Timeouts,

@@ -39,7 +39,7 @@ impl Balancer {
     }
 
     /// Takes turns of the scheduler until the packet's flow would go to this real server, or
-    /// [`TURNS`] turns are taken.
+    /// `TURNS` turns are taken.
     pub fn turn_to(&mut self, now: Millis, packet: &Packet<'_>, address: IpAddr) {
         let Some((client, port)) = ports(packet) else { return };
         let key = forward::key(packet, client, port);

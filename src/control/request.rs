@@ -71,7 +71,7 @@ pub enum Request {
         until_now: bool,
     },
     /// Decisions as they are made: answered with [`super::TraceBegins`] and then a line for each
-    /// [`super::Decision`], until the client closes.
+    /// [`super::TracedDecision`], until the client closes.
     Trace(Box<TraceRequest>),
     /// Sets another weight. This and all further requests make a change, and are answered with a
     /// [`super::Status`] after it.

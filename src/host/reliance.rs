@@ -10,7 +10,7 @@ use super::family::Family;
 use super::step::Step;
 use super::sysctl::{FORCE_FORWARDING, conf_of};
 
-/// SettingValues and their values.
+/// Settings and their values.
 type SettingValues = BTreeMap<String, String>;
 
 /// The family whose packets an interface forwards because of this step; `None` for other steps.

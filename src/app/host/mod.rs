@@ -211,7 +211,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The host cannot be read, or a [`Refusal`](crate::host::Refusal) with its remedy.
+    /// The host cannot be read, or a [`HostRefusal`](crate::host::HostRefusal) with its remedy.
     pub async fn plan_director(&mut self, desired: &DesiredDirector) -> Result<Prepared> {
         self.prepare(Role::Director(desired.clone())).await
     }

@@ -1,4 +1,4 @@
-//! InquiryAnswers inquiries of `vstun doctor` at a director about this real server.
+//! Answers inquiries of `vstun doctor` at a director about this real server.
 //!
 //! An inquiry comes through the tunnel from a director that the gate admits. The answer goes back
 //! through a tunnel, only to that address: a firewall that tracks connections accepts it as the
@@ -44,7 +44,7 @@ pub(super) struct Asked {
     pub(super) question: Question,
 }
 
-/// InquiryAnswers them.
+/// Answers them.
 #[derive(Debug)]
 pub(super) struct InquiryAnswers {
     inbox: mpsc::Receiver<Asked>,
@@ -55,7 +55,7 @@ pub(super) struct InquiryAnswers {
 }
 
 impl InquiryAnswers {
-    /// InquiryAnswers for the inquiries from `inbox`.
+    /// For the inquiries from `inbox`.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
@@ -67,7 +67,7 @@ impl InquiryAnswers {
         Ok(Self { inbox, config, host, sender: Sender::open()?, batch: Batch::new(1) })
     }
 
-    /// InquiryAnswers one inquiry after the other, without end.
+    /// Answers one inquiry after the other, without end.
     pub(super) async fn run(mut self) {
         while let Some(asked) = self.inbox.recv().await {
             match self.answer(&asked).await {

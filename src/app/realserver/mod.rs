@@ -148,7 +148,7 @@ struct MainInputs {
     inbox: CommandQueue,
 }
 
-/// InquiryAnswers requests, follows the host and reloads, until a stop signal or a failure.
+/// Answers requests, follows the host and reloads, until a stop signal or a failure.
 async fn steer(
     mut running: RunningRealServer,
     handler: Arc<Handler>,

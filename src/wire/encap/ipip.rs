@@ -35,7 +35,7 @@ pub fn write(outer: &Outer, inner_version: u8, inner_len: usize, room: &mut [u8]
     write_next(outer, protocol_of(inner_version)?, inner_len, room)
 }
 
-/// As [`write`], before `len` bytes of the protocol `next`.
+/// As [`write()`], before `len` bytes of the protocol `next`.
 #[inline]
 #[must_use]
 pub fn write_next(outer: &Outer, next: u8, len: usize, room: &mut [u8]) -> Option<usize> {
