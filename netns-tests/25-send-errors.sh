@@ -10,7 +10,7 @@ start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 start_echo "${REALS[@]}"
 start_director rr 1 1 1
-head -c 30000000 /dev/urandom >"$WORK/files/random"
+head -c 9000000 /dev/urandom >"$WORK/files/random"
 
 DATAGRAMS=100   # to each real server; all three's fit into the TUN's queue of 500
 mkfifo "$WORK/go"
@@ -50,7 +50,7 @@ uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     errors=$(send_errors)
     # One connection each, in the order of rr.
     for name in "${REALS[@]}"; do
-        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 20M \
+        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 6M \
             -T "$WORK/files/random" "$(url "/upload/$1")"
         wait_for "the connection to $name" connected "$name"
     done

@@ -18,7 +18,7 @@ start_director rr 1
 fetch 20 >/dev/null
 spawn vt-client good sh \
     -c "while curl -sSf --max-time 60 -o /dev/null -H 'Connection: close' '$(url '/?[1-50]')'; do
-    echo round; done"
+    echo round; sleep 0.05; done"
 wait_for "good traffic" log_has good round
 before=$(number director stats .packets.dropped)
 sent=$(at vt-client python3 "$here/traffic/hostile.py" raw "$CLIENT" "$VIP" 5000)

@@ -1,7 +1,6 @@
 # Busy polling: while packets arrive the loops do not sleep, and a second after the last one they
 # do.
 # mixes: 4in4 6in6
-# alone: it measures the CPU time of a loop that polls
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -2,7 +2,7 @@
 # events, hostile names as text, and no violation of its content policy. Without Chromium the test
 # is skipped.
 # mixes: 6in4
-# alone: a browser needs much of the machine
+# first: a browser starts slowly
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

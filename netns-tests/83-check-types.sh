@@ -6,11 +6,17 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-state() { real_field "$1" state; }                              # NAME
-is_because() { [[ $(state "$1") == "$2" && $(real_field "$1" why) == *"$3"* ]]; } # NAME STATE WHY
+state_and_why() { # NAME
+    number director list ".services[0].reals[] | select(.address == \"${ADDRESS[$1]}\")
+        | \"\(.state): \(.why)\""
+}
+is_because() { # NAME STATE WHY
+    became=$(state_and_why "$1")
+    [[ $became == "$2: "*"$3"* ]]
+}
 becomes() { # NAME STATE WHY
     wait_for "$1 to be $2 because: $3" is_because "$@"
-    say "$1 is $2: $(real_field "$1" why)"
+    say "$1 is $became"
 }
 serve() { # NAME PORT OPENSSL-FLAG...
     local name=$1 port=$2

@@ -3,7 +3,7 @@
 # connections that the director sees and those that the real servers report, side by side. A foreign
 # agent's words are used too, and an owner's setting takes the real server out.
 # mixes: 6in4 4in6
-# alone: it fills a CPU and judges shares
+# first: it waits for loads to rise and to fall
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -74,12 +74,13 @@ release held 12
 busy=()
 echo "${PID[real1-web]}" >"$group/cgroup.procs"
 cpu=$(at vt-real1 python3 -c 'import os; print(min(os.sched_getaffinity(0)))')
-# Any waiting task of the group counts; it need not be the web server.
+# Any waiting task of the group counts; it need not be the web server. All of them are nice to
+# the tests beside this one.
 for number in 1 2 3; do
-    spawn vt-real1 "taker$number" taskset -c "$cpu" sh -c 'while :; do :; done'
+    spawn vt-real1 "taker$number" nice -n 10 taskset -c "$cpu" sh -c 'while :; do :; done'
 done
 spawn vt-real1 waiting sh -c "echo \$\$ >'$group/cgroup.procs'
-    exec taskset -c $cpu nice -n 10 sh -c 'while :; do :; done'"
+    exec taskset -c $cpu nice -n 19 sh -c 'while :; do :; done'"
 wait_for "real1's weight to fall" weighs real1 "< 0.25"
 share=$(share_of real1)
 expect_between "requests to real1 of 60 while others have its CPU" "$share" 0 15

@@ -68,7 +68,7 @@ wait_ready() { # NAME
     log_has "$1" '\bready\b' || fail "$1 ended before it was ready"
 }
 
-ready_or_ended() { log_has "$1" '\bready\b' || has_ended "$1"; } # NAME
+ready_or_ended() { has_ended "$1" || log_has "$1" '\bready\b'; } # NAME
 
 # Times that any of its threads was put on a CPU, from the scheduler's own count.
 wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
@@ -83,10 +83,12 @@ quiet_second() { # NAME
 
 # --- what they say --------------------------------------------------------------------------------
 
+# A control socket is reached from every namespace, but some commands look at the host as well.
 ask() { # DAEMON COMMAND...
-    local daemon=$1
+    local daemon=$1 where=()
     shift
-    at "vt-$daemon" "$VSTUN_BIN/vstun" --socket "$CONTROL/$daemon.sock" "$@"
+    case $1 in check | cleanup | doctor) where=(at "vt-$daemon") ;; esac
+    "${where[@]}" "$VSTUN_BIN/vstun" --socket "$CONTROL/$daemon.sock" "$@"
 }
 
 # Starts a listener to the director's events; they are lines in $WORK/events.log.
@@ -262,4 +264,8 @@ fetch() { # N
         sort | uniq -c
 }
 
-share() { awk -v name="$2" '$2 == name { n = $1 } END { print n + 0 }' <<<"$1"; } # SHARES NAME
+share() { # SHARES NAME
+    local count name n=0
+    while read -r count name; do [[ $name != "$2" ]] || n=$count; done <<<"$1"
+    echo "$n"
+}

@@ -67,8 +67,8 @@ exit_code() { # NAME
 
 has_ended() { # NAME
     local state
-    state=$(awk '{ print $3 }' "/proc/${PID[$1]}/stat" 2>/dev/null) || return 0
-    [[ $state == Z ]]
+    { read -r state <"/proc/${PID[$1]}/stat"; } 2>/dev/null || return 0
+    [[ ${state##*) } == Z* ]]
 }
 
 finish() { # EXIT-CODE
@@ -90,8 +90,8 @@ finish() { # EXIT-CODE
 
 # --- waiting --------------------------------------------------------------------------------------
 
-# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow: each check costs CPU that other
-# tests need.
+# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow with the time waited: each check costs
+# CPU that other tests need.
 wait_for() { # WHAT COMMAND...
     local what=$1 deadline=$((SECONDS + WAIT)) milliseconds=10 length
     shift
@@ -99,7 +99,7 @@ wait_for() { # WHAT COMMAND...
         ((SECONDS < deadline)) || fail "waited $WAIT s for $what"
         printf -v length '0.%03d' "$milliseconds"
         pause "$length"
-        ((milliseconds >= 100)) || milliseconds=$((milliseconds + 10))
+        ((milliseconds >= 300)) || milliseconds=$((milliseconds * 5 / 4 + 1))
     done
 }
 
