@@ -90,8 +90,8 @@ finish() { # EXIT-CODE
 
 # --- waiting --------------------------------------------------------------------------------------
 
-# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow with the time waited: each check costs
-# CPU that other tests need.
+# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow with the time waited: each check
+# costs CPU that other tests need.
 wait_for() { # WHAT COMMAND...
     local what=$1 deadline=$((SECONDS + WAIT)) milliseconds=10 length
     shift
