@@ -46,7 +46,7 @@ const LIGHT_LOOKS: u32 = 15;
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Followed {
     /// The copies of single routes were changed.
-    RoutesFollowed,
+    Copies,
     /// The host was checked.
     Checked,
     /// The TUN of that name was deleted. A real server's packet loop detects that only at the next
@@ -74,14 +74,14 @@ impl Session {
             let begun = Instant::now();
             let result = self.sync().await;
             self.changed = false;
-            if !matches!(result, Ok(Followed::RoutesFollowed)) {
+            if !matches!(result, Ok(Followed::Copies)) {
                 self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
             }
             match result {
                 Ok(Followed::TunGone(name)) => {
                     bail!("the TUN device {name:?} is gone: another program has deleted it");
                 }
-                Ok(Followed::RoutesFollowed | Followed::Checked) => {}
+                Ok(Followed::Copies | Followed::Checked) => {}
                 Err(error) => {
                     self.report.unknown(
                         format!("cannot keep this host as planned: {error:#}"),
@@ -217,7 +217,7 @@ impl Session {
             && self.report.is_well()
         {
             self.known = known;
-            return Ok(Followed::RoutesFollowed);
+            return Ok(Followed::Copies);
         }
         let begun = Instant::now();
         let (facts, copies_are_right) = self.look_again(&role, known).await?;
