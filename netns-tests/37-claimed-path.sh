@@ -1,5 +1,5 @@
-# A client quotes a genuine packet of its own flow in forged errors: the path to its real server
-# takes hardly anything, they say. The director tries that itself, and other clients notice nothing.
+# A client quotes a genuine packet of its own flow in forged errors with a very small MTU. The
+# director probes the path itself, and other clients are not affected.
 # mixes: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

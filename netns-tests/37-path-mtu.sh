@@ -1,8 +1,8 @@
 # A link on the path to a real server has a smaller MTU than the director's own: a router sends the
 # director an error, and another one about the director's own probe. The director answers the client
 # with "too big", and uploads go on with smaller packets. Over IPv4 they go on before that: the
-# router cuts what comes without DF, and answers the probe when it has answered nothing for a
-# second. Another client gets its answer at once, without another error from the router.
+# router fragments packets without DF, and answers the probe a second after its last error. Another
+# client gets its answer at once, without another error from the router.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

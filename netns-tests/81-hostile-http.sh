@@ -26,7 +26,7 @@ for _ in 1 2 3; do
     expect_eq "served meanwhile" "$(share "$(fetch 20)" real1)" 20
     expect_eq "the control socket meanwhile" "$(number director stats .role)" director
 done
-# 64 are served at a time, and as many are told that there are too many.
+# 64 are served at a time, and as many get the answer that there are too many.
 expect_between "open files more than before" $(($(open_files) - files)) 1 160
 expect_between "memory more than before, MiB" $((($(resident) - memory) / 1024)) -100 64
 exec {RELEASE[hostile]}>&-

@@ -1,6 +1,6 @@
-# `vstun doctor` and the other end of the tunnel: one that is not vstun's, one of another release,
-# one whose clock is wrong, and servers there that listen on another address only. Each is the first
-# that it names, and gone when it is mended.
+# `vstun doctor` and the other end of the tunnel: another program, another release, a wrong clock,
+# and servers that listen on another address only. Each is the first finding, and absent after its
+# correction.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

@@ -1,5 +1,6 @@
 # `vstun doctor` and the settings of both hosts: virtual IP, ARP, reverse path filter, MSS, routes,
-# capture, another host with the address. Each is the first that it names, and its command mends it.
+# capture, another host with the address. Each fault is the first finding, and the printed command
+# corrects it.
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

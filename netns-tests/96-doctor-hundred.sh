@@ -1,5 +1,5 @@
-# `vstun doctor` at a director with 100 real servers ends within 30 seconds: where all are well,
-# where a switch drops what is long for it on the way to each, and where nothing answers.
+# `vstun doctor` at a director with 100 real servers ends within 30 seconds: if all are well, if a
+# switch drops long packets to each, and if none answers.
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

@@ -1,7 +1,7 @@
-# One flow that is carried all the time: its neighbour gets another hardware address, its route
-# another next hop and another interface; a trace takes it back while it runs; what is not carried
-# is counted by reason, `doctor` names what the firewall does not see, a reload of the key is
-# refused, and `cleanup` says that nothing is left.
+# One carried flow. Its neighbour gets another hardware address, its route another next hop and
+# another interface. A trace takes it back while it runs. Packets that are not carried are counted
+# by reason. `doctor` names the firewall chains that carried packets bypass. A reload that changes
+# `fast_path` is refused, and `cleanup` reports that nothing is left.
 # mixes: 4in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -107,7 +107,7 @@ expect_eq "what doctor says of the fast path" "$(jq -r '.findings[]
         \(.evidence | test("inet count prerouting .prerouting."))" | gsub("\\s+"; " ")' \
     "$WORK/report")" "note true true"
 
-# A change of the key needs a restart, and what runs runs on.
+# A change of the key needs a restart; the daemon goes on with the old configuration.
 DIRECTOR_KEYS='fast_path = "off"'
 configure "$WORK/director.toml" rr 1
 expect_fails "a reload that changes fast_path" ask director reload 2>"$WORK/refused"

@@ -1,7 +1,7 @@
-# GUE that the kernel merges for the real server (UDP_GRO): datagrams are separated again,
-# segments become frames for the TUN, inner UDP keeps its boundaries, and each bad datagram is
-# counted by its reason. Without merging, and on a kernel that has none, it works too. Where the
-# daemon has died the port is unreachable.
+# GUE that the kernel merges for the real server (UDP_GRO): datagrams are separated again, segments
+# become frames for the TUN, inner UDP keeps its boundaries, and each bad datagram is counted by its
+# reason. It works without merging too, and on a kernel without `UDP_GRO`. Where the daemon has died
+# the port is unreachable.
 # usual: 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

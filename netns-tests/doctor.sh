@@ -1,5 +1,5 @@
-# What the tests of `vstun doctor` share: to ask it, to compare its first finding, and to run the
-# command that it prints. Sourced after daemons.sh.
+# Functions for the tests of `vstun doctor`: run it, compare its first finding, and run the command
+# that it prints. Sourced after daemons.sh.
 # shellcheck shell=bash
 
 # Sets CODE and leaves the report in $WORK/report.

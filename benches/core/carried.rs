@@ -14,7 +14,7 @@ const TUNNEL: u32 = 1;
 /// Where the header checksum is in IPv4.
 const CHECKSUM: usize = ETHERNET + 10;
 
-/// The program with this many flows entered; `None`, and a line on it: it may not be loaded.
+/// The program with this many flows entered. `None`, with a message: loading is not permitted.
 fn carrying(flows: u32) -> Option<(Program, Maps)> {
     let loaded = fast_path::load(MILLION);
     let (program, mut maps) =
@@ -33,7 +33,7 @@ fn key(number: u32) -> FlowKey {
     FlowKey::new(protocol::UDP, (client, CLIENT_PORT), (vip, PORT))
 }
 
-/// Datagrams of so many flows at random.
+/// Datagrams of that many flows, in random order.
 pub(crate) fn carry(flows: u32) -> Run {
     let Some((mut program, maps)) = carrying(flows) else { return Box::new(|_| ()) };
     let mut frame = [vec![0; ETHERNET], Family::V4.datagram(0)].concat();

@@ -8,7 +8,7 @@ import bed
 import peers
 
 VSTUN, OFF, HAPROXY = "vstun-director", "nothing on", "HAProxy"
-# Of the large configuration: as many as a metrics page must bear.
+# The large configuration: as many as a metrics page must support.
 SERVICES, EACH = 1000, 20
 METRICS = "http://127.0.0.1:9180/metrics"
 EXPORTER = "http://127.0.0.1:9181/metrics"

@@ -97,6 +97,6 @@ pub trait Carrier: Debug + Send {
     /// never was entered.
     fn forget(&mut self, place: usize, key: &Key);
 
-    /// The packets that were not carried by now.
+    /// How many packets have not been carried so far.
     fn not_carried(&self) -> NotCarriedCounts;
 }

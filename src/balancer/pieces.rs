@@ -1,4 +1,4 @@
-//! Cuts a long batch of changes, so that packets do not wait for all of it.
+//! Divides a long batch of changes, so that packets do not wait for all of it.
 
 use super::change::Change;
 
@@ -25,7 +25,7 @@ pub fn pieces(mut changes: Vec<Change>, most: usize) -> Vec<Vec<Change>> {
     pieces
 }
 
-/// The service whose real server gets a value; `None`: another sort of change.
+/// The service whose real server gets a value; `None`: another kind of change.
 fn service_of(change: &Change) -> Option<&str> {
     match change {
         Change::SetReal { service, .. } => Some(service),

@@ -1,13 +1,13 @@
-//! Probes of the sizes that the paths to real servers take.
+//! Probes of the path MTU to real servers.
 //!
-//! Whoever owns a flow can send an ICMP error that quotes a genuine packet of it, so such an error
-//! proves nothing about the path. It only has the balancer send a probe: a packet of the greatest
-//! size that still counts as fitting, with DF, and with numbers that nobody off the path knows. The
-//! router that refuses the client's packets refuses the probe too, and quotes it. What that error
-//! says counts for every client.
+//! A client can send an ICMP error that quotes a genuine packet of its own flow, so such an error
+//! proves nothing about the path. It only makes the balancer send a probe: a packet with DF of the
+//! largest size that still counts as fitting. Its numbers cannot be guessed by hosts that are not
+//! on the path. A router that refuses the client's packets refuses the probe too, and quotes it.
+//! The MTU in that error applies to all clients.
 //!
-//! Routers limit how many errors they send, so clients' packets must not use them up: over IPv4,
-//! larger packets than claimed go without DF until the probes have shown which is true.
+//! Routers limit the rate of their errors, and clients' packets must not use it up. So over IPv4,
+//! packets above the claimed MTU are sent without DF until the probes have confirmed or refuted it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use crate::wire::icmp::{Quote, QuotedPacket, SizeProbe};
 
 /// The shortest time between two probes of a path.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Probes for one claim. Linux answers one packet a second after a burst (`icmp_ratelimit`).
+/// Probes for one claim. After a burst, Linux sends one error a second (`icmp_ratelimit`).
 const PROBES: u8 = 4;
-/// How long a claim that nothing confirms keeps DF from larger packets.
+/// How long larger packets are sent without DF after a claim that no probe confirms.
 const DOUBTED_FOR: Duration = Duration::from_secs(10);
-/// How long no other claim does, once all probes of one went unanswered.
+/// How long another claim has no such effect after all probes of one went unanswered.
 const REFUTED_FOR: Duration = Duration::from_secs(10 * 60);
 
 impl Balancer {
-    /// An error that quotes a client's packet claims that the path to this real server takes `mtu`
-    /// bytes.
+    /// Handles an error that quotes a client's packet and claims that the path MTU to this real
+    /// server is `mtu` bytes.
     pub(super) fn try_size(&mut self, now: Millis, id: RealId, mtu: u16, flow: Quote) {
         let real = &mut self.registry.reals[id];
         real.room.expire(now);
@@ -51,7 +51,7 @@ impl Balancer {
         self.try_size_again(now, id);
     }
 
-    /// Has the path probed, if a claim about it is undecided and it is time.
+    /// Requests a probe of the path if a claim about it is undecided and the interval has passed.
     pub(super) fn try_size_again(&mut self, now: Millis, id: RealId) {
         let trial = &mut self.registry.reals[id].size_trial;
         let wanted = &mut self.answers.size_probes.reals;
@@ -101,7 +101,8 @@ impl Balancer {
         self.registry.change_at(address, |real| {
             if real.size_trial.is_quoted_by(now, reply) {
                 found = true;
-                // Another router behind that one may take less: the next claim is tried at once.
+                // A router behind that one may have a smaller MTU: the next claim is probed at
+                // once.
                 real.size_trial = SizeTrial::default();
             }
         });

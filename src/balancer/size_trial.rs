@@ -1,4 +1,4 @@
-//! What is known of the probes of one path: see [`super::size_probes`].
+//! The state of the probes of one path: see [`super::size_probes`].
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::model::{Millis, RealId, Seed};
 use crate::wire::encap::MAX_OUTER_LEN;
 use crate::wire::icmp::QuotedPacket;
 
-/// How long the answer to a probe is awaited.
+/// The timeout of a probe's answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The most paths that are probed in one turn of the packet loop.
 pub(super) const PROBES_A_TURN: usize = 64;
@@ -18,7 +18,8 @@ const LONGEST: usize = u16::MAX as usize - MAX_OUTER_LEN;
 /// The probes of the path to one real server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SizeTrial {
-    /// A client and its virtual IP: the ends of each probe, so that it takes the clients' way.
+    /// A client and its virtual IP: the addresses of each probe, so that it takes the clients'
+    /// path.
     pub(super) ends: Option<(IpAddr, IpAddr)>,
     /// Bytes of the longest inner packet that fits, according to the latest claim.
     pub(super) claimed: usize,
@@ -27,8 +28,8 @@ pub(super) struct SizeTrial {
     /// When another may be sent.
     pub(super) next: Millis,
     pub(super) refuted_until: Millis,
-    /// Probes sent so far. Each other one has the smallest size that the claim says does not fit:
-    /// a link on the path may lose the greatest one without an error.
+    /// Probes sent so far. Every second one has the smallest size that does not fit according to
+    /// the claim: a link on the path may drop the largest one without an error.
     pub(super) sent: u32,
     latest: Option<Numbers>,
 }
@@ -45,7 +46,7 @@ pub(super) struct Numbers {
 #[derive(Debug)]
 pub(super) struct WantedProbes {
     pub(super) reals: Vec<RealId>,
-    /// Probes ever made: their numbers are a keyed hash of it.
+    /// The total of probes made: a probe's numbers are a keyed hash of it.
     pub(super) made: u64,
 }
 
@@ -56,8 +57,7 @@ impl Default for WantedProbes {
 }
 
 impl SizeTrial {
-    /// Begins a probe where packets of more than `known` bytes are known not to fit; returns its
-    /// size.
+    /// Begins a probe; packets longer than `known` bytes are known not to fit. Returns its size.
     pub(super) fn begin(&mut self, numbers: Numbers, known: usize) -> usize {
         let greatest = self.sent.is_multiple_of(2) && known <= LONGEST;
         self.sent = self.sent.wrapping_add(1);

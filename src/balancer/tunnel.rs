@@ -69,7 +69,8 @@ pub(super) struct Room {
     advertised: usize,
     /// When that expires.
     until: Millis,
-    /// Bytes of the longest inner packet that fits, according to errors that nothing has confirmed.
+    /// Bytes of the longest inner packet that fits, according to errors that no probe has
+    /// confirmed.
     doubted: usize,
     /// When that expires.
     doubted_until: Millis,
@@ -138,7 +139,7 @@ impl Room {
         usize::from(mtu).saturating_sub(self.outer_len)
     }
 
-    /// Forgets what routers have reported too long ago. Returns whether longer packets fit now.
+    /// Removes the MTUs of routers that have expired. Returns whether longer packets fit now.
     pub(super) fn expire(&mut self, now: Millis) -> bool {
         let before = self.limit;
         if now >= self.until {

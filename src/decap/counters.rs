@@ -1,4 +1,4 @@
-//! What has arrived, and what has become of it.
+//! Counters of the datagrams that have arrived, by result.
 
 use super::Refusal;
 use crate::wire::encap::Encap;

@@ -1,4 +1,4 @@
-//! Merged packets and unfinished checksums: what the virtio-net header has to say of a packet.
+//! Merged packets and unfinished checksums: the virtio-net header that a packet needs.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ pub struct Mss {
     pub v6: u16,
 }
 
-/// The lengths by which a merged packet is told from a whole one.
+/// The lengths that distinguish a merged packet from a whole one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) mss: Mss,

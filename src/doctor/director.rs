@@ -90,7 +90,7 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
 /// The most chains that a finding names.
 const MOST_CHAINS: usize = 10;
 
-/// The fast path and the chains that do not see its packets.
+/// The fast path and the chains that its packets bypass.
 fn fast_path(links: &[String], facts: &DirectorFacts) -> Finding {
     let text = format!(
         "the fast path carries established connections from {} past the firewall: no rule, no \

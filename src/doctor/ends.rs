@@ -10,7 +10,7 @@ use crate::model::{Listen, Protocol};
 /// Clocks that differ by more, in milliseconds, make logs of both ends hard to compare.
 const CLOCKS: i64 = 2_000;
 
-/// What a daemon's report of replies without the right MSS has in it.
+/// A part of the text in which a daemon reports replies without the right MSS.
 const MSS: &str = "the MSS that fits the tunnel";
 
 /// The answer from the other end of a tunnel.
@@ -101,7 +101,7 @@ fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
         let texts = answer.text.split(" | ").filter(|text| !text.is_empty());
         found.extend(texts.map(|text| {
             let words = format!("real server {real} reports: {text}");
-            // Of what it reports only this has a cause of its own.
+            // The only one of its reported problems that has a cause of its own.
             let mss = answer.state.has(EndState::NO_MSS) && text.contains(MSS);
             let cause = if mss { Cause::Mss } else { Cause::Host };
             let fault = Finding::new(cause, Severity::Warning, words);

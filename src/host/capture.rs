@@ -139,8 +139,8 @@ pub fn judge(
     Some(Problem { address: Some(vip), ..problem })
 }
 
-/// The priority of the one rule of others that may take the packets before the TUN's route is
-/// asked for; `None`: there is none, or there are several.
+/// The priority of the only foreign rule that may match the packets before the lookup of the TUN's
+/// route; `None`: there is none, or there are several.
 fn suspect(vip: IpAddr, answer: RouteAnswer, facts: &Facts) -> Option<u32> {
     let family = Family::of(vip);
     let routed = matches!(answer, RouteAnswer::Route { .. });
@@ -157,7 +157,7 @@ fn suspect(vip: IpAddr, answer: RouteAnswer, facts: &Facts) -> Option<u32> {
     rules.next().is_none().then_some(one.priority)
 }
 
-/// Tables that rules of the kernel itself ask.
+/// The tables of the kernel's own rules.
 const LOCAL: u32 = 255;
 const DEFAULT: u32 = 253;
 

@@ -38,7 +38,7 @@ pub fn questions(plan: &HostPlan, facts: &Facts) -> Vec<Reply> {
     plan.steps.iter().filter_map(ask).collect()
 }
 
-/// A host that a copied route leads to.
+/// A host that a copied route reaches.
 fn client(family: Family, facts: &Facts) -> Option<IpAddr> {
     let (all, far): (IpNet, IpAddr) = match family {
         Family::V4 => (IpNet::new(Ipv4Addr::UNSPECIFIED.into(), 0).ok()?, FAR_V4.into()),

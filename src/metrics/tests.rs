@@ -193,8 +193,8 @@ fn the_format_is_what_the_client_accepts() {
     }
 }
 
-/// The stated size of a page of 1,000 services of 20 real servers: at most 25 MB where none of them
-/// has a latency yet, at most 75 MB where each has both.
+/// The documented size of a page of 1,000 services of 20 real servers: at most 25 MB if no real
+/// server has a latency yet, at most 75 MB if each has both.
 #[test]
 fn a_large_page_stays_within_its_bytes() {
     let name = |number: usize| format!("service-{number:04}");

@@ -1,8 +1,8 @@
 //! The kernel's half of the fast path: an eBPF program at the uplinks, and the maps that it shares
 //! with this process (`bpf/fast_path.bpf.c`).
 //!
-//! The flows, the index of their places and the tunnels are arrays in memory that both halves see:
-//! to enter a flow or to take it back is a few stores. All of it is the process's: the kernel
+//! The flows, the index of their places and the tunnels are arrays in memory that both halves
+//! share: a flow is entered or taken back by a few stores. The process owns all of it: the kernel
 //! detaches the program when the process ends.
 
 mod places;
@@ -226,8 +226,8 @@ impl Program {
         Ok(())
     }
 
-    /// Runs the program on a frame, for tests and benches. Returns its answer, and the length of
-    /// the frame as it is then, which is in `sent`.
+    /// Runs the program on a frame, for tests and benches. Returns its result and the length of the
+    /// resulting frame, which is in `sent`.
     ///
     /// # Errors
     /// The kernel tests no program on such a frame.
@@ -398,7 +398,7 @@ fn halves(bits: u64) -> [u32; 2] {
     [bits as u32, (bits >> 32) as u32]
 }
 
-/// The present of `CLOCK_MONOTONIC` in nanoseconds.
+/// The current time of `CLOCK_MONOTONIC` in nanoseconds.
 #[must_use]
 pub fn monotonic() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

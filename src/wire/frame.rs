@@ -1,4 +1,4 @@
-//! What is written to a TUN: a virtio-net header and a packet.
+//! A frame for a TUN: a virtio-net header and a packet.
 
 use super::virtio::HEADER_LEN;
 
@@ -29,7 +29,7 @@ impl Frame<'_> {
     }
 }
 
-/// What can be seen as a frame.
+/// A buffer that holds a frame.
 pub trait Framed {
     /// The virtio-net header and the packet; `None` where there is less than a header.
     fn parts(&self) -> Option<(&[u8; HEADER_LEN], &[u8])>;

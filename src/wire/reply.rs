@@ -71,8 +71,8 @@ pub fn packet_too_big(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Optio
     error(packet, &IcmpMessage::PacketTooBig(mtu), out)
 }
 
-/// A packet that shows whether a path takes its size: an echo reply that nobody asked for, which
-/// hosts take without an answer (RFC 1122 section 3.2.2.6).
+/// A packet that tests whether its size fits the path: an echo reply without a request, which hosts
+/// accept without an answer (RFC 1122 section 3.2.2.6).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SizeProbe {
     /// Its source and its destination.

@@ -75,8 +75,8 @@ pub(super) fn keep(record: Record, packet: &[u8]) {
     fail_on_purpose();
 }
 
-/// For the test of what a failure leaves: a program built for tests panics at the decision whose
-/// number this variable has.
+/// An environment variable for the test of a failure: a program built for tests panics at the
+/// decision with this number.
 #[cfg(debug_assertions)]
 fn fail_on_purpose() {
     static AT: LazyLock<Option<u64>> =

@@ -70,8 +70,7 @@ impl<B: TakesChanges> Pins<B> {
 
     /// Pins a reserved flow; after this returns its packets reach the real server.
     ///
-    /// # Errors
-    /// The balancer has refused or ended, as text.
+    /// # Errors As text: the balancer has refused the change or ended.
     pub(super) async fn pin(
         &self,
         flow: ProbeFlow,

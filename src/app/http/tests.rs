@@ -218,7 +218,8 @@ fn events_come_as_they_happen() {
     assert!(line.contains(r#""verb":"drain""#), "{line}");
 }
 
-/// A client gets all its answers, in order; a body is not read, and the connection ends.
+/// A client with pipelined requests gets all answers in order; a request with a body is not read,
+/// and ends the connection.
 #[test]
 fn requests_sent_at_once_are_answered_one_by_one_and_bodies_are_refused() {
     let server = Server::start(true);

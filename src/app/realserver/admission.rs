@@ -20,7 +20,7 @@ use crate::wire::frame::Frame;
 pub(super) struct Frames<'a, 'd> {
     delivery: &'a mut Delivery,
     coalescer: &'a mut Coalescer,
-    /// A lone datagram's frame waits for nothing, and has no room here.
+    /// The frame of a single datagram does not wait; there is no buffer for it here.
     waiting: Option<[Frame<'d>; MAX_BATCH]>,
     len: usize,
 }
@@ -47,8 +47,8 @@ impl<'a, 'd> Frames<'a, 'd> {
         }
     }
 
-    /// Makes room for frames that may be merged with each other: those before go first if not all
-    /// find room.
+    /// Makes room for frames that may be merged with each other; if it does not suffice, the frames
+    /// before them are delivered first.
     fn make_room(&mut self, count: usize) -> anyhow::Result<()> {
         if self.len + count > MAX_BATCH { self.flush() } else { Ok(()) }
     }
@@ -91,10 +91,10 @@ impl<'a, 'd> Frames<'a, 'd> {
 /// The gate, and the receivers of datagrams that are not delivered.
 pub(super) struct Admitter<'a> {
     pub(super) gate: &'a mut Gate,
-    /// What the socket's payloads start with.
+    /// The header at the start of the socket's payloads.
     pub(super) payload: Payload,
     pub(super) merged_udp: &'a mut LogThrottle,
-    /// To the task that answers.
+    /// The channel to the task that answers inquiries.
     pub(super) questions: &'a mpsc::Sender<Asked>,
 }
 
@@ -151,8 +151,8 @@ impl Admitter<'_> {
         Ok(())
     }
 
-    /// Does what the gate has decided on `bytes`; returns the frame for the TUN if it accepts them.
-    /// `outer`: the outer source, if there is no outer header in `bytes`.
+    /// Carries out the gate's decision on `bytes`; returns the frame for the TUN if they are
+    /// accepted. `outer`: the outer source, if there is no outer header in `bytes`.
     #[inline]
     fn follow<'d>(
         &mut self,

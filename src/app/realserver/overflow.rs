@@ -1,7 +1,7 @@
 //! Packets lost before they could be read, because a socket's receive buffer was full.
 //!
-//! For a UDP socket the kernel counts among them what the socket's filter refuses. So nothing that
-//! it counts while there is a filter counts here.
+//! For a UDP socket the kernel's counter includes packets that the socket's filter refuses. So
+//! increases of the counter while there is a filter are ignored.
 
 use std::time::{Duration, Instant};
 
@@ -56,8 +56,8 @@ impl Overflow {
         }
     }
 
-    /// Updates the total from the kernel's counter; returns the increase. Nothing counts that has
-    /// come since a call with `filtered`, or until one.
+    /// Updates the total from the kernel's counter; returns the increase. It is ignored if this
+    /// call or the one before has `filtered`.
     fn count(&mut self, dropped: u32, filtered: bool) -> u64 {
         let others = filtered || self.filtered;
         let new = if others { 0 } else { u64::from(dropped.wrapping_sub(self.known)) };

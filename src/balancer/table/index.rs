@@ -98,7 +98,7 @@ impl Index {
         self.former.is_empty()
     }
 
-    /// Moves entries of a smaller index, looking at so many slots.
+    /// Moves entries of a smaller index; reads at most that many slots.
     #[cold]
     pub(super) fn settle(&mut self, slots: usize) {
         let Self { slots: all, current, former, .. } = self;
@@ -241,8 +241,8 @@ impl Region {
         slots[self.start + place as usize] = slot;
     }
 
-    /// Hands slots over from `place` on, looking at `budget` of them. Returns whether the region is
-    /// empty now, and how many were looked at.
+    /// Moves entries from the slots from `place` on, of which it reads `budget`. Returns whether
+    /// the region is empty now, and how many slots were read.
     fn move_to(
         self,
         slots: &mut [u64],
@@ -369,7 +369,7 @@ mod tests {
                 index.enlarge(capacity * 5);
                 prop_assert!((0..count).all(|n| has(&index, n)), "larger twice");
             }
-            // What is removed while it waits to be moved stays removed.
+            // An entry that is removed before it is moved stays removed.
             (0..count).step_by(3).for_each(|n| index.remove(tag(n), n));
             prop_assert!((0..count).all(|n| has(&index, n) == (n % 3 > 0)));
             (0..count).step_by(3).for_each(|n| index.insert(tag(n), n));

@@ -141,7 +141,7 @@ fn packets_that_bypass_the_tun_are_reported() {
     }
 }
 
-/// The one rule of others that explains it comes with the command that removes it.
+/// If exactly one foreign rule explains the problem, the text has the command that removes it.
 #[test]
 fn a_rule_that_takes_a_virtual_ips_packets_is_named() {
     let rule = |priority, table| Rule {
@@ -220,7 +220,7 @@ fn replies_that_the_kernel_looks_up_elsewhere_are_a_problem_that_names_the_rule(
     ]);
     let text = problem(Some(254), &facts).unwrap().text;
     assert!(text.contains("routing rule 60 comes first"), "{text}");
-    // Without a default route it is a host of a subnet that is asked about, and not this one.
+    // Without a default route, the lookup is for a host of a subnet other than this host.
     facts.routes = Routes::from_iter([route("10.1.0.0/24", 2, None)]);
     let [Reply { to, .. }] = replies::questions(&plan, &facts)[..] else { panic!() };
     assert_eq!(to, ip("10.1.0.2"));

@@ -38,7 +38,7 @@ impl FlowKey {
         }
     }
 
-    /// It as the program compares it. The last word is not 0, since the protocol is not.
+    /// The key as the program compares it. The last word is not 0, since the protocol is not 0.
     pub(super) fn words(&self) -> [u64; 5] {
         let mut bytes = [0; 40];
         bytes[..16].copy_from_slice(&self.client);
@@ -82,7 +82,7 @@ pub(super) struct Places {
     seed: u64,
 }
 
-/// What the hash says of a key.
+/// The values derived from a key's hash.
 struct Hash {
     tag: u32,
     buckets: [u32; 2],
@@ -116,8 +116,7 @@ impl Places {
         self.buckets.at(bucket).map_or(&[], |bucket| &bucket.slots)
     }
 
-    /// Finds the key at this place from now on, in the emptier one of its buckets. False: both are
-    /// full.
+    /// Adds the key with this place, to the emptier of its two buckets. False: both are full.
     pub(super) fn insert(&self, words: [u64; 5], place: u32) -> bool {
         let Hash { tag, buckets } = self.hash(words);
         let is_free = |slot: &&AtomicU64| slot.load(Ordering::Relaxed) == 0;
@@ -128,7 +127,7 @@ impl Places {
         true
     }
 
-    /// Finds the key no longer.
+    /// Removes the key.
     pub(super) fn remove(&self, words: [u64; 5], place: u32) {
         let Hash { tag, buckets } = self.hash(words);
         let wanted = u64::from(tag) << 32 | u64::from(place + 1);

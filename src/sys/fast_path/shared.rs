@@ -1,4 +1,4 @@
-//! Arrays of the kernel that are memory of this process too.
+//! The kernel's array maps, mapped into this process.
 
 use std::io;
 use std::mem::size_of;

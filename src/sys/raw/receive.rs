@@ -84,7 +84,7 @@ impl Receiver {
                 set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
             }
             let mut receiver = Self::prepared(socket, domain, Inside::Gue)?;
-            // Before the first datagram comes: the kernel looks for it when it could merge.
+            // Before the first datagram arrives: the kernel checks the option when it could merge.
             receiver.merges = set_option(&receiver.socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
             receiver.socket.bind(&SocketAddr::new(any, port).into())?;
             Ok(receiver)

@@ -92,7 +92,7 @@ pub enum Quoted {
     /// Enough to name its flow.
     Packet(QuotedPacket),
     /// An echo reply's flow and numbers, as those of an echo request: the director's own probe of a
-    /// path's size, which the real server's kernel takes without an answer.
+    /// path MTU, which the real server's kernel accepts without an answer.
     EchoReply(QuotedPacket),
     /// Too little to name a flow. RFC 792 requires only eight bytes after the outer IPv4 header.
     TooShort,
@@ -101,7 +101,7 @@ pub enum Quoted {
 }
 
 impl Quoted {
-    /// What an error about this packet quotes, if it quotes it whole.
+    /// The quote in an error about this packet, if it is complete.
     #[must_use]
     pub fn of(packet: &Packet<'_>) -> Self {
         let version = if packet.version() == 4 { protocol::IPIP } else { protocol::IPV6 };

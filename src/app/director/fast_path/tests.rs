@@ -283,7 +283,7 @@ fn each_packet_that_is_not_carried_is_counted_by_its_reason() {
     assert_eq!(reasons(&kernel, &mut before), [NotCarried::Frame]);
 }
 
-/// Bytes of the kernel's for a map.
+/// Bytes of the kernel's memory for a map.
 fn memory_of(descriptor: i32) -> u64 {
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap();
     let line = about.lines().find_map(|line| line.strip_prefix("memlock:")).unwrap();

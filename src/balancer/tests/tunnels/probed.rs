@@ -20,7 +20,7 @@ impl Director {
         probes
     }
 
-    /// Sends the probes that are due on the path, and hears what comes back. Returns their sizes.
+    /// Sends the probes that are due on the path, and handles the replies. Returns their sizes.
     fn probe(&mut self, real: IpAddr, path: &mut Path) -> Vec<usize> {
         let probes = self.probes();
         for probe in &probes {
@@ -104,7 +104,7 @@ fn until_then_routers_may_cut_and_a_false_claim_is_over_after_ten_seconds() {
         assert_eq!(sizes, tried[..outer.pick(4, 1)], "over IPv6 each claim has one");
         director.pass(seconds(1));
         assert!(!director.may_be_cut(&long));
-        // It was refuted: another one changes nothing, but is tried.
+        // It was refuted: another claim changes nothing, but is probed.
         director.claim(inner, outer, 1_299);
         assert!(!director.may_be_cut(&long));
         assert_eq!(director.probes().len(), 1);
@@ -166,8 +166,8 @@ fn no_path_is_probed_more_than_once_a_second_nor_more_than_64_in_a_turn() {
 }
 
 proptest! {
-    /// A client may claim what it likes of a path that takes everything: no client is ever told a
-    /// size, no packet is cut by the director, and nothing is left after ten seconds.
+    /// False claims of a client have no lasting effect: no client gets "packet too big", the
+    /// director fragments no packet, and after ten seconds no state is left.
     #[test]
     fn claims_of_a_client_harm_nobody(
         mix in prop::sample::select(MIXES.to_vec()),
@@ -193,8 +193,8 @@ proptest! {
         prop_assert!(!director.may_be_cut(&longest));
     }
 
-    /// Whatever the owner of another flow claims meanwhile, a true path MTU is found: at the
-    /// latest when the router has answered for the second time.
+    /// A true path MTU is found although another client makes false claims meanwhile: at the latest
+    /// with the router's second answer.
     #[test]
     fn a_smaller_path_is_found_beside_false_claims(
         mix in prop::sample::select(MIXES.to_vec()),
