@@ -7,6 +7,7 @@ source "$here/daemons.sh"
 
 TUNNELLED+=("udp dport 6080" "meta l4proto 47")
 REAL_KEYS='encap = "gue"' # what the MSS has room for
+JOINED=1
 
 encapsulated() { # ENCAP...: of each real server in order, instead of what the file says
     local index=0 encap

@@ -170,6 +170,8 @@ expect_accounted() {
     say "accounted for: $(cat "$WORK/accounts.log")"
 }
 
+JOINED=0 # 1: packets in GUE, of which many are one to the packet filter
+
 # Traffic may go on meanwhile; with a lost packet the numbers never agree.
 accounted_for() {
     local left counts
@@ -181,11 +183,11 @@ accounted_for() {
                 out: (.segments_sent - .segments_fragmented + .outer_fragments),
                 given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
     echo "$counts" >"$WORK/accounts.log"
-    jq -e '.read > 0
+    jq -e --argjson joined "$JOINED" '.read > 0
         and .read == .tunnelled + .replied + .dropped + .held
         and .read + .probes == .reads + .tunnel_errors_received + .carried
         and .given + .replied + .probes == .segments_sent + .failed + .past
-        and .out <= .left and .left <= .out + .late' <<<"$counts" >/dev/null
+        and (.out <= .left or $joined == 1) and .left <= .out + .late' <<<"$counts" >/dev/null
 }
 
 # Replies went straight from the real servers to the client.

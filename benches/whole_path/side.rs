@@ -117,9 +117,11 @@ fn service(&(name, vip, real, _): &Way) -> String {
          name = \"{name}\"\n\
          listen = [{listens}]\n\
          scheduler = \"wlc\"\n\
+         encap = \"{encap}\"\n\
          [[service.real]]\n\
          address = \"{real}\"\n\
          weight = 1\n",
+        encap = if name == VSTUN_GUE { "gue" } else { "ipip" },
         name = name.replace(", ", "-").replace(' ', "-"),
     )
 }
@@ -161,7 +163,7 @@ const fn v6(host: u16) -> IpAddr {
 /// the tunnel there.
 type Way = (&'static str, IpAddr, IpAddr, End);
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 8] = [
     (VSTUN, v4(12), IpAddr::V4(End::Bare.v4()), End::Bare),
     (VSTUN_6IN6, v6(0x10), IpAddr::V6(End::Bare.v6()), End::Bare),
     (VSTUN_6IN4, v6(0x11), IpAddr::V4(End::Bare.v4()), End::Bare),
@@ -169,6 +171,7 @@ const WAYS: [Way; 7] = [
     (VSTUN_NEIGHBOUR, v4(21), IpAddr::V4(NEIGHBOUR), End::Bare),
     (VSTUN_6IN6_NEIGHBOUR, v6(0x13), IpAddr::V6(NEIGHBOUR_V6), End::Bare),
     (VSTUN_BOTH, v4(16), IpAddr::V4(End::Vstun.v4()), End::Vstun),
+    (VSTUN_GUE, v4(24), IpAddr::V4(End::Vstun.v4()), End::Vstun),
 ];
 
 const FAST_WAYS: [Way; 2] = [
@@ -195,6 +198,8 @@ pub(crate) const VSTUN: &str = "vstun-director";
 pub(crate) const VSTUN_6IN6: &str = "vstun-director 6in6";
 pub(crate) const VSTUN_6IN4: &str = "vstun-director 6in4";
 pub(crate) const VSTUN_4IN6: &str = "vstun-director 4in6";
+/// With `encap = "gue"`, which only this project's real server takes.
+pub(crate) const VSTUN_GUE: &str = "vstun-director, GUE";
 /// With `neighbour_routes`.
 pub(crate) const VSTUN_NEIGHBOUR: &str = "vstun-director, neighbour route";
 pub(crate) const VSTUN_6IN6_NEIGHBOUR: &str = "vstun-director 6in6, neighbour route";

@@ -11,7 +11,7 @@
 //!   tunnelled to it.
 //! - Each veth's receive work runs in a kernel thread of its own (threaded NAPI): the sender is not
 //!   billed for it.
-//! - 1,500-byte packets arrive everywhere (`tso off` at the sender), and receive offload merges
+//! - 1,500-byte packets arrive everywhere (TCP and UDP segmentation off at the sender), and receive offload merges
 //!   them (GRO).
 //! - A bounded `pfifo` gives back-pressure; without it bursts are lost at the peer's 256-entry
 //!   ring.
@@ -278,7 +278,7 @@ fn wire(number: u8, left: Attached<'_>, right: Attached<'_>) -> Result<()> {
     for attached @ (node, device, host) in [left, right] {
         plug(attached).address(&format!("10.{number}.0.{host}/24"))?;
         plug(attached).address(&format!("2001:db8:{number}::{host}/64"))?;
-        node.run(&format!("ethtool -K {device} tso off gro on"))?;
+        node.run(&format!("ethtool -K {device} tso off tx-udp-segmentation off gro on"))?;
         plug(attached).up()?;
         node.run(&format!("tc qdisc replace dev {device} root {QUEUE}"))?;
         receive_knobs(node, device, &[THREADED])?;

@@ -1,5 +1,5 @@
 """outer.py DEVICE: prints each tunnelled packet of TCP or UDP that DEVICE receives, its outer
-header and some of the inside, as a line of JSON. Begins with `ready`; goes on until it is
+header and some of the inside, as a line of JSON. In GUE too. Begins with `ready`; goes on until it is
 stopped."""
 
 import json
@@ -11,6 +11,8 @@ import frames
 
 ETH_P_ALL = 3
 SO_RCVBUFFORCE = 33
+GUE_PORT = (6080).to_bytes(2)
+GUE_HEADERS = 12  # UDP's and GUE's
 
 
 def header(packet):
@@ -57,7 +59,11 @@ while True:
     if ethertype not in (frames.IPV4, frames.IPV6) or direction == socket.PACKET_OUTGOING:
         continue
     outer, inside = header(packet)
-    if outer["protocol"] not in frames.ENCAPSULATED.values():
+    if outer["protocol"] == frames.UDP and inside[2:4] == GUE_PORT:
+        outer["source_port"] = int.from_bytes(inside[:2])
+        outer["datagram"] = len(inside)
+        inside = inside[GUE_HEADERS:]
+    elif outer["protocol"] not in frames.ENCAPSULATED.values():
         continue
     inner, segment = header(inside)
     # Others are ICMP errors of the client's kernel about late answers.

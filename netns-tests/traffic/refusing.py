@@ -6,6 +6,7 @@ devices and sockets:
     offload  EINVAL for offloads (TUNSETOFFLOAD)
     frame    EINVAL for a frame whose virtio-net header asks for anything
     udp_gro  EINVAL for a socket that asks for merged UDP datagrams (UDP_GRO)
+    segment  ENOPROTOOPT for UDP_SEGMENT
 
 A seccomp filter sends the calls in question to a process of this script's, which looks at their
 arguments and refuses them or lets the kernel go on (seccomp_unotify(2)).
@@ -24,8 +25,8 @@ NUMBERS = {"x86_64": (1, 16, 20, 54, 317), "aarch64": (64, 29, 66, 208, 277)}
 WRITE, IOCTL, WRITEV, SETSOCKOPT, SECCOMP = NUMBERS[os.uname().machine]
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_VNET_HDR = 0x4000
-SOL_UDP, UDP_GRO = 17, 104
-EINVAL = 22
+SOL_UDP, UDP_GRO, UDP_SEGMENT = 17, 104, 103
+EINVAL, ENOPROTOOPT = 22, 92
 
 SET_MODE_FILTER, NEW_LISTENER = 1, 8
 PR_SET_NO_NEW_PRIVS = 38
@@ -39,6 +40,7 @@ CALLS = {
     "offload": (IOCTL, TUNSETOFFLOAD),
     "frame": (WRITE, WRITEV),
     "udp_gro": (SETSOCKOPT, SOL_UDP),
+    "segment": (SETSOCKOPT, SOL_UDP),
 }
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -94,6 +96,8 @@ def is_refused(what, process, arguments):
             return arguments[2] != 0
         if what == "udp_gro":
             return arguments[2] == UDP_GRO
+        if what == "segment":
+            return arguments[2] == UDP_SEGMENT
         if what in ("header", "device"):
             at = arguments[2] + 16  # behind the name
             (flags,) = struct.unpack("H", read(at, 2))
@@ -116,6 +120,7 @@ def asks(read, arguments):
 
 
 def supervise(what, listener):
+    error = ENOPROTOOPT if what == "segment" else EINVAL
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     while True:
@@ -130,7 +135,7 @@ def supervise(what, listener):
         except OSError:  # it has ended meanwhile
             refused = False
         answer = struct.pack(
-            "QqiI", identity, 0, -EINVAL if refused else 0, 0 if refused else GO_ON
+            "QqiI", identity, 0, -error if refused else 0, 0 if refused else GO_ON
         )
         libc.ioctl(listener, NOTIF_SEND, ctypes.create_string_buffer(answer, len(answer)))
 

@@ -7,12 +7,16 @@
 //! random ID prevent it on every kernel (with DF set older ones ignore the ID). IPv6 has no ID, and
 //! its flow label has to stay for routers that spread flows over equal-cost paths; there a changing
 //! hop limit prevents it.
+//!
+//! In GUE each outer datagram stays one, so nothing has to prevent merging, and packets of several
+//! flows are sent together. Their hop limit and, over IPv6, their flow label are those of their
+//! source port, which the flow's hash chooses (RFC 6438 section 3).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::flow::Key;
 use super::tunnel::Tunnel;
-use crate::wire::encap::{Outer, pieces::Pieces};
+use crate::wire::encap::{Encap, Outer, Shim, gue, pieces::Pieces};
 use crate::wire::{Fragment, Packet, Transport, ecn, protocol};
 
 /// TTL of tunnelled packets.
@@ -24,6 +28,10 @@ pub const TTL: u8 = 64;
 /// between and none of them was merged.
 const HOP_LIMITS: u8 = 128;
 
+/// Bytes of the longest inner packet that fits the path over IPv4 whatever its MTU: 552 bytes are
+/// the least that Linux takes for one (`min_pmtu`).
+const FITS_ANY_PATH: usize = 552 - Encap::Gue.outer_len(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
 /// The inputs of the outer header from the inner packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Inner {
@@ -32,6 +40,8 @@ pub struct Inner {
     traffic_class: u8,
     wire_len: usize,
     mergeable: bool,
+    /// Whether no router may fragment it, or none has to.
+    whole: bool,
     flow_label: u32,
 }
 
@@ -47,6 +57,7 @@ impl Inner {
             wire_len: packet.wire_len(),
             // NICs never merge fragments.
             mergeable: packet.protocol == protocol::TCP && packet.fragment == Fragment::Whole,
+            whole: packet.dont_fragment || packet.wire_len() <= FITS_ANY_PATH,
             flow_label: flow_label(packet, key),
         }
     }
@@ -63,13 +74,14 @@ impl Inner {
     #[inline]
     #[must_use]
     pub fn outer(self, tunnel: &Tunnel, index: usize, fallback: IpAddr, random: u16) -> Outer {
+        let gue = tunnel.encap == Encap::Gue;
         // A packet that is too long and still sent has to be fragmented.
-        let dont_fragment = self.mergeable && self.wire_len <= tunnel.limit;
+        let dont_fragment = (self.mergeable || gue && self.whole) && self.wire_len <= tunnel.limit;
         Outer {
             source: tunnel.source.unwrap_or(fallback),
             destination: tunnel.real,
             traffic_class: ecn::encapsulate(self.traffic_class),
-            ttl: if self.mergeable || tunnel.real.is_ipv4() {
+            ttl: if self.mergeable || gue || tunnel.real.is_ipv4() {
                 TTL
             } else {
                 let number = tunnel.sequence.wrapping_add(index as u64) % u64::from(HOP_LIMITS);
@@ -78,8 +90,28 @@ impl Inner {
             dont_fragment,
             // Without DF the kernel would replace an ID of 0 by a counter, with which GRO merges.
             identification: if dont_fragment { 0 } else { random.max(1) },
-            flow_label: self.flow_label,
+            flow_label: if gue { self.source_port().into() } else { self.flow_label },
         }
+    }
+
+    /// A number that all packets of its flow have, and few others.
+    #[inline]
+    #[must_use]
+    pub fn flow(self) -> u32 {
+        self.flow_label
+    }
+
+    /// What stands between the outer IP header and the packet.
+    #[inline]
+    #[must_use]
+    pub fn shim(self, encap: Encap, gue_port: u16) -> Shim {
+        let source_port = if encap == Encap::Gue { self.source_port() } else { 0 };
+        Shim::new(encap, source_port, gue_port)
+    }
+
+    #[inline]
+    fn source_port(self) -> u16 {
+        gue::source_port(self.flow_label, self.mergeable)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Small packets: 18 bytes of UDP, 256 flows; below saturation 50,000 a second, at its edge twice
-//! as many, and beyond.
+//! as many, and beyond. Then 18 to 120 bytes, as real ones have different sizes.
 //!
 //! Nothing can be merged here, so every packet costs a TUN read and a pass through the kernel's
-//! output. A director can save system calls by batches; its logic costs extra.
+//! output. A director can save system calls by batches; its logic costs extra. In GUE many packets
+//! are one pass.
 
 use anyhow::{Result, ensure};
 
@@ -10,7 +11,9 @@ use super::{Figure, HOST, PROCESS, Spec, at_least, at_most, figure, number, per_
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, FAST, KERNEL, ROUTING, VSTUN};
+use crate::side::{
+    BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, FAST, KERNEL, ROUTING, VSTUN, VSTUN_GUE,
+};
 
 /// How packets are offered.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Offer {
     rate: u32,
     /// The interval at which due packets are sent together, in microseconds.
     tick_us: u32,
+    /// Bytes of the longest datagram; the shortest has 18.
+    longest: usize,
     /// The share of the sent datagrams; below it, the window measures a full queue and not the
     /// director.
     least_delivered: f64,
@@ -31,11 +36,12 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     all.extend(offered(bed, plan, EVEN, CLEAN)?);
     all.extend(offered(bed, plan, TWICE, FULL)?);
     all.extend(offered(bed, plan, UNLIMITED, FULL)?);
+    all.extend(offered(bed, plan, MIXED, FULL)?);
     Ok(all)
 }
 
 fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Vec<Row>> {
-    let names = [BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN, FAST, ROUTING, KERNEL];
+    let names = [BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN, VSTUN_GUE, FAST, ROUTING, KERNEL];
     // Only those that a row uses.
     let has = |name| specs.iter().any(|spec| spec.1 == name || spec.2 == name);
     let names: Vec<_> = names.into_iter().filter(|name| has(*name)).collect();
@@ -65,7 +71,8 @@ pub(super) fn sample(bed: &mut Bed, place: usize, offer: Offer, seconds: f64) ->
 fn attempt(bed: &mut Bed, place: usize, offer: Offer, seconds: f64) -> Result<Sample> {
     let side = &bed.sides[place];
     let (vip, end) = (side.vip, side.end);
-    let order = format!("send {vip} {FLOWS} {} {} {seconds}", offer.rate, offer.tick_us);
+    let order =
+        format!("send {vip} {FLOWS} {} {} {seconds} {}", offer.rate, offer.tick_us, offer.longest);
     let arrived = |bed: &Bed| bed.topology.real(end).node.datagrams();
     let before = arrived(bed)?;
     let (cost, (answer, meanwhile)) = bed.cost(bed.spenders(place), |bed| {
@@ -92,6 +99,7 @@ const CLEAN: &[Spec] = &[
     (HOST, BARE_BATCHED, BARE_LOOP, None),
     (PROCESS, VSTUN, BARE_LOOP, at_most(0.95)),
     (HOST, VSTUN, BARE_LOOP, None),
+    (PROCESS, VSTUN_GUE, BARE_LOOP, None),
     (HOST, VSTUN, ROUTING, None),
     (HOST, VSTUN, KERNEL, None),
     (HOST, FAST, ROUTING, at_most(1.5)),
@@ -101,15 +109,23 @@ const FULL: &[Spec] = &[
     (DELIVERED, VSTUN, BARE_LOOP, None),
     (DELIVERED, VSTUN, BARE_BATCHED, None),
     (DELIVERED, VSTUN, ROUTING, None),
+    (DELIVERED, VSTUN_GUE, BARE_LOOP, at_least(1.6)),
     (DELIVERED, FAST, ROUTING, at_least(0.9)),
+    (PROCESS, VSTUN_GUE, BARE_LOOP, at_most(0.5)),
+    (HOST, VSTUN_GUE, BARE_LOOP, None),
     (PROCESS, VSTUN, BARE_LOOP, None),
     (HOST, VSTUN, BARE_LOOP, None),
 ];
 const DELIVERED: Figure = figure("packets delivered", "k/s");
 const FLOWS: usize = 256;
 /// How generators pace (iperf3 does so by default): 50 packets every millisecond.
-pub(super) const BURSTS: Offer =
-    Offer { work: "small UDP, 50k/s", rate: 50_000, tick_us: 1000, least_delivered: 0.99 };
+pub(super) const BURSTS: Offer = Offer {
+    work: "small UDP, 50k/s",
+    rate: 50_000,
+    tick_us: 1000,
+    longest: 18,
+    least_delivered: 0.99,
+};
 /// As evenly as a sleeping process can: 5 packets every 100 microseconds.
 const EVEN: Offer = Offer { work: "small UDP, 50k/s evenly spaced", tick_us: 100, ..BURSTS };
 /// More than one CPU can do for the three nodes of some sides.
@@ -117,5 +133,6 @@ const TWICE: Offer =
     Offer { work: "small UDP, 100k/s", rate: 100_000, tick_us: 1000, least_delivered: 0.0 };
 /// More than the generator can send.
 const UNLIMITED: Offer = Offer { work: "small UDP, unlimited", rate: 4_000_000, ..TWICE };
+const MIXED: Offer = Offer { work: "small UDP, unlimited, mixed sizes", longest: 120, ..UNLIMITED };
 const ATTEMPTS: usize = 5;
 const OFFERED: &str = "packets a second";

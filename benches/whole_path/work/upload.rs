@@ -2,8 +2,8 @@
 //!
 //! Receive offload is on at the director's uplink, so that super-frames reach the TUN, as from a
 //! NIC. The yardstick is the kernel's cost of a ready-made packet of the same size: reading,
-//! splitting, checksums and deciding have to fit into a tenth of it. All tunnels end at the bare
-//! real server here; `real_server` measures the other one.
+//! splitting, checksums and deciding have to fit into a tenth of it, and GUE into half. All tunnels
+//! but GUE's end at the bare real server here; `real_server` measures the other one.
 
 use anyhow::Result;
 
@@ -12,7 +12,9 @@ use super::{HOST, HOST_GB, PROCESS, PROCESS_GB, Spec, THROUGHPUT, at_most, per_p
 use crate::bed::{Bed, READY_MADE, Spenders};
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_BATCHED, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN};
+use crate::side::{
+    BARE_BATCHED, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN, VSTUN_GUE,
+};
 
 /// Measures each side over plain and shaped wires, and the ready-made packets.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
@@ -28,8 +30,10 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 
 fn measure(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
     let names: &[&'static str] = match load.shaped {
-        true => &[VSTUN, BARE_BATCHED, BARE_LOOP, ROUTING],
-        false => &[VSTUN, FAST, BARE_BATCHED, BARE_LOOP, ROUTING, KERNEL, HAPROXY, NGINX],
+        true => &[VSTUN, VSTUN_GUE, BARE_BATCHED, BARE_LOOP, ROUTING],
+        false => {
+            &[VSTUN, VSTUN_GUE, FAST, BARE_BATCHED, BARE_LOOP, ROUTING, KERNEL, HAPROXY, NGINX]
+        }
     };
     let ways = bed.sides(names).into_iter().map(|(name, place)| (name, Some(place)));
     let mut contestants: Vec<_> = ways.collect();
@@ -54,11 +58,15 @@ const PLAIN: &[Spec] = &[
     (PROCESS, VSTUN, READY_MADE, at_most(1.10)),
     (PROCESS, BARE_BATCHED, READY_MADE, None),
     (PROCESS, BARE_LOOP, READY_MADE, None),
+    (PROCESS, VSTUN_GUE, READY_MADE, at_most(0.50)),
     (PROCESS, VSTUN, BARE_LOOP, at_most(0.60)),
     (HOST, VSTUN, BARE_LOOP, None),
     (HOST_GB, VSTUN, ROUTING, None),
     (HOST_GB, VSTUN, HAPROXY, None),
     (HOST_GB, VSTUN, NGINX, None),
+    (HOST_GB, VSTUN_GUE, VSTUN, at_most(0.60)),
+    (HOST_GB, VSTUN_GUE, HAPROXY, at_most(1.8)),
+    (THROUGHPUT, VSTUN_GUE, VSTUN, None),
     (HOST_GB, FAST, ROUTING, at_most(1.15)),
     (HOST_GB, FAST, HAPROXY, at_most(1.0)),
     (HOST_GB, FAST, VSTUN, None),
@@ -72,6 +80,8 @@ const PLAIN: &[Spec] = &[
 const SHAPED: &[Spec] = &[
     (THROUGHPUT, VSTUN, ROUTING, None),
     (PROCESS, VSTUN, BARE_LOOP, None),
+    (PROCESS, VSTUN_GUE, BARE_BATCHED, at_most(0.50)),
+    (HOST_GB, VSTUN_GUE, VSTUN, None),
     (PROCESS, VSTUN, BARE_BATCHED, None),
     (PROCESS_GB, VSTUN, BARE_LOOP, None),
     (HOST_GB, VSTUN, BARE_LOOP, None),

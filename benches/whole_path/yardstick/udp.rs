@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{enlarge_receive_buffer, obey, ready};
@@ -22,16 +22,17 @@ pub(super) fn sink(port: u16) -> Result<()> {
     }
 }
 
-/// Handles `send VIP FLOWS RATE TICK_US SECONDS`: 18-byte datagrams to `port`, `RATE` per second
-/// over all flows, those due sent together every `TICK_US` microseconds, or fewer if the machine is
-/// too slow.
+/// Handles `send VIP FLOWS RATE TICK_US SECONDS LONGEST`: datagrams of 18 to `LONGEST` bytes to
+/// `port`, `RATE` per second over all flows, those due sent together every `TICK_US` microseconds,
+/// or fewer if the machine is too slow.
 pub(super) fn load(port: u16) -> Result<()> {
     let mut flows = Flows { to: Ipv4Addr::UNSPECIFIED.into(), sockets: Vec::new() };
     obey(|order| match *order {
-        ["send", vip, count, rate, tick, seconds] => {
+        ["send", vip, count, rate, tick, seconds, longest] => {
             flows.open(vip.parse()?, port, count.parse()?)?;
             let tick = Duration::from_micros(tick.parse()?);
-            flows.send(rate.parse()?, tick, Duration::try_from_secs_f64(seconds.parse()?)?)
+            let span = Duration::try_from_secs_f64(seconds.parse()?)?;
+            flows.send(rate.parse()?, tick, span, longest.parse()?)
         }
         _ => bail!("no such order"),
     })
@@ -79,19 +80,24 @@ impl Flows {
         Ok(())
     }
 
-    fn send(&self, rate: u32, tick: Duration, span: Duration) -> Result<Value> {
+    fn send(&self, rate: u32, tick: Duration, span: Duration, longest: usize) -> Result<Value> {
+        let payload = [b'.'; LONGEST];
+        ensure!((SHORTEST..=LONGEST).contains(&longest), "datagrams of {longest} bytes");
         let per_tick = usize::try_from(u128::from(rate) * tick.as_micros() / 1_000_000)?;
         let ticks = u32::try_from(span.as_micros() / tick.as_micros())?;
         let begin = Instant::now();
         let mut flows = self.sockets.iter().cycle();
-        let (mut sent, mut refused) = (0_u64, 0_u64);
+        let (mut sent, mut refused, mut number) = (0_u64, 0_u64, 0);
         for n in 0..ticks {
             if begin.elapsed() >= span {
                 break;
             }
             thread::sleep((begin + tick * n).saturating_duration_since(Instant::now()));
             for socket in flows.by_ref().take(per_tick) {
-                match socket.send(&PAYLOAD) {
+                // A step that has no factor in common with the number of sizes.
+                number += 37;
+                let len = SHORTEST + number % (longest - SHORTEST + 1);
+                match socket.send(payload.get(..len).unwrap_or_default()) {
                     Ok(_) => sent += 1,
                     Err(_) => refused += 1,
                 }
@@ -103,6 +109,7 @@ impl Flows {
 
 /// The payload of the smallest Ethernet frame: 18 bytes in an IPv4 packet of 46. For IPv6 the same
 /// payload.
-const PAYLOAD: [u8; 18] = [b'.'; 18];
+const SHORTEST: usize = 18;
+const LONGEST: usize = 1_400;
 /// The flows' source ports, below Linux's ephemeral range.
 const FIRST_PORT: u16 = 20_000;

@@ -19,9 +19,9 @@ use crate::app::health::Checks;
 use crate::config;
 use crate::model::{Millis, Seed};
 
-use super::output::Sent;
 use super::packets::Reads;
 use super::recorder::RecordedPiece;
+use super::sent::Sent;
 use super::tracing::LiveTrace;
 
 /// The packet thread's figures, without the services, which are sent in pieces.

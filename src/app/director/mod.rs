@@ -3,6 +3,7 @@
 mod boot;
 mod doubts;
 mod fast_path;
+mod gue_output;
 mod health;
 mod hooks;
 mod input;
@@ -22,6 +23,7 @@ mod saved_states;
 mod seed;
 mod selection;
 mod sending;
+mod sent;
 mod settings;
 mod steps;
 mod tables;

@@ -1,21 +1,20 @@
 //! The output queue: outer headers, wire segments, one `sendmmsg` for many packets.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
-use std::time::Instant;
 
 use crate::app::budgets::director::BATCH;
-use crate::app::log_throttle::LogThrottle;
 use crate::balancer::outer::{self, Inner};
 use crate::balancer::{Sources, Tunnel};
-use crate::control::counted;
 use crate::sys::raw::{Batch, BatchMessage, Sender};
+use crate::wire::encap::joins::{self, Way};
 use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
-use crate::wire::encap::{self, MAX_SHIM_LEN, Outer, Shim};
+use crate::wire::encap::{self, Encap, MAX_SHIM_LEN, Outer, Shim};
 use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
+use super::gue_output::GueOutput;
 use super::input::Input;
+use super::sent::{Ledger, Sent};
 
 /// Bytes for the outer headers and the shim.
 const OUTER_ROOM: usize = MAX_PIECE_HEADER_LEN + MAX_SHIM_LEN;
@@ -23,115 +22,6 @@ const OUTER_ROOM: usize = MAX_PIECE_HEADER_LEN + MAX_SHIM_LEN;
 const SLOT: usize = (OUTER_ROOM + MAX_HEADER_LEN).next_multiple_of(64);
 const _: () =
     assert!(MAX_SHIM_LEN + MAX_HEADER_LEN <= pieces::SMALLEST, "the first piece has all headers");
-
-/// Why sending a packet failed; each is a counter.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum SendError {
-    /// `EAGAIN`: the socket's buffer is full.
-    Again,
-    /// `ENOBUFS`: a queueing discipline is full.
-    NoBuffers,
-    /// `EMSGSIZE`: larger than the interface's MTU or the path's.
-    TooBig,
-    /// `EPERM`: a firewall rule on the output refused it.
-    Refused,
-    /// `ENETUNREACH`, `EHOSTUNREACH`: no route.
-    Unreachable,
-    /// Any other.
-    Other,
-}
-
-impl SendError {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Again, Self::NoBuffers, Self::TooBig, Self::Refused, Self::Unreachable, Self::Other];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Again => "send_again",
-            Self::NoBuffers => "send_no_buffers",
-            Self::TooBig => "send_too_big",
-            Self::Refused => "send_refused",
-            Self::Unreachable => "send_unreachable",
-            Self::Other => "send_other",
-        }
-    }
-
-    pub(super) fn meaning(self) -> &'static str {
-        match self {
-            Self::Again => "the send buffer was full; the uplink is slower than the traffic",
-            Self::NoBuffers => {
-                "a queue on the way out was full; Linux tells raw sockets so only seldom"
-            }
-            Self::TooBig => "larger than the MTU of the way to the real server",
-            Self::Refused => {
-                "a firewall on the director refused it; let IP protocols 4 and 41 (IPv6 inside) out"
-            }
-            Self::Unreachable => "no route to the real server",
-            Self::Other => "another error; the log names it",
-        }
-    }
-
-    fn of(error: &io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::EAGAIN) => Self::Again,
-            Some(libc::ENOBUFS) => Self::NoBuffers,
-            Some(libc::EMSGSIZE) => Self::TooBig,
-            Some(libc::EPERM) => Self::Refused,
-            // EADDRNOTAVAIL: an IPv6 packet on a host whose IPv6 is off.
-            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL) => Self::Unreachable,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Counters of sent packets. `queued == sent + failed` once the queue is flushed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sent {
-    /// Segments and replies queued; one in several outer fragments counts once.
-    queued: u64,
-    /// Those in several outer fragments.
-    pub(super) fragmented: u64,
-    /// The fragments of these that were queued.
-    fragments: u64,
-    /// Their bytes, outer headers and all.
-    pub(super) bytes: u64,
-    /// Calls of `sendmmsg`.
-    pub(super) calls: u64,
-    /// Segments and replies that failed as a whole or in part, by [`SendError`].
-    pub(super) failed: [u64; SendError::ALL.len()],
-    fragments_failed: u64,
-    /// The number of the fragmented packet that failed last.
-    last_failed: u64,
-}
-
-impl Sent {
-    /// Segments and replies that the kernel took.
-    pub(super) fn segments(&self) -> u64 {
-        self.queued - self.failed.iter().sum::<u64>()
-    }
-
-    /// Outer fragments that the kernel took.
-    pub(super) fn outer_fragments(&self) -> u64 {
-        self.fragments - self.fragments_failed
-    }
-
-    /// Counts a packet that has failed: a fragmented one once, with its first fragment that did.
-    fn fail(&mut self, kind: SendError, fragment_of: u64) {
-        if fragment_of > 0 {
-            self.fragments_failed += 1;
-            if std::mem::replace(&mut self.last_failed, fragment_of) == fragment_of {
-                return;
-            }
-        }
-        self.failed[kind as usize] += 1;
-    }
-
-    /// Counts packets that have failed before they were queued.
-    fn fail_early(&mut self, kind: SendError, packets: usize) {
-        self.queued += packets as u64;
-        self.failed[kind as usize] += packets as u64;
-    }
-}
 
 /// How an inner packet is cut, and the headers before it.
 #[derive(Clone, Copy, Debug)]
@@ -148,12 +38,13 @@ pub(super) struct Output {
     batch: Batch,
     headers: Vec<u8>,
     source_v4: IpAddr,
-    gue_port: u16,
+    gue: GueOutput,
+    /// Whether packets in GUE were queued since joined ones have left.
+    queued_gue: bool,
     random: u64,
-    sent: Sent,
+    ledger: Ledger,
     /// Copies of the packets sent since [`Self::tap`]; `None`: no trace needs them.
     tapped: Option<Vec<Vec<u8>>>,
-    throttle: [LogThrottle; SendError::ALL.len()],
 }
 
 impl Output {
@@ -170,16 +61,16 @@ impl Output {
             batch: Batch::new(BATCH),
             headers: vec![0; BATCH * SLOT],
             source_v4: source_v4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
-            gue_port,
+            gue: GueOutput::new(gue_port),
+            queued_gue: false,
             random: seed.max(1),
-            sent: Sent::default(),
+            ledger: Ledger::default(),
             tapped: None,
-            throttle: Default::default(),
         }
     }
 
     pub(super) fn sent(&self) -> &Sent {
-        &self.sent
+        &self.ledger.sent
     }
 
     /// Sets the outer source address for IPv4, see [`Self::new`].
@@ -189,7 +80,7 @@ impl Output {
 
     /// Sets the UDP port on which real servers receive GUE.
     pub(super) fn set_gue_port(&mut self, port: u16) {
-        self.gue_port = port;
+        self.gue.set_port(port);
     }
 
     /// Updates the tunnels' sources. Each packet contains its source, but if all have the same one,
@@ -214,12 +105,17 @@ impl Output {
         tunnel: &Tunnel,
     ) {
         if !self.has_source(tunnel) {
-            return self.unreachable(tunnel.real, 1);
+            return self.ledger.unreachable(tunnel.real, 1);
         }
+        let Range { start, end } = at;
+        if let Some(way) = self.joined(inner, tunnel, end - start) {
+            let packet = input.bytes().get(at).unwrap_or_default();
+            return self.join(input, way, inner, [&[], packet]);
+        }
+        self.after_joined(input, inner, tunnel);
         self.make_room(input);
         let outer = inner.outer(tunnel, 0, self.source_v4, self.random());
-        let Range { start, end } = at;
-        let shim = Shim::new(tunnel.encap, outer.flow_label, self.gue_port);
+        let shim = inner.shim(tunnel.encap, self.gue.port());
         if let Some(pieces) = outer::pieces(tunnel, end - start) {
             let cut = Cut { pieces, shim, inner_version: inner.version };
             return self.in_pieces(input, &outer, cut, 0, at);
@@ -230,7 +126,7 @@ impl Output {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
                 self.push(BatchMessage { destination, header: 0..0, payload, fragment_of: 0 });
             }
-            None => self.too_big(),
+            None => self.ledger.too_big(),
         }
     }
 
@@ -238,13 +134,17 @@ impl Output {
     /// the input.
     pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, tunnel: &Tunnel) {
         if !self.has_source(tunnel) {
-            return self.unreachable(tunnel.real, plan.count());
+            return self.ledger.unreachable(tunnel.real, plan.count());
         }
+        if let Some(way) = self.joined(inner, tunnel, plan.on_wire().longest) {
+            return self.split_joined(input, inner, plan, way);
+        }
+        self.after_joined(input, inner, tunnel);
         let packet = input.packet_range();
         for index in 0..plan.count() {
             self.make_room(input);
             let outer = inner.outer(tunnel, index, self.source_v4, self.random());
-            let shim = Shim::new(tunnel.encap, outer.flow_label, self.gue_port);
+            let shim = inner.shim(tunnel.encap, self.gue.port());
             let slot = self.batch.len() * SLOT;
             let Some((room, header)) = self
                 .headers
@@ -254,7 +154,7 @@ impl Output {
                 return;
             };
             let Some(payload) = plan.write(index, input.packet(), header) else {
-                self.too_big();
+                self.ledger.too_big();
                 continue;
             };
             let len = plan.header_len() + payload.len();
@@ -267,7 +167,7 @@ impl Output {
                 continue;
             }
             let Some(outer_len) = encap::write(shim, &outer, inner.version, content, room) else {
-                self.too_big();
+                self.ledger.too_big();
                 continue;
             };
             let header = slot + OUTER_ROOM;
@@ -288,28 +188,30 @@ impl Output {
         rest: Range<usize>,
     ) {
         let identification = u32::from(self.random()) << 16 | u32::from(self.random());
-        let Some(next) = shim.protocol(inner_version) else { return self.too_big() };
+        let Some(next) = shim.protocol(inner_version) else { return self.ledger.too_big() };
         // The bytes that are cut begin with the shim.
         let before = shim.len() + inside;
         for range in pieces.ranges() {
             // A flush leaves the slots as they are, and the first piece has its room already.
             self.make_room(input);
             let slot = self.batch.len() * SLOT;
-            let Some(room) = self.headers.get_mut(slot..slot + SLOT) else { return self.too_big() };
+            let Some(room) = self.headers.get_mut(slot..slot + SLOT) else {
+                return self.ledger.too_big();
+            };
             if range.start == 0 {
                 let (room, headers) = room.split_at_mut(OUTER_ROOM);
                 let rest = input.bytes().get(rest.clone()).unwrap_or_default();
                 let inner = [headers.get(..inside).unwrap_or_default(), rest];
                 if shim.write(outer, inner_version, inner, room).is_none() {
-                    return self.too_big();
+                    return self.ledger.too_big();
                 }
-                self.sent.queued += 1;
-                self.sent.fragmented += 1;
+                self.ledger.sent.queued += 1;
+                self.ledger.sent.fragmented += 1;
             }
             let end = OUTER_ROOM - shim.len();
             let room = room.get_mut(..end).unwrap_or_default();
             let Some(header_len) = pieces.write(outer, next, identification, &range, room) else {
-                return self.too_big();
+                return self.ledger.too_big();
             };
             let before_first = if range.start == 0 { before } else { 0 };
             let header = slot + end;
@@ -318,7 +220,7 @@ impl Output {
                 destination: outer.destination,
                 header: header - header_len..header + before_first,
                 payload: at(range.start)..at(range.end),
-                fragment_of: self.sent.fragmented,
+                fragment_of: self.ledger.sent.fragmented,
             });
         }
     }
@@ -331,28 +233,88 @@ impl Output {
         if self.tapped.is_some() {
             self.copy(input);
         }
-        let Self { sender, batch, headers, sent, throttle, .. } = self;
+        let Self { sender, batch, headers, ledger, .. } = self;
         let calls = batch.flush(sender, headers, input.bytes(), |message, error| {
-            let kind = SendError::of(&error);
-            sent.fail(kind, message.fragment_of);
-            if let Some(count) = throttle[kind as usize].note(Instant::now()) {
-                log_failure(message.destination, &error, kind, count);
-            }
+            ledger.failed(message.destination, &error, message.fragment_of);
         });
-        sent.calls += calls as u64;
+        ledger.sent.calls += calls as u64;
+    }
+
+    /// Sends all queued packets, and those that were joined.
+    pub(super) fn finish(&mut self, input: &Input) {
+        self.flush(input);
+        while !self.gue.is_empty() {
+            self.leave(input, 0);
+        }
+    }
+
+    /// Sends packets that were joined.
+    fn leave(&mut self, input: &Input, place: usize) {
+        // They may be of the same flows, and were there first.
+        if std::mem::take(&mut self.queued_gue) {
+            self.flush(input);
+        }
+        self.gue.leave(place, &mut self.ledger, self.tapped.as_mut());
+    }
+
+    /// How the packets of a flow, the longest of `len` bytes, go together with others; `None` if
+    /// they go one by one.
+    fn joined(&mut self, inner: Inner, tunnel: &Tunnel, len: usize) -> Option<Way> {
+        if tunnel.encap != Encap::Gue || outer::pieces(tunnel, len).is_some() {
+            return None;
+        }
+        let outer = inner.outer(tunnel, 0, self.source_v4, 1);
+        self.gue.way(&outer, inner.shim(tunnel.encap, self.gue.port()), len)
+    }
+
+    /// Joins a packet, which is there in two parts, with others.
+    fn join(&mut self, input: &Input, way: Way, inner: Inner, parts: [&[u8]; 2]) {
+        let Some(segment) = joins::Segment::new(way, inner.flow(), inner.version, parts) else {
+            return self.ledger.too_big();
+        };
+        while let Err(place) = self.gue.enter(&segment) {
+            self.leave(input, place);
+        }
+        self.ledger.sent.queued += 1;
+    }
+
+    /// Joins a super-frame's segments with others.
+    fn split_joined(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, way: Way) {
+        let mut header = [0; MAX_HEADER_LEN];
+        let packet = input.packet();
+        for index in 0..plan.count() {
+            let payload = plan.write(index, packet, &mut header);
+            let Some(payload) = payload.and_then(|payload| packet.get(payload)) else {
+                self.ledger.too_big();
+                continue;
+            };
+            let header = header.get(..plan.header_len()).unwrap_or_default();
+            self.join(input, way, inner, [header, payload]);
+        }
+    }
+
+    /// Lets packets in GUE that were joined leave before one of the same flow, perhaps, that is
+    /// queued alone.
+    fn after_joined(&mut self, input: &Input, inner: Inner, tunnel: &Tunnel) {
+        if tunnel.encap == Encap::Gue {
+            while let Some(place) = self.gue.before(inner.shim(tunnel.encap, 0), tunnel.real) {
+                self.leave(input, place);
+            }
+            self.queued_gue = true;
+        }
     }
 
     /// Copies packets as they are sent, until [`Self::tapped`].
     #[cold]
     pub(super) fn tap(&mut self, input: &Input) {
-        self.flush(input);
+        self.finish(input);
         self.tapped = Some(Vec::new());
     }
 
     /// Sends all queued packets. Returns the packets sent since [`Self::tap`].
     #[cold]
     pub(super) fn tapped(&mut self, input: &Input) -> Vec<Vec<u8>> {
-        self.flush(input);
+        self.finish(input);
         self.tapped.take().unwrap_or_default()
     }
 
@@ -374,11 +336,11 @@ impl Output {
 
     fn push(&mut self, message: BatchMessage) {
         if message.fragment_of == 0 {
-            self.sent.queued += 1;
+            self.ledger.sent.queued += 1;
         } else {
-            self.sent.fragments += 1;
+            self.ledger.sent.fragments += 1;
         }
-        self.sent.bytes += (message.header.len() + message.payload.len()) as u64;
+        self.ledger.sent.bytes += (message.header.len() + message.payload.len()) as u64;
         self.batch.push(message);
     }
 
@@ -387,24 +349,6 @@ impl Output {
     #[inline]
     fn has_source(&self, tunnel: &Tunnel) -> bool {
         tunnel.real.is_ipv4() || tunnel.source.is_some()
-    }
-
-    /// Counts packets to an IPv6 real server without a source, since this host never had a route to
-    /// it.
-    #[cold]
-    fn unreachable(&mut self, real: IpAddr, packets: usize) {
-        let kind = SendError::Unreachable;
-        self.sent.fail_early(kind, packets);
-        if let Some(count) = self.throttle[kind as usize].note(Instant::now()) {
-            log_failure(real, &io::Error::from_raw_os_error(libc::ENETUNREACH), kind, count);
-        }
-    }
-
-    /// Counts a packet that has no space for an outer header: the datagram would be longer than IP
-    /// allows.
-    #[cold]
-    fn too_big(&mut self) {
-        self.sent.fail_early(SendError::TooBig, 1);
     }
 
     /// Marsaglia's xorshift64: the IDs only have to differ, not to be secret.
@@ -427,38 +371,9 @@ fn only_v6(sources: &Sources) -> Option<Ipv6Addr> {
     all.all(|source| source == first).then_some(first)
 }
 
-#[cold]
-fn log_failure(destination: IpAddr, error: &io::Error, kind: SendError, count: u64) {
-    log::warn!(
-        address:% = destination, count;
-        "could not send to {destination}: {error} ({}; {} since the last report)",
-        kind.meaning(),
-        counted(count, "such failure")
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_fragmented_packet_fails_once_however_many_of_its_fragments_do() {
-        let mut sent = Sent { queued: 5, fragmented: 3, fragments: 8, ..Sent::default() };
-        let failures = [
-            (SendError::NoBuffers, 0),
-            (SendError::NoBuffers, 2),
-            (SendError::Again, 2),
-            (SendError::Again, 3),
-        ];
-        for (kind, fragment_of) in failures {
-            sent.fail(kind, fragment_of);
-        }
-        assert_eq!(sent.failed[SendError::NoBuffers as usize], 2);
-        assert_eq!(sent.failed[SendError::Again as usize], 1);
-        assert_eq!((sent.segments(), sent.outer_fragments()), (2, 5));
-        sent.fail_early(SendError::TooBig, 4);
-        assert_eq!((sent.segments(), sent.outer_fragments()), (2, 5));
-    }
 
     #[test]
     fn the_socket_is_bound_to_a_source_only_if_all_tunnels_have_it() {

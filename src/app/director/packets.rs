@@ -296,6 +296,7 @@ impl DirectorLoop {
             self.input.clear();
             outcome?;
         }
+        self.output.finish(&self.input);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::wire::build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip};
-use crate::wire::encap::Encap;
+use crate::wire::encap::{Encap, Shim};
 use crate::wire::tcp::Flags;
 
 const KEY: u64 = 0x0123_4567_89ab_cdef;
@@ -112,7 +112,7 @@ fn labels_are_never_zero_and_spread_over_all_twenty_bits() {
             let flow = |number: u32| match (flows, family.client()) {
                 ("ports", _) => family.tcp(Flags::ACK).source_port(u16::try_from(number).unwrap()),
                 (_, IpAddr::V4(client)) => {
-                    let client = std::net::Ipv4Addr::from(client.to_bits() + number);
+                    let client = Ipv4Addr::from(client.to_bits() + number);
                     family.tcp(Flags::ACK).from(client)
                 }
                 (_, IpAddr::V6(client)) => {
@@ -203,4 +203,43 @@ fn a_packet_that_does_not_fit_is_cut_unless_a_router_can() {
         assert_eq!(pieces(&far, 1_401), Some(Pieces::new(real, 1_401, fits_a_link)));
         assert_eq!(pieces(&tunnel(family, 0), 65_535), None, "nothing is known of the path");
     }
+}
+
+/// Nothing in GUE is merged into a packet, so all that goes together has the same header.
+#[test]
+fn in_gue_the_source_port_decides_the_label_and_datagrams_have_one_hop_limit() {
+    for (family, outer) in FAMILIES.into_iter().flat_map(|one| FAMILIES.map(|of| (one, of))) {
+        let mut ports = [BTreeSet::new(), BTreeSet::new()];
+        for (number, sequence) in (40_000..40_200).zip(0..) {
+            let gue = Tunnel { encap: Encap::Gue, ..tunnel(outer, sequence) };
+            for (packet, ports) in
+                [family.udp(53), family.tcp(Flags::ACK)].into_iter().zip(&mut ports)
+            {
+                let inner = inner(packet.source_port(number), KEY);
+                let header = inner.outer(&gue, 3, outer.director(), 7);
+                assert_eq!((header.ttl, header.dont_fragment), (TTL, true));
+                let Shim::Gue { source_port, .. } = inner.shim(Encap::Gue, 6080) else { panic!() };
+                assert_eq!(header.flow_label, u32::from(source_port));
+                ports.insert(source_port);
+            }
+        }
+        assert_eq!(ports.map(|ports| ports.len()), [4, 16]);
+    }
+}
+
+/// RFC 2003 section 3.1: what the client lets routers cut, they may cut in the tunnel too. Nobody
+/// has to cut what fits the smallest path.
+#[test]
+fn in_gue_only_large_datagrams_without_df_go_without() {
+    let outer = |packet: Ip, limit| {
+        let gue = Tunnel { encap: Encap::Gue, limit, ..tunnel(Family::V4, 0) };
+        let header = inner(packet, KEY).outer(&gue, 0, Family::V4.director(), 7);
+        (header.dont_fragment, header.identification)
+    };
+    let datagram = |len| Family::V4.udp(53).data(&vec![0; len]).dont_fragment(false);
+    assert_eq!(outer(datagram(520 - 28), usize::MAX), (true, 0));
+    assert_eq!(outer(datagram(521 - 28), usize::MAX), (false, 7));
+    assert_eq!(outer(datagram(1_000).dont_fragment(true), usize::MAX), (true, 0));
+    assert_eq!(outer(datagram(1_000).dont_fragment(true), 1_027), (false, 7), "it has to be cut");
+    assert_eq!(outer(Family::V6.udp(53).data(&[0; 1_000]), usize::MAX), (true, 0));
 }

@@ -28,12 +28,17 @@ pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
     Some([0, super::ipip::protocol_of(inner_version)?, 0, 0])
 }
 
+/// How many of the source ports flows other than TCP use, the first ones. Their packets are small
+/// and come one by one: with fewer ports more of them go in one send.
+const SMALL_PACKETS_PORTS: u32 = 4;
+
 /// The source port of a flow with this label: the label is a hash of the flow.
 #[inline]
 #[must_use]
-pub fn source_port(flow_label: u32) -> u16 {
+pub fn source_port(flow_label: u32, tcp: bool) -> u16 {
     const COUNT: u32 = (*SOURCE_PORTS.end() - *SOURCE_PORTS.start()) as u32 + 1;
-    SOURCE_PORTS.start() + u16::try_from(flow_label % COUNT).unwrap_or_default()
+    let number = if tcp { flow_label % COUNT } else { flow_label % SMALL_PACKETS_PORTS };
+    SOURCE_PORTS.start() + u16::try_from(number).unwrap_or_default()
 }
 
 /// The IP version of the inner packet in a UDP datagram's payload, and where it starts.
@@ -115,7 +120,8 @@ mod tests {
 
         #[test]
         fn a_source_port_is_in_the_range(label: u32) {
-            prop_assert!(SOURCE_PORTS.contains(&source_port(label)));
+            prop_assert!(SOURCE_PORTS.contains(&source_port(label, true)));
+            prop_assert!((61_440..61_444).contains(&source_port(label, false)));
         }
     }
 }

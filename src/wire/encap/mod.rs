@@ -4,6 +4,7 @@ mod error;
 pub mod gre;
 pub mod gue;
 pub mod ipip;
+pub mod joins;
 mod kind;
 mod opened;
 mod outer;

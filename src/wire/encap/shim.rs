@@ -28,14 +28,15 @@ pub enum Shim {
 }
 
 impl Shim {
-    /// The shim of a flow with this label, towards real servers that receive GUE on `gue_port`.
+    /// The shim of a flow with that [`gue::source_port`], towards real servers that receive GUE on
+    /// `gue_port`.
     #[inline]
     #[must_use]
-    pub fn new(encap: Encap, flow_label: u32, gue_port: u16) -> Self {
+    pub fn new(encap: Encap, source_port: u16, gue_port: u16) -> Self {
         match encap {
             Encap::Ipip => Self::None,
             Encap::Gre => Self::Gre,
-            Encap::Gue => Self::Gue { source_port: gue::source_port(flow_label), port: gue_port },
+            Encap::Gue => Self::Gue { source_port, port: gue_port },
         }
     }
 

@@ -295,7 +295,8 @@ mod tests {
             identification: 0,
             flow_label: 5,
         };
-        let (mut room, shim) = ([0; MAX_OUTER_LEN], Shim::new(encap, header.flow_label, 6080));
+        let (mut room, shim) =
+            ([0; MAX_OUTER_LEN], Shim::new(encap, *gue::SOURCE_PORTS.end(), 6080));
         let len = encap::write(shim, &header, inner.pick(4, 6), [&[], &packet], &mut room).unwrap();
         let quote = [&room[MAX_OUTER_LEN - len..], &packet[..quoted]].concat();
         outer.icmp_error(outer.pick((3, 4), (2, 0)), &quote).from(outer.router()).bytes()

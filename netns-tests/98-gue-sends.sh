@@ -1,0 +1,101 @@
+# What the director sends in GUE by UDP sockets, many packets in one call: the outer headers on the
+# wire, how many calls there are, that small packets of different sizes arrive as they were; and
+# without its ports, or on a kernel without UDP_SEGMENT, the same one by one.
+# usual: 6in4 4in6
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+source "$here/refusing.sh"
+
+TUNNELLED+=("udp dport 6080")
+REAL_KEYS='encap = "gue"'
+SERVICE_KEYS='encap = "gue"'
+JOINED=1
+
+seen() { jq -sc "$1" <(grep '^{' "$WORK/sniffer.log"); } # FILTER
+values() { seen "map($1) | unique"; }                    # FILTER: of each packet
+upload() { # HOW
+    rm -f "$WORK/real1/upload/up"
+    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "$1: the upload differs"
+}
+calls() { number director stats .batches; }
+segments() { number director stats .segments_sent; }
+
+make_topology
+gro vt-director eth0 on
+start_web real1
+start_real real1
+start_echo real1
+head -c 3000000 /dev/urandom >"$WORK/files/random"
+start_director rr 1
+spawn vt-real1 sniffer python3 "$here/traffic/outer.py" eth0
+wait_for "the sniffer" log_has sniffer '^ready'
+
+fetch 10 >/dev/null
+at vt-client python3 "$here/traffic/udp_marked.py" "$VIP" 9000 {0..255}
+for size in 18 60 120 1000; do
+    at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 10 20 "$size" >"$WORK/answers"
+    expect_eq "answers to 200 datagrams of $size bytes" "$(tail -n 1 "$WORK/answers")" "answers 200"
+done
+all_seen() { (($(seen 'map(select(.inner_protocol == 17)) | length') >= 256)); }
+wait_for "the datagrams at the real server" all_seen
+
+expect_eq "outer protocol" "$(values .protocol)" "[17]"
+expect_eq "addresses" "$(values '.source + " to " + .destination')" \
+    "[\"$DIRECTOR to ${ADDRESS[real1]}\"]"
+expect_eq "outer traffic class less the inner one" "$(values '.class - .inner_class')" "[0]"
+expect_eq "traffic classes seen" "$(values .class | jq length)" 256
+expect_eq "hop limits" "$(values .hop_limit)" "[64]"
+expect_eq "source ports outside of the range" \
+    "$(seen 'map(select(.source_port < 61440 or .source_port > 61455)) | length')" 0
+expect_eq "source ports of each flow" \
+    "$(seen 'group_by(.flow) | map(map(.source_port) | unique | length) | unique')" "[1]"
+if ((OUTER == 4)); then
+    expect_eq "DF" "$(values .dont_fragment)" "[true]"
+else
+    expect_eq "flow label less the source port" "$(values '.flow_label - .source_port')" "[0]"
+fi
+expect_eq "wrong checksums at the real server" \
+    "$(at vt-real1 nstat -asz | awk '/^Udp6?InCsumErrors/ { n += $2 } END { print n + 0 }')" 0
+stop sniffer
+
+say "an upload"
+before=($(calls) $(segments))
+upload "joined"
+sent=$(($(segments) - before[1])) made=$(($(calls) - before[0]))
+expect_between "segments" "$sent" 2000 20000
+((made * 4 < sent)) || fail "$made calls for $sent segments"
+say "$made calls for $sent segments"
+expect_accounted
+stop director
+
+without() { # WHAT WARNING
+    start_director rr 1
+    upload "$1"
+    expect_log director "$2"
+    (($(calls) > 0)) || fail "$1: nothing was sent"
+    JOINED=0 expect_accounted
+    stop director
+}
+say "another program has the source ports"
+spawn vt-director squatter python3 -c 'import socket, time
+ends = []
+for port in range(61440, 61456):
+    for family in (socket.AF_INET, socket.AF_INET6):
+        end = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            end.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        end.bind(("", port))
+        ends.append(end)
+print("ready", flush=True)
+while True:
+    time.sleep(1000)'
+wait_for "the ports to be taken" log_has squatter '^ready'
+without "without ports" 'could not use UDP port 614'
+stop squatter
+
+say "a kernel without UDP_SEGMENT"
+refusing segment
+without "without UDP_SEGMENT" 'this kernel has no UDP_SEGMENT'
+expect_eq "warnings" "$(grep -c 'UDP_SEGMENT' "$WORK/director.log")" 1

@@ -1,0 +1,232 @@
+//! Packets in GUE by UDP sockets: many in one call where they go together.
+//!
+//! Each source port has its socket, opened with its first packet. Where there is none (another
+//! program has the port, the kernel has no `UDP_SEGMENT`, or refuses it again and again) packets go
+//! one by one by the raw sockets.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::balancer::outer::TTL;
+use crate::sys::raw::segmented::{Headers, SegmentedSender};
+use crate::wire::encap::joins::{Joins, MAX_INNER, Segment, Send, Way};
+use crate::wire::encap::{self, MAX_OUTER_LEN, Outer, Shim, gue};
+use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
+
+use super::sent::Ledger;
+
+/// Source ports, and so sockets for each family.
+const PORTS: usize = (*gue::SOURCE_PORTS.end() - *gue::SOURCE_PORTS.start()) as usize + 1;
+
+/// Sends that the kernel may refuse in a row before no more are made.
+const REFUSALS: u32 = 8;
+
+/// The socket of a source port.
+#[derive(Debug, Default)]
+enum Port {
+    #[default]
+    Unused,
+    Open(SegmentedSender),
+    /// It cannot be opened.
+    Taken,
+}
+
+/// The sends that packets wait in, and the sockets.
+#[derive(Debug)]
+pub(super) struct GueOutput {
+    joins: Joins,
+    v4: [Port; PORTS],
+    v6: [Port; PORTS],
+    /// The UDP port of real servers.
+    port: u16,
+    /// How many sends in a row the kernel has refused.
+    refused: u32,
+}
+
+impl GueOutput {
+    pub(super) fn new(port: u16) -> Self {
+        let ports = || std::array::from_fn(|_| Port::Unused);
+        Self { joins: Joins::default(), v4: ports(), v6: ports(), port, refused: 0 }
+    }
+
+    /// The UDP port of real servers.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on real servers take GUE on this UDP port.
+    pub(super) fn set_port(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// Whether no packet waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.joins.is_empty()
+    }
+
+    /// How a packet of `len` bytes with those headers goes; `None` if by a raw socket. Over IPv4 one
+    /// that routers may fragment does, since all of a send have the same identifications as others.
+    pub(super) fn way(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<Way> {
+        let Shim::Gue { source_port, .. } = shim else { return None };
+        let fits = len <= MAX_INNER && (outer.dont_fragment || outer.destination.is_ipv6());
+        let sends = fits && self.refused < REFUSALS;
+        let ipv6 = outer.destination.is_ipv6();
+        (sends && self.open(ipv6, source_port).is_some()).then_some(Way {
+            source: outer.source,
+            destination: outer.destination,
+            source_port,
+            traffic_class: outer.traffic_class,
+        })
+    }
+
+    /// See [`Joins::enter`].
+    #[inline]
+    pub(super) fn enter(&mut self, segment: &Segment<'_>) -> Result<(), usize> {
+        self.joins.enter(segment)
+    }
+
+    /// See [`Joins::before`].
+    pub(super) fn before(&self, shim: Shim, real: IpAddr) -> Option<usize> {
+        let Shim::Gue { source_port, .. } = shim else { return None };
+        self.joins.before(real, source_port)
+    }
+
+    /// Sends those at that place, and copies them for a trace.
+    pub(super) fn leave(
+        &mut self,
+        place: usize,
+        ledger: &mut Ledger,
+        tapped: Option<&mut Vec<Vec<u8>>>,
+    ) {
+        let Some(send) = self.joins.take(place) else { return };
+        if let Some(tapped) = tapped {
+            self.copy(&send, tapped);
+        }
+        self.send(&send, ledger);
+        self.joins.give_back(send);
+    }
+
+    fn send(&mut self, send: &Send, ledger: &mut Ledger) {
+        let Way { source, destination, source_port, traffic_class } = send.way();
+        let to = SocketAddr::new(destination, self.port);
+        let flow_label = source_port.into();
+        let headers = Headers { source, destination: to, traffic_class, flow_label };
+        let ip = if destination.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
+        ledger.sent.bytes += (send.len() + send.count() * (ip + UDP_HEADER_LEN)) as u64;
+        ledger.sent.calls += 1;
+        let Some(socket) = self.open(destination.is_ipv6(), source_port) else { return };
+        match again(|| socket.send(&headers, send.datagrams(), send.size())) {
+            Ok(()) => self.refused = 0,
+            Err(error) => self.failed(send, &headers, &error, ledger),
+        }
+    }
+
+    /// Sends one by one what did not go together.
+    #[cold]
+    fn failed(&mut self, send: &Send, headers: &Headers, error: &io::Error, ledger: &mut Ledger) {
+        let destination = headers.destination.ip();
+        let refused = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO));
+        let too_big = |error: &io::Error| error.raw_os_error() == Some(libc::EMSGSIZE);
+        if !refused && !too_big(error) || send.count() == 1 {
+            for _ in send.datagrams() {
+                ledger.failed(destination, error, 0);
+            }
+            self.refused += u32::from(refused);
+            return;
+        }
+        let source_port = send.way().source_port;
+        let Some(socket) = self.open(destination.is_ipv6(), source_port) else { return };
+        let mut any_too_big = false;
+        for datagram in send.datagrams() {
+            ledger.sent.calls += 1;
+            let one = || socket.send(headers, std::iter::once(datagram), datagram.len());
+            if let Err(error) = again(one) {
+                any_too_big |= too_big(&error);
+                ledger.failed(destination, &error, 0);
+            }
+        }
+        if refused && !any_too_big {
+            self.refused += 1;
+            if self.refused == REFUSALS {
+                log::warn!(
+                    "the kernel refuses UDP_SEGMENT ({error}): packets in GUE are sent one by one"
+                );
+            }
+        }
+    }
+
+    /// The socket of that port, which is opened if it has not been used.
+    fn open(&mut self, ipv6: bool, source_port: u16) -> Option<&SegmentedSender> {
+        let ports = if ipv6 { &mut self.v6 } else { &mut self.v4 };
+        let index = usize::from(source_port.checked_sub(*gue::SOURCE_PORTS.start())?);
+        let port = ports.get_mut(index)?;
+        if let Port::Unused = port {
+            *port = match SegmentedSender::open(ipv6, source_port, TTL) {
+                Ok(socket) => Port::Open(socket),
+                Err(error) => {
+                    not_opened(source_port, &error, &mut self.refused);
+                    Port::Taken
+                }
+            };
+        }
+        match port {
+            Port::Open(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// The packets as the kernel sends them, but for what only it knows: identification, checksums,
+    /// and the padding.
+    #[cold]
+    fn copy(&self, send: &Send, tapped: &mut Vec<Vec<u8>>) {
+        let Way { source, destination, source_port, traffic_class } = send.way();
+        let outer = Outer {
+            source,
+            destination,
+            traffic_class,
+            ttl: TTL,
+            dont_fragment: true,
+            identification: 0,
+            flow_label: source_port.into(),
+        };
+        let shim = Shim::Gue { source_port, port: self.port };
+        for datagram in send.datagrams() {
+            let inner = datagram.get(gue::HEADER_LEN..).unwrap_or_default();
+            let version = inner.first().map_or(0, |first| first >> 4);
+            let mut room = [0; MAX_OUTER_LEN];
+            if let Some(len) = encap::write(shim, &outer, version, [&[], inner], &mut room) {
+                let header = room.get(room.len() - len..).unwrap_or_default();
+                tapped.push([header, inner].concat());
+            }
+        }
+    }
+}
+
+/// Repeats a call that a signal has interrupted.
+fn again(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+#[cold]
+fn not_opened(source_port: u16, error: &io::Error, refused: &mut u32) {
+    if error.raw_os_error() == Some(libc::ENOPROTOOPT) {
+        if *refused < REFUSALS {
+            log::warn!(
+                "this kernel has no UDP_SEGMENT (Linux 4.18 and later do): packets in GUE are sent \
+                 one by one"
+            );
+        }
+        *refused = REFUSALS;
+    } else {
+        log::warn!(
+            source_port;
+            "could not use UDP port {source_port} for packets in GUE: {error}; those of a 16th of \
+             the flows are sent one by one"
+        );
+    }
+}
