@@ -130,7 +130,7 @@ pub(super) const BURSTS: Offer = Offer {
 const EVEN: Offer = Offer { work: "small UDP, 50k/s evenly spaced", tick_us: 100, ..BURSTS };
 /// More than one CPU can do for the three nodes of some sides.
 const TWICE: Offer =
-    Offer { work: "small UDP, 100k/s", rate: 100_000, tick_us: 1000, least_delivered: 0.0 };
+    Offer { work: "small UDP, 100k/s", rate: 100_000, least_delivered: 0.0, ..BURSTS };
 /// More than the generator can send.
 const UNLIMITED: Offer = Offer { work: "small UDP, unlimited", rate: 4_000_000, ..TWICE };
 const MIXED: Offer = Offer { work: "small UDP, unlimited, mixed sizes", longest: 120, ..UNLIMITED };
