@@ -76,7 +76,9 @@ impl SegmentedSender {
         let _ = set_option(&socket, level, transparent, 1);
         force_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?;
         socket.bind(&SocketAddr::new(any, source_port).into())?;
-        socket.connect(&SocketAddr::new(own, DISCARD).into())?;
+        // Without a loopback interface that is up it stays unconnected: then the kernel's routes may
+        // learn from errors, which these sends ignore.
+        let _ = socket.connect(&SocketAddr::new(own, DISCARD).into());
         Ok(Self { socket })
     }
 
