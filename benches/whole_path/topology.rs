@@ -11,8 +11,8 @@
 //!   tunnelled to it.
 //! - Each veth's receive work runs in a kernel thread of its own (threaded NAPI): the sender is not
 //!   billed for it.
-//! - 1,500-byte packets arrive everywhere (TCP and UDP segmentation off at the sender), and receive offload merges
-//!   them (GRO).
+//! - 1,500-byte packets arrive everywhere (TCP and UDP segmentation off at the sender), and receive
+//!   offload merges them (GRO).
 //! - A bounded `pfifo` gives back-pressure; without it bursts are lost at the peer's 256-entry
 //!   ring.
 //! - Everything is pinned to one CPU, or the director alone to another.

@@ -1,6 +1,6 @@
 """outer.py DEVICE: prints each tunnelled packet of TCP or UDP that DEVICE receives, its outer
-header and some of the inside, as a line of JSON. In GUE too. Begins with `ready`; goes on until it is
-stopped."""
+header and some of the inside, as a line of JSON. GUE is among them. Begins
+with `ready`; goes on until it is stopped."""
 
 import json
 import socket

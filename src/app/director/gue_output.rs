@@ -64,8 +64,8 @@ impl GueOutput {
         self.joins.is_empty()
     }
 
-    /// How a packet of `len` bytes with those headers goes; `None` if by a raw socket. Over IPv4 one
-    /// that routers may fragment does, since all of a send have the same identifications as others.
+    /// How a packet of `len` bytes with those headers goes; `None` if by a raw socket. Over IPv4
+    /// one that routers may fragment does, since several sends have the same identifications.
     pub(super) fn way(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<Way> {
         let Shim::Gue { source_port, .. } = shim else { return None };
         let fits = len <= MAX_INNER && (outer.dont_fragment || outer.destination.is_ipv6());

@@ -47,8 +47,8 @@ impl SendError {
             }
             Self::TooBig => "larger than the MTU of the way to the real server",
             Self::Refused => {
-                "a firewall on the director refused it; let the tunnels out: IP protocols 4 and 41 (IPv6 \
-                 inside), 47 for GRE, UDP for GUE"
+                "a firewall on the director refused it; let the tunnels out: IP protocols 4 and 41 \
+                 (IPv6 inside), 47 for GRE, UDP for GUE"
             }
             Self::Unreachable => "no route to the real server",
             Self::Other => "another error; the log names it",

@@ -1,6 +1,6 @@
 //! Sockets of both families: raw ones send tunnelled packets, raw ones receive ICMP errors about
-//! them, and raw ones (protocols 4, 41 and 47) and UDP ones receive them; UDP ones also send them. On
-//! a kernel without IPv6 there are only the IPv4 ones.
+//! them, and raw ones (protocols 4, 41 and 47) and UDP ones receive them; UDP ones also send them.
+//! On a kernel without IPv6 there are only the IPv4 ones.
 
 mod batch;
 mod control;

@@ -41,8 +41,8 @@ impl SegmentedSender {
     /// Opens a socket of that family. Its packets have this TTL or hop limit, and DF over IPv4.
     ///
     /// It is connected to a port of this host that nothing uses, while each call names its
-    /// destination. So no ICMP error about a packet belongs to it: none fails a send, and none, true
-    /// or forged, lowers a path MTU of the kernel's routes. Nor does it receive anything. Path MTUs
+    /// destination. So no ICMP error about a packet belongs to it: none fails a send, and none, not
+    /// even a forged one, lowers a path MTU of the kernel's routes. It receives nothing. Path MTUs
     /// that the kernel has learnt otherwise are ignored (`IP_PMTUDISC_PROBE`), as by the raw
     /// sockets.
     ///
@@ -76,8 +76,8 @@ impl SegmentedSender {
         let _ = set_option(&socket, level, transparent, 1);
         force_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?;
         socket.bind(&SocketAddr::new(any, source_port).into())?;
-        // Without a loopback interface that is up it stays unconnected: then the kernel's routes may
-        // learn from errors, which these sends ignore.
+        // Without a loopback interface that is up it stays unconnected. Then the kernel's routes
+        // may learn from errors, and these sends ignore that.
         let _ = socket.connect(&SocketAddr::new(own, DISCARD).into());
         Ok(Self { socket })
     }

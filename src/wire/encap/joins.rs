@@ -190,8 +190,8 @@ impl Joins {
     /// Enters a packet.
     ///
     /// # Errors
-    /// The place of a send that must leave first: the caller takes it out ([`Self::take`]) and tries
-    /// again.
+    /// The place of a send that must leave first: the caller takes it out ([`Self::take`]) and
+    /// tries again.
     #[inline]
     pub fn enter(&mut self, segment: &Segment<'_>) -> Result<(), usize> {
         let place = match self.joined(segment)? {
@@ -238,8 +238,8 @@ impl Joins {
         Ok(self.open.len() - 1)
     }
 
-    /// The place of the first send to that destination from that port: it must leave before a packet
-    /// that does not join.
+    /// The place of the first send to that destination from that port: it must leave before a
+    /// packet that does not join.
     #[must_use]
     pub fn before(&self, destination: IpAddr, source_port: u16) -> Option<usize> {
         self.open.iter().position(|send| send.way.is_lane(destination, source_port))
