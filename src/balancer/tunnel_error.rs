@@ -44,7 +44,7 @@ impl Balancer {
     /// this one changed nothing.
     ///
     /// A path MTU counts if a probe of the director's own is quoted. A client can quote its own
-    /// flow, so a quote of one has the path probed ([`super::size_probes`]). A router's quote may
+    /// flow, so a quoted flow only causes a probe of the path (`size_probes`). A router's quote may
     /// be too short to identify a flow: larger packets are then sent without DF (IPv4).
     pub fn tunnel_error(&mut self, now: Millis, error: TunnelError, quoted: Quoted) -> Verdict {
         match (quoted, error.kind) {
