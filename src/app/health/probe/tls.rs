@@ -117,14 +117,14 @@ async fn configuration(tls: &TlsProbe, alpn: Alpn) -> Result<Arc<ClientConfig>, 
             return Ok(Arc::clone(config));
         }
     }
-    let of = key.clone();
-    // Files may be on a slow file system.
-    let made =
-        spawn_blocking(move || make(&of.0, of.1)).await.map_err(|error| error.to_string())?;
-    let config = Arc::new(made?);
-    let mut kept = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.insert(key, (Instant::now(), Arc::clone(&config)));
-    Ok(config)
+    // Files may be on a slow file system: what is made is kept even if this probe has timed out.
+    let make = move || {
+        let config = Arc::new(make(&key.0, key.1)?);
+        let mut kept = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(key, (Instant::now(), Arc::clone(&config)));
+        Ok(config)
+    };
+    spawn_blocking(make).await.map_err(|error| error.to_string())?
 }
 
 fn make(tls: &TlsProbe, alpn: Alpn) -> Result<ClientConfig, String> {
