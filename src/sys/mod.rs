@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod arp;
+pub mod disconnect;
 pub mod fast_path;
 pub mod folder;
 mod frames;

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::pins::Pins;
-use super::socket::Target;
+use super::socket::{Kept, Target};
 use super::trace::Trace;
 use super::{Checked, HealthMessage, TakesChanges, probe};
 use crate::app::log_throttle::LogThrottle;
@@ -21,7 +22,8 @@ use crate::health::{Board, CheckId, Doubt, Finding, HealthEvent, Order, PlannedC
 use crate::model::Millis;
 use crate::sys::limits;
 
-/// The most probes running at the same time: each has a socket.
+/// The most probes running at the same time: each has a socket. Between their probes as many checks
+/// keep one, at most.
 const IN_FLIGHT: usize = 4_096;
 
 /// The most probes outside of all checks that run at the same time.
@@ -33,6 +35,9 @@ const OTHER_FILES: u64 = 256;
 /// A probe that starts this late shows that the checks do not keep up.
 const LATE: Duration = Duration::from_secs(1);
 
+/// No check has a shorter timeout.
+const SOON: Duration = Duration::from_millis(10);
+
 /// Starts of probes before messages and results are handled.
 const STARTS_A_TURN: usize = 64;
 
@@ -43,16 +48,17 @@ const RESULTS_A_TURN: usize = 64;
 struct FinishedProbe {
     id: CheckId,
     finding: Finding,
-    /// The flow that the check keeps.
-    flow: Option<ProbeFlow>,
+    /// What the check keeps.
+    kept: Option<Kept>,
 }
 
 /// The thread's state.
 pub(super) struct Runner<B> {
     board: Board,
     pins: Arc<Pins<B>>,
-    /// The flows of checks without a running probe.
-    flows: HashMap<CheckId, ProbeFlow>,
+    /// The flows of checks without a running probe, and how many of them have a socket.
+    flows: HashMap<CheckId, Kept>,
+    sockets: usize,
     inbox: mpsc::UnboundedReceiver<HealthMessage>,
     events: mpsc::UnboundedSender<HealthEvent>,
     probes: JoinSet<FinishedProbe>,
@@ -69,11 +75,12 @@ impl<B: TakesChanges> Runner<B> {
         seed: u64,
     ) -> Self {
         let files = limits::raise_open_files().unwrap_or(1_024);
-        let most = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(IN_FLIGHT);
+        let most = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(IN_FLIGHT);
         Self {
             board: Board::new(seed),
             pins: Arc::new(Pins::new(balancer)),
             flows: HashMap::new(),
+            sockets: 0,
             inbox,
             events,
             probes: JoinSet::new(),
@@ -107,7 +114,7 @@ impl<B: TakesChanges> Runner<B> {
                     None => return,
                 },
                 Some(done) = self.probes.join_next() => self.finish_all(done),
-                () = wait => {}
+                () = wait => look_ahead().await,
             }
         }
     }
@@ -124,11 +131,12 @@ impl<B: TakesChanges> Runner<B> {
                 return false;
             }
             let Some(Order { id, check }) = self.board.start_due(now) else { return false };
-            let flow = self.flows.remove(&id);
+            let kept = self.flows.remove(&id);
+            self.sockets -= kept.as_ref().map_or(0, sockets);
             let (pins, started) = (Arc::clone(&self.pins), self.started);
             self.probes.spawn(async move {
-                let (finding, flow) = once(&check, &pins, flow, started).await;
-                FinishedProbe { id, finding, flow }
+                let (finding, kept) = once(&check, &pins, kept, started).await;
+                FinishedProbe { id, finding, kept }
             });
         }
         true
@@ -146,14 +154,18 @@ impl<B: TakesChanges> Runner<B> {
 
     fn finish(&mut self, done: Result<FinishedProbe, tokio::task::JoinError>) {
         // No probe is cancelled here, and one that panics ends the process (`panic = "abort"`).
-        let Ok(FinishedProbe { id, finding, flow }) = done else { return };
+        let Ok(FinishedProbe { id, finding, kept }) = done else { return };
         let now = self.now();
-        match flow {
+        match kept {
             // A probe that ran at the same time may have stored its flow already.
-            Some(flow) if self.board.has(id) && !self.flows.contains_key(&id) => {
-                self.flows.insert(id, flow);
+            Some(mut kept) if self.board.has(id) && !self.flows.contains_key(&id) => {
+                if self.sockets >= self.most {
+                    kept.socket = None;
+                }
+                self.sockets += sockets(&kept);
+                self.flows.insert(id, kept);
             }
-            Some(flow) => release(&self.pins, vec![flow]),
+            Some(kept) => release(&self.pins, vec![kept.flow]),
             None => {}
         }
         self.board.finish(now, id, finding);
@@ -177,8 +189,9 @@ impl<B: TakesChanges> Runner<B> {
                 self.board.adopt(now, &plan);
                 let gone: Vec<CheckId> =
                     self.flows.keys().copied().filter(|id| !self.board.has(*id)).collect();
-                let flows = gone.iter().filter_map(|id| self.flows.remove(id)).collect();
-                release(&self.pins, flows);
+                let gone: Vec<Kept> = gone.iter().filter_map(|id| self.flows.remove(id)).collect();
+                self.sockets -= gone.iter().map(sockets).sum::<usize>();
+                release(&self.pins, gone.iter().map(|kept| kept.flow).collect());
             }
             HealthMessage::Preview(plan, answer) => {
                 let mut board = self.board.clone();
@@ -285,10 +298,22 @@ async fn apart<B: TakesChanges>(
     started: Instant,
 ) -> Checked {
     let trace = Trace::new();
-    let (finding, flow) = traced(&check, pins, None, started, &trace).await;
-    pins.release(flow.into_iter().collect()).await;
+    let (finding, kept) = traced(&check, pins, None, started, &trace).await;
+    pins.release(kept.iter().map(|kept| kept.flow).collect()).await;
     let Finding { passed, detail, took, .. } = finding;
     Checked { check, passed, detail, steps: trace.into_steps(), took }
+}
+
+/// tokio wakes its driver, by a system call, for each new timer that is due before all that it knew
+/// when it last looked. When the probes of a step start it mostly knows none, and each has a
+/// timeout. This lets it look at one that is due before theirs.
+async fn look_ahead() {
+    let soon = pin!(sleep(SOON));
+    tokio::select! {
+        biased;
+        () = soon => {}
+        () = tokio::task::yield_now() => {}
+    }
 }
 
 /// The change that sets a load in the balancer.
@@ -303,35 +328,47 @@ fn release<B: TakesChanges>(pins: &Arc<Pins<B>>, flows: Vec<ProbeFlow>) {
     tokio::spawn(async move { pins.release(flows).await });
 }
 
-/// One probe, and the flow that its check keeps.
+/// How many sockets it is.
+fn sockets(kept: &Kept) -> usize {
+    usize::from(kept.socket.is_some())
+}
+
+/// One probe, and what its check keeps.
 async fn once<B: TakesChanges>(
     check: &PlannedCheck,
     pins: &Arc<Pins<B>>,
-    flow: Option<ProbeFlow>,
+    kept: Option<Kept>,
     started: Instant,
-) -> (Finding, Option<ProbeFlow>) {
+) -> (Finding, Option<Kept>) {
     let trace = Trace::new();
-    traced(check, pins, flow, started, &trace).await
+    traced(check, pins, kept, started, &trace).await
 }
 
 async fn traced<B: TakesChanges>(
     check: &PlannedCheck,
     pins: &Arc<Pins<B>>,
-    mut flow: Option<ProbeFlow>,
+    mut kept: Option<Kept>,
     started: Instant,
     trace: &Trace,
-) -> (Finding, Option<ProbeFlow>) {
-    let (refuses, refused) = (None, false);
-    let mut target = Target { check, pins, flow: &mut flow, trace, refuses, refused };
+) -> (Finding, Option<Kept>) {
+    let mut target = Target {
+        check,
+        pins,
+        kept: &mut kept,
+        holds_port: false,
+        trace,
+        refuses: None,
+        refused: false,
+    };
     let answer = probe::run(&mut target).await;
     let took = trace.elapsed();
     // State of a failed probe at the other end could disturb the next one from the same port.
     if !answer.passed
-        && let Some(flow) = flow.take()
+        && let Some(kept) = kept.take()
     {
-        release(pins, vec![flow]);
+        release(pins, vec![kept.flow]);
     }
     let at = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
     let probe::ProbeAnswer { passed, refused, detail, reported } = answer;
-    (Finding { at, passed, refused, detail, took, reported }, flow)
+    (Finding { at, passed, refused, detail, took, reported }, kept)
 }

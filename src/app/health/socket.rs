@@ -14,11 +14,30 @@ use super::pins::{FlowRefusal, Pins};
 use super::trace::Trace;
 use crate::balancer::ProbeFlow;
 use crate::health::PlannedCheck;
+use crate::sys::disconnect::disconnect;
 use crate::sys::random;
 
 /// How many ports are tried until one is free: the kernel picks one of 28,000 at random, and each
 /// check uses one.
 const TRIES: usize = 32;
+
+/// A check with a longer interval keeps no socket: it would save little.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// What a check keeps of a probe that has passed, for its next one.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// The pinned flow.
+    pub(super) flow: ProbeFlow,
+    /// Its TCP socket, which is not connected.
+    pub(super) socket: Option<Socket>,
+}
+
+impl Kept {
+    fn flow(flow: ProbeFlow) -> Self {
+        Self { flow, socket: None }
+    }
+}
 
 /// The first data that this host sends on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,8 +55,10 @@ pub(super) enum Sends {
 pub(super) struct Target<'a, B> {
     pub(super) check: &'a PlannedCheck,
     pub(super) pins: &'a Pins<B>,
-    /// The pinned flow; kept for the next probe if this one passes.
-    pub(super) flow: &'a mut Option<ProbeFlow>,
+    /// The pinned flow and its socket; kept for the next probe if this one passes.
+    pub(super) kept: &'a mut Option<Kept>,
+    /// Whether the socket is bound to the number of its port, and so can keep it.
+    pub(super) holds_port: bool,
     pub(super) trace: &'a Trace,
     /// The channel for a refusal of this probe, until it is registered for the flow.
     pub(super) refuses: Option<oneshot::Sender<FlowRefusal>>,
@@ -57,23 +78,55 @@ impl<B: TakesChanges> Target<'_, B> {
     /// # Errors
     /// The reason as text.
     pub(super) async fn connect(&mut self, sends: Sends) -> Result<TcpStream, String> {
-        let destination = self.destination();
+        if let Some(socket) = self.kept_socket() {
+            match handshake(socket, self.destination(), sends).await {
+                // It is bound to an address that is no longer this host's.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.leave().await,
+                connected => return self.connected(connected),
+            }
+        }
         let socket = self.open(Type::STREAM, Protocol::TCP).await?;
         // Avoids TIME_WAIT, which would block the port for a minute.
         socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
-        let _ = match sends {
-            Sends::Nothing => Ok(()),
-            // Then the request acknowledges the handshake, which saves a packet through the tunnel.
-            Sends::Request => socket.set_tcp_quickack(false),
-            Sends::Messages => socket.set_tcp_nodelay(true),
-        };
-        let stream = TcpSocket::from_std_stream(socket.into()).connect(destination).await;
+        let connected = handshake(socket, self.destination(), sends).await;
+        self.connected(connected)
+    }
+
+    fn connected(&mut self, stream: io::Result<TcpStream>) -> Result<TcpStream, String> {
         let stream = stream.map_err(|error| self.failed(&error))?;
         self.trace.step("connected");
         Ok(stream)
     }
 
-    /// The error as text. A reset, or "port unreachable" for a datagram, come from the real
+    /// Releases the flow.
+    async fn leave(&mut self) {
+        self.holds_port = false;
+        if let Some(kept) = self.kept.take() {
+            self.pins.release(vec![kept.flow]).await;
+        }
+    }
+
+    /// Resets the connection, and keeps its socket for the next probe if that is worth it: to make
+    /// and bind another one costs more than the rest of a probe's system calls but `connect`.
+    pub(super) fn keep(&mut self, stream: TcpStream) {
+        let Some(kept) = self.kept.as_mut().filter(|_| self.holds_port) else { return };
+        if self.check.spec.timing.interval > KEPT_FOR {
+            return;
+        }
+        kept.socket =
+            stream.into_std().ok().filter(|stream| disconnect(stream).is_ok()).map(Into::into);
+    }
+
+    /// The socket that the last probe left.
+    fn kept_socket(&mut self) -> Option<Socket> {
+        let kept = self.kept.as_mut()?;
+        let socket = kept.socket.take()?;
+        self.pins.tell(kept.flow, self.refuses.take());
+        self.holds_port = true;
+        Some(socket)
+    }
+
+    /// The error as text. A reset, and of a datagram "port unreachable", come from the real
     /// server's host itself.
     pub(super) fn failed(&mut self, error: &io::Error) -> String {
         self.refused |= matches!(
@@ -100,7 +153,7 @@ impl<B: TakesChanges> Target<'_, B> {
     /// # Errors
     /// The reason as text.
     pub(super) async fn pinned_echo(&mut self) -> Result<(IpAddr, u16), String> {
-        if let Some(flow) = *self.flow {
+        if let Some(flow) = self.kept.as_ref().map(|kept| kept.flow) {
             self.pins.tell(flow, self.refuses.take());
             return Ok((flow.source, flow.source_port));
         }
@@ -116,7 +169,7 @@ impl<B: TakesChanges> Target<'_, B> {
                 destination_port: 0,
             };
             if self.pins.take(flow) {
-                *self.flow = Some(flow);
+                *self.kept = Some(Kept::flow(flow));
                 self.pins.tell(flow, self.refuses.take());
                 self.pins.pin(flow, self.check.real, self.check.encap).await?;
                 self.trace.step("pinned");
@@ -139,7 +192,7 @@ impl<B: TakesChanges> Target<'_, B> {
     /// A socket whose flow is pinned to the real server.
     async fn pinned(&mut self, kind: Type, protocol: Protocol) -> Result<Socket, String> {
         let destination = self.destination();
-        if let Some(flow) = *self.flow {
+        if let Some(flow) = self.kept.as_ref().map(|kept| kept.flow) {
             let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;
             let own = SocketAddr::new(flow.source, flow.source_port).into();
             // The previous probe's socket may not be closed yet.
@@ -148,10 +201,10 @@ impl<B: TakesChanges> Target<'_, B> {
                 .or_else(|_| socket.set_reuse_address(true).and_then(|()| socket.bind(&own)));
             if bound.is_ok() {
                 self.pins.tell(flow, self.refuses.take());
+                self.holds_port = true;
                 return Ok(socket);
             }
-            *self.flow = None;
-            self.pins.release(vec![flow]).await;
+            self.leave().await;
         }
         let source = source_towards(destination).map_err(|error| local(&error))?;
         for _ in 0..TRIES {
@@ -169,7 +222,7 @@ impl<B: TakesChanges> Target<'_, B> {
             if !self.pins.take(flow) {
                 continue;
             }
-            *self.flow = Some(flow);
+            *self.kept = Some(Kept::flow(flow));
             self.pins.tell(flow, self.refuses.take());
             self.pins.pin(flow, self.check.real, self.check.encap).await?;
             self.trace.step("pinned");
@@ -177,6 +230,16 @@ impl<B: TakesChanges> Target<'_, B> {
         }
         Err("no free port on this host".to_owned())
     }
+}
+
+async fn handshake(socket: Socket, destination: SocketAddr, sends: Sends) -> io::Result<TcpStream> {
+    let _ = match sends {
+        Sends::Nothing => Ok(()),
+        // The request acknowledges the handshake: a packet less through the tunnel.
+        Sends::Request => socket.set_tcp_quickack(false),
+        Sends::Messages => socket.set_tcp_nodelay(true),
+    };
+    TcpSocket::from_std_stream(socket.into()).connect(destination).await
 }
 
 fn open(destination: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

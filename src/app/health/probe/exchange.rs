@@ -24,13 +24,13 @@ pub(super) enum ReplyEnd {
 /// Sends a request by HTTP/1, and passes the response to `judge`. The probe's own task polls the
 /// connection.
 pub(super) async fn http1<S, B, T>(
-    stream: S,
+    stream: &mut S,
     ends: ReplyEnd,
     request: Request<B>,
     judge: impl AsyncFnOnce(Response<Incoming>) -> T,
 ) -> Result<T, String>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(WriteFirst { stream, written: false, ends, reader: None });
@@ -83,15 +83,15 @@ async fn driven<T>(connection: impl Future, asks: impl Future<Output = T>) -> T 
 /// A stream that returns nothing before something was written to it. Overloaded servers answer
 /// before the request, and hyper would treat that as a broken connection.
 #[derive(Debug)]
-struct WriteFirst<S> {
-    stream: S,
+struct WriteFirst<'a, S> {
+    stream: &'a mut S,
     written: bool,
     ends: ReplyEnd,
     /// The task that waits to read.
     reader: Option<Waker>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteFirst<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteFirst<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,7 +105,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteFirst<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<'_, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -25,18 +25,26 @@ pub(super) async fn probe<B: TakesChanges>(
                 HttpVersion::Http2 => Sends::Messages,
                 HttpVersion::Http10 | HttpVersion::Http11 => Sends::Request,
             };
-            let stream = target.connect(sends).await?;
-            ask(target, http, stream, request).await
+            let mut stream = target.connect(sends).await?;
+            if http.version == HttpVersion::Http2 {
+                return Box::pin(ask2(target, http, stream, request)).await;
+            }
+            let outcome = ask(target, http, &mut stream, request).await;
+            if outcome.as_ref().is_ok_and(|answer| answer.passed) {
+                target.keep(stream);
+            }
+            outcome
         }
         Some(secure) => {
-            let alpn = match http.version {
-                HttpVersion::Http2 => Alpn::Http2,
-                HttpVersion::Http10 | HttpVersion::Http11 => Alpn::Http11,
-            };
+            let http2 = http.version == HttpVersion::Http2;
+            let alpn = if http2 { Alpn::Http2 } else { Alpn::Http11 };
             // Boxed: these futures are large, and a plain request does not need them.
             let stream = tls::connect(target, secure, http.host.as_deref(), alpn);
-            let stream = Box::pin(stream).await?;
-            Box::pin(ask(target, http, stream, request)).await
+            let mut stream = Box::pin(stream).await?;
+            match http2 {
+                true => Box::pin(ask2(target, http, stream, request)).await,
+                false => Box::pin(ask(target, http, &mut stream, request)).await,
+            }
         }
     }
 }
@@ -45,17 +53,23 @@ pub(super) async fn probe<B: TakesChanges>(
 async fn ask<B: TakesChanges>(
     target: &Target<'_, B>,
     http: &HttpProbe,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin + Send),
     request: Request<Empty<Bytes>>,
 ) -> ProbeOutcome {
     let ends = if http.tls.is_some() { ReplyEnd::Closed } else { ReplyEnd::Reset };
     let judge = async |response| judge(target, http, response).await;
-    match http.version {
-        HttpVersion::Http10 | HttpVersion::Http11 => {
-            exchange::http1(stream, ends, request, judge).await?
-        }
-        HttpVersion::Http2 => Box::pin(exchange::http2(stream, request, judge)).await?,
-    }
+    exchange::http1(stream, ends, request, judge).await?
+}
+
+/// The same by HTTP/2.
+async fn ask2<B: TakesChanges>(
+    target: &Target<'_, B>,
+    http: &HttpProbe,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+) -> ProbeOutcome {
+    let judge = async |response| judge(target, http, response).await;
+    exchange::http2(stream, request, judge).await?
 }
 
 async fn judge<B: TakesChanges>(
