@@ -70,6 +70,8 @@ def rows(plan, groups):
          ("<=", BACK_WITHIN)),
         (work, "p99 of requests by wlc", "ms", VSTUN, by_connections[True].p99, WITHOUT,
          by_connections[False].p99, None),
+        (work, "its share by wlc", "", VSTUN, by_connections[True].share, WITHOUT,
+         by_connections[False].share, None),
     ]
 
 
