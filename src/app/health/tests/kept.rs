@@ -3,6 +3,9 @@
 use super::*;
 use crate::balancer::ProbeFlow;
 
+/// The balancer of the test sends nothing there: probes reach this host's own server.
+const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
 /// A check through the tunnel, here to this host itself, until it has run six times: the flows that
 /// were pinned, and the ports that its probes came from.
 fn six_probes() -> (Vec<ProbeFlow>, Vec<u16>) {
@@ -24,7 +27,7 @@ fn six_probes() -> (Vec<ProbeFlow>, Vec<u16>) {
     let plan = Plan::new([ServiceInput {
         name: "web",
         listens: &["127.0.0.1:80/tcp".parse().unwrap()],
-        reals: &[RealSpec::new(HERE, 1)],
+        reals: &[RealSpec::new(REAL, 1)],
         checks: &[spec],
         rules: Rules::DEFAULT,
         load: false,
