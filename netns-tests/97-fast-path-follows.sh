@@ -83,9 +83,13 @@ serves "by another next hop" 18 20
 expect_between "datagrams that the next hop forwards" "$(through_router lan)" 19 20
 ip -n vt-director route replace "$(alone "$REAL")" via "${UPLINK_ROUTERS[$OUTER]}" dev eth0 \
     src "$DIRECTOR"
-serves "while the director learns of another link" 0 20 19
+by_that_link() {
+    serves "while the director learns of another link" 0 20 19
+    (($(through_router uplink) > 0))
+}
+wait_for "datagrams by another link" by_that_link
 serves "by another link" 15 20
-expect_between "datagrams by that link" "$(through_router uplink)" 20 40
+expect_between "datagrams by that link" "$(through_router uplink)" 16 40
 ip -n vt-director route delete "$(alone "$REAL")"
 serves "while the director learns of the first link again" 0 20 19
 
