@@ -61,10 +61,10 @@ impl Balancer {
                     return self.refuse(Reason::PathMtu);
                 }
             }
-            (Quoted::EchoReply(reply), TunnelErrorKind::PathMtu(_)) => {
-                if self.is_size_probe(now, error.real, reply) {
-                    return self.believe(now, error);
-                }
+            (Quoted::EchoReply(reply), TunnelErrorKind::PathMtu(_))
+                if self.is_size_probe(now, error.real, reply) =>
+            {
+                return self.believe(now, error);
             }
             (Quoted::TooShort, TunnelErrorKind::PathMtu(mtu)) if error.real.is_ipv4() => {
                 self.take_back_at(error.real);

@@ -208,7 +208,7 @@ pub(super) fn table(message: &RouteMessage) -> u32 {
         RouteAttribute::Table(number) => Some(*number),
         _ => None,
     });
-    number.unwrap_or(message.header.table.into())
+    number.unwrap_or_else(|| message.header.table.into())
 }
 
 /// The answer to a lookup, without a path MTU that the kernel has learnt: the balancer has its own.
