@@ -44,7 +44,7 @@ expect_eq "requests served in the end" "$(fetch 4 | awk '{ n += $1 } END { print
 wrong_at_real() { [[ $(number real1 status ".host.wrong | map(.text) | join(\" \")") == *"$1"* ]]; }
 right_at_real() { [[ $(number real1 status '.host.wrong | length') == 0 ]]; }
 at vt-real1 ip -"$version" rule add lookup main pref 10
-wait_for "a word about replies" wrong_at_real "routing rule 10 comes first"
+wait_for "a word about replies" wrong_at_real "routing rule 10 takes the replies"
 at vt-real1 ip -"$version" rule del pref 10
 wait_for "the end of that" right_at_real
 

@@ -78,9 +78,9 @@ fn every_drop_has_its_line_and_no_line_is_stale() {
 #[test]
 fn every_failed_send_and_write_has_its_line() {
     let page = read("docs/drops.md");
-    let output = read("src/app/director/output.rs");
+    let names = read("src/app/director/sent.rs");
     let sends: BTreeSet<_> =
-        output.split('"').filter(|text| text.starts_with("send_") && !text.contains(' ')).collect();
+        names.split('"').filter(|text| text.starts_with("send_") && !text.contains(' ')).collect();
     assert!(sends.contains("send_again"), "the names have moved: {sends:?}");
     assert_eq!(rows(section(&page, "The director, sending")), sends);
     let handler = read("src/app/realserver/request_handler.rs");

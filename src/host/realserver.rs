@@ -10,7 +10,7 @@ use super::ipv6;
 use super::plan::{HostPlan, Ways, check_tun, distinct, write};
 use super::problem::{Problem, ProblemKind};
 use super::refusal::HostRefusal;
-use super::step::{MAIN, Object, Step};
+use super::step::{Object, Step};
 use super::sysctl::conf;
 
 /// The TUN's MTU. It limits nothing: the daemon may write longer packets, and no packet leaves by
@@ -54,7 +54,6 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         problems.extend(arp_ignore_elsewhere(facts));
     }
     problems.extend(dropped_replies(desired, &vips, facts));
-    problems.extend(plain_replies(desired, &vips, facts));
     for &address in &vips {
         steps.push(Step::Add(Object::Address { address, link: desired.tun.clone() }));
     }
@@ -100,20 +99,8 @@ fn dropped_replies(desired: &DesiredRealServer, vips: &[IpAddr], facts: &Facts) 
     vips.iter().filter_map(problem).collect()
 }
 
-/// Replies that a rule before ours sends by the routes of other hosts' packets, which have no
-/// smaller MSS.
-fn plain_replies(desired: &DesiredRealServer, vips: &[IpAddr], facts: &Facts) -> Vec<Problem> {
-    let problem = |vip: &IpAddr| {
-        let rule = earlier(*vip, desired, facts).find(|rule| rule.table == Some(MAIN))?;
-        let what = "to the main table, whose routes lack the MSS that fits the tunnel, so uploads \
-                    may hang";
-        Some(taken(*vip, rule, ProblemKind::Mss, what, desired))
-    };
-    vips.iter().filter(|_| desired.mss_route).filter_map(problem).collect()
-}
-
 /// The rules before ours that take all replies from the virtual IP.
-fn earlier<'a>(
+pub(super) fn earlier<'a>(
     vip: IpAddr,
     desired: &DesiredRealServer,
     facts: &'a Facts,
@@ -127,7 +114,8 @@ fn earlier<'a>(
     })
 }
 
-fn taken(
+/// A rule that takes the replies from a virtual IP, and the command that removes it.
+pub(super) fn taken(
     vip: IpAddr,
     rule: &Rule,
     kind: ProblemKind,

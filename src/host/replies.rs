@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::desired::DesiredRealServer;
-use super::facts::{Facts, Rule};
+use super::facts::Facts;
 use super::family::Family;
 use super::plan::HostPlan;
 use super::problem::{Problem, ProblemKind};
+use super::realserver;
 use super::step::{MAIN, Object, PROTOCOL, Step};
 
 /// A host on the internet, where there is a default route (RFC 5737, RFC 3849).
@@ -65,28 +66,20 @@ pub fn judge(
 ) -> Option<Problem> {
     let Reply { vip, to } = *reply;
     let table = table.filter(|table| *table != desired.table)?;
-    let family = Family::of(vip);
-    let leads = |rule: &&Rule| {
-        rule.family == family
-            && rule.priority <= desired.rule_priority
-            && rule.protocol != PROTOCOL
-            && rule.table == Some(table)
-            && rule.from.is_none_or(|from| from.contains(&vip))
-    };
-    let rule = facts.rules.iter().filter(leads).min_by_key(|rule| rule.priority);
-    let command = family.command();
-    let why = match rule {
-        Some(Rule { priority, .. }) => format!(
-            "routing rule {priority} comes first; give it a priority above {}",
-            desired.rule_priority
-        ),
-        None => format!("see `{command} rule` and `{command} route get {to} from {vip}`"),
-    };
+    let mut leading = realserver::earlier(vip, desired, facts);
+    if let Some(rule) = leading.find(|rule| rule.table == Some(table) && rule.protocol != PROTOCOL)
+    {
+        let what = format!(
+            "to table {table}, whose routes lack the MSS that fits the tunnel, so uploads may hang"
+        );
+        return Some(realserver::taken(vip, rule, ProblemKind::Mss, &what, desired));
+    }
+    let command = Family::of(vip).command();
     let text = format!(
-        "replies from virtual IP {vip} take the routes of table {table} and not the copies in \
-         table {}, so clients hear of a segment size that does not fit the tunnel: {why}",
-        desired.table
+        "replies from virtual IP {vip} take the routes of table {table}, which lack the MSS that \
+         fits the tunnel, so uploads may hang: see `{command} rule` and \
+         `{command} route get {to} from {vip}`"
     );
-    let problem = Problem::new(ProblemKind::VirtualIp, format!("{vip} replies"), text);
+    let problem = Problem::new(ProblemKind::Mss, format!("{vip} replies"), text);
     Some(Problem { address: Some(vip), ..problem })
 }

@@ -352,6 +352,8 @@ fn answers_and_drops_allocate_nothing() {
             });
             assert_eq!(calls, 0);
         }
+        let links = FAMILIES.map(|family| (family.real(11), 1_400)).into();
+        director.apply(Millis(0), &Change::SetLinkMtus(links)).unwrap();
         let stray = || family.tcp(Flags::ACK).source_port(9);
         let quoted = stray().backwards().bytes();
         let rows = [

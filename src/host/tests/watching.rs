@@ -219,7 +219,8 @@ fn replies_that_the_kernel_looks_up_elsewhere_are_a_problem_that_names_the_rule(
         rule(101, None, 254),
     ]);
     let text = problem(Some(254), &facts).unwrap().text;
-    assert!(text.contains("routing rule 60 comes first"), "{text}");
+    assert!(text.contains("routing rule 60 takes the replies"), "{text}");
+    assert!(text.contains("`ip rule del priority 60`"), "{text}");
     // Without a default route, the lookup is for a host of a subnet other than this host.
     facts.routes = Routes::from_iter([route("10.1.0.0/24", 2, None)]);
     let [Reply { to, .. }] = replies::questions(&plan, &facts)[..] else { panic!() };

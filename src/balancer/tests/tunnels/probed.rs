@@ -63,7 +63,8 @@ fn a_true_claim_is_every_client_s_once_a_probe_is_refused() {
         director.claim(inner, outer, 1_300);
         let probes = director.probe(outer.real(11), &mut Path { mtu: 1_300, answers: 1 });
         assert_eq!(probes, [1_400 - outer.header_len()], "at once");
-        let told = u32::try_from(1_300 - outer.header_len()).unwrap();
+        // Below the least MTU of IPv6, fragments of the outer packet carry the rest.
+        let told = u32::try_from(1_300 - outer.header_len()).unwrap().max(inner.pick(0, 1_280));
         assert_eq!(director.told(&client(inner, Flags::ACK, longest)), Some(told));
     }
 }
