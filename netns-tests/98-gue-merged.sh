@@ -7,6 +7,7 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/refusing.sh"
+source "$here/doctor.sh"
 
 TUNNELLED+=("udp dport 6080")
 figure() { number real1 stats ".$1"; } # FIELD
@@ -79,6 +80,19 @@ strangers() { [[ $(refused real1 source) == 2 ]]; }
 wait_for "strangers' drops" strangers
 expect_eq "packets read, delivered and dropped" \
     "$(figure '| .read == .delivered + ([.dropped[].count] | add)')" true
+
+say "vstun doctor asks in GUE where nothing else passes"
+at vt-real1 nft -f - <<-NFT
+	table inet others {
+	    chain input {
+	        type filter hook input priority 0
+	        meta l4proto { 4, 41, 47 } drop
+	    }
+	}
+	NFT
+healthy director
+expect_between "packets in IP in IP, GRE" "$(number real1 stats '.ipip + .gre')" 0 0
+at vt-real1 nft delete table inet others
 
 say "the daemon dies"
 kill -9 "${PID[real1]}"

@@ -57,6 +57,18 @@ pub enum Payload {
     Gue,
 }
 
+impl Payload {
+    /// The encapsulation.
+    #[must_use]
+    pub fn encap(self) -> Encap {
+        match self {
+            Self::Packet(_) => Encap::Ipip,
+            Self::Gre => Encap::Gre,
+            Self::Gue => Encap::Gue,
+        }
+    }
+}
+
 /// What to do with a tunnelled datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Admission {
@@ -200,7 +212,7 @@ impl Gate {
         let bytes = datagram.get(start..).unwrap_or_default();
         let found = match payload {
             Payload::Packet(version) => Ok((Encap::Ipip, version, 0)),
-            Payload::Gre => gre::open(bytes).map(|inner| (Encap::Gre, inner, gre::HEADER_LEN)),
+            Payload::Gre => gre::open(bytes).map(|(inner, len)| (Encap::Gre, inner, len)),
             Payload::Gue => gue::open(bytes).map(|(inner, len)| (Encap::Gue, inner, len)),
         };
         match found {

@@ -25,6 +25,12 @@ pub struct Setup {
     /// The hosts that may send tunnelled packets (real server).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub directors: Vec<IpNet>,
+    /// How the directors encapsulate packets, as the configuration says (real server).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encap: Option<String>,
+    /// The UDP port of GUE (real server).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gue_port: Option<u16>,
 }
 
 /// The answers of the ports of all real servers.

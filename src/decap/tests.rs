@@ -14,6 +14,7 @@ use crate::wire::build::{
 };
 use crate::wire::encap::{Outer, ipip};
 
+mod senders;
 mod strangers;
 
 const MSS: Mss = Mss { v4: 1440, v6: 1420 };

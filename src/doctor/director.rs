@@ -7,10 +7,10 @@ use super::ends::{self, EndFacts, EndHeard};
 use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
 use super::ports::{self, PortAnswers};
+use super::tunnels::Tunnelled;
 use super::{Cause, Diagnosis, Finding, Severity};
 use crate::control::{Probed, ProbedPort, counted};
 use crate::model::Listen;
-use crate::wire::protocol;
 
 /// The most findings of one sort about real servers or ports; further ones are only counted.
 const MOST_ALIKE: usize = 100;
@@ -33,6 +33,8 @@ pub struct WayOut {
     pub source: Option<IpAddr>,
     /// The interface, if there is a route.
     pub link: Option<String>,
+    /// How packets to it are encapsulated, by its services.
+    pub tunnelled: Vec<Tunnelled>,
 }
 
 /// The observations at a director.
@@ -170,21 +172,26 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
 }
 
 fn sent(way: &WayOut, ruleset: &Ruleset) -> Option<Finding> {
-    let probe = |protocol| Probe {
+    let probe = |protocol, port| Probe {
         version: if way.real.is_ipv4() { 4 } else { 6 },
         input: Some(String::new()),
         output: way.link.clone(),
         source: way.source,
         destination: Some(way.real),
         protocol,
-        port: None,
+        port,
         state: CtState::New,
     };
     let hooks = [Hook::Output, Hook::Postrouting];
-    [protocol::IPIP, protocol::IPV6].into_iter().find_map(|number| {
-        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number)) else { return None };
+    let all = way.tunnelled.iter();
+    let mut all =
+        all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));
+    all.find_map(|(tunnelled, (number, port))| {
+        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number, port)) else {
+            return None;
+        };
         let text = format!("the firewall {} tunnelled packets to {}", drops(&place), way.real);
-        let accept = insert(&place, "meta l4proto '{ 4, 41 }' accept");
+        let accept = insert(&place, &format!("{} accept", tunnelled.nft()));
         Some(dropped(Cause::Firewall, text, &place).about(way.real).mended_by(accept))
     })
 }
@@ -289,20 +296,23 @@ fn foreign(real: IpAddr) -> Finding {
 
 /// Nothing comes back from the real server.
 fn silent(real: IpAddr, facts: &DirectorFacts) -> Finding {
-    let source = facts.ways.iter().find(|way| way.real == real).and_then(|way| way.source);
+    let way = facts.ways.iter().find(|way| way.real == real);
+    let source = way.and_then(|way| way.source);
+    let tunnelled = way.map_or(&[][..], |way| &way.tunnelled);
+    let words: Vec<String> = tunnelled.iter().map(|one| one.words()).collect();
     let text = format!(
         "real server {real} answers nothing that comes through the tunnel: it is down, a firewall \
-         on the way or there drops protocols 4 and 41, its `directors` do not admit {}, or its \
-         replies are dropped",
+         on the way or there drops {}, its `directors` do not admit {}, or its replies are dropped",
+        words.join(" or "),
         source.map_or_else(|| "this director".to_owned(), |source| source.to_string()),
     );
     let mut found = Finding::new(Cause::Tunnel, Severity::Fault, text).about(real);
     if let Some(source) = source {
         let family = if source.is_ipv4() { "ip" } else { "ip6" };
-        found = found.mended_by(format!(
-            "nft insert rule inet filter input meta l4proto '{{ 4, 41 }}' {family} saddr {source} \
-             accept"
-        ));
+        for one in tunnelled {
+            let rule = format!("{} {family} saddr {source} accept", one.nft());
+            found = found.mended_by(format!("nft insert rule inet filter input {rule}"));
+        }
     }
     found.mended_by("vstun doctor").on(format!("real server {real}"))
 }

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header};
 
-use crate::wire::encap::{Encap, MAX_OUTER_LEN, Outer, ipip};
+use crate::wire::encap::{self, Encap, MAX_OUTER_LEN, Outer, Shim};
 use crate::wire::inquiry::{MAGIC, PROTOCOL, is_inquiry};
 
 /// The version of the messages.
@@ -284,11 +284,22 @@ fn clean(bytes: &[u8]) -> String {
     text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
 }
 
-/// A message as a packet in a tunnel: the outer addresses, the inner ones, and whether routers must
-/// not fragment it. `None` if two addresses of a pair are of different families, or it is too long.
+/// A tunnel's ends, and the header between the outer and the inner packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Tunnel {
+    /// The outer source.
+    pub from: IpAddr,
+    /// The outer destination.
+    pub to: IpAddr,
+    /// The shim.
+    pub shim: Shim,
+}
+
+/// A message as a packet in a tunnel: the tunnel, the inner addresses, and whether routers must not
+/// fragment it. `None` if two addresses of a pair are of different families, or it is too long.
 #[must_use]
 pub fn packet(
-    (outer_from, outer_to): (IpAddr, IpAddr),
+    tunnel: Tunnel,
     (from, to): (IpAddr, IpAddr),
     message: &[u8],
     dont_fragment: bool,
@@ -318,8 +329,8 @@ pub fn packet(
     };
     inner.extend(message);
     let outer = Outer {
-        source: outer_from,
-        destination: outer_to,
+        source: tunnel.from,
+        destination: tunnel.to,
         traffic_class: 0,
         ttl: TTL,
         dont_fragment,
@@ -327,7 +338,7 @@ pub fn packet(
         flow_label: 0,
     };
     let mut room = [0; MAX_OUTER_LEN];
-    let len = ipip::write(&outer, version, inner.len(), &mut room)?;
+    let len = encap::write(tunnel.shim, &outer, version, [&inner, &[]], &mut room)?;
     let mut bytes = room[MAX_OUTER_LEN - len..].to_vec();
     bytes.extend(inner);
     Some(bytes)
@@ -335,8 +346,8 @@ pub fn packet(
 
 /// The length of the message in a tunnelled packet of `whole` bytes, outer header included.
 #[must_use]
-pub fn message_len(whole: usize, outer: IpAddr, inner: IpAddr) -> usize {
-    whole.saturating_sub(Encap::Ipip.outer_len(outer) + Encap::Ipip.outer_len(inner))
+pub fn message_len(whole: usize, encap: Encap, outer: IpAddr, inner: IpAddr) -> usize {
+    whole.saturating_sub(encap.outer_len(outer) + Encap::Ipip.outer_len(inner))
 }
 
 #[cfg(test)]

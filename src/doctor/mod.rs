@@ -15,6 +15,7 @@ mod host;
 pub mod inquiry;
 mod ports;
 mod realserver;
+mod tunnels;
 
 pub use cause::Cause;
 pub use director::{DirectorFacts, Listened, WayOut, diagnose_director};
@@ -22,3 +23,4 @@ pub use ends::{EndFacts, EndHeard, FullSize};
 pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};
 pub use realserver::{RealServerFacts, diagnose_realserver};
+pub use tunnels::Tunnelled;

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::director::{dropped, insert};
 use super::firewall::{CtState, Hook, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
+use super::tunnels::{Tunnelled, pcap_of_all};
 use super::{Cause, Diagnosis, Finding, Severity};
 use crate::wire::protocol;
 
@@ -23,6 +24,8 @@ pub struct RealServerFacts {
     pub vips: Vec<IpAddr>,
     /// The hosts that may send tunnelled packets.
     pub directors: Vec<IpNet>,
+    /// How they send them, as the configuration says; others are received too.
+    pub tunnelled: Tunnelled,
     /// Whether the reverse path filter of the TUN is strict.
     pub strict: bool,
     /// The interfaces on which the kernel answers ARP for addresses of others.
@@ -52,7 +55,7 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
         Some((0, _)) => findings.push(nothing_came(facts)),
         Some((read, strangers)) => {
             well.push(format!("{read} tunnelled packets have come"));
-            findings.extend((strangers > 0).then(|| refused(strangers)));
+            findings.extend((strangers > 0).then(|| refused(strangers, facts)));
         }
         None => {}
     }
@@ -88,25 +91,32 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
     let hooks = [Hook::Prerouting, Hook::Input];
     let tunnelled = facts.directors.iter().find_map(|net| {
         let source = net.addr();
-        let probe = |number| Probe {
+        let probe = |number, port| Probe {
             version: if source.is_ipv4() { 4 } else { 6 },
             input: None,
             output: Some(String::new()),
             source: Some(source),
             destination: None,
             protocol: number,
-            port: None,
+            port,
             state: CtState::New,
         };
         let inner = |number| {
-            let v4 = number == protocol::IPIP;
-            facts.vips.iter().any(|vip| vip.is_ipv4() == v4)
+            let is_for = |vip: &IpAddr| match number {
+                protocol::IPIP => vip.is_ipv4(),
+                protocol::IPV6 => vip.is_ipv6(),
+                _ => true,
+            };
+            facts.vips.iter().any(is_for)
         };
-        let numbers = [protocol::IPIP, protocol::IPV6].into_iter().filter(|number| inner(*number));
-        numbers.into_iter().find_map(|number| {
-            let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number)) else { return None };
+        let tunnelled = facts.tunnelled;
+        let numbers = tunnelled.protocols().into_iter().filter(|(number, _)| inner(*number));
+        numbers.into_iter().find_map(|(number, port)| {
+            let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number, port)) else {
+                return None;
+            };
             let family = if source.is_ipv4() { "ip" } else { "ip6" };
-            let rule = format!("meta l4proto '{{ 4, 41 }}' {family} saddr {net} accept");
+            let rule = format!("{} {family} saddr {net} accept", tunnelled.nft());
             let text = format!("the firewall drops tunnelled packets from director {net}");
             let finding = dropped(Cause::Firewall, text, &place);
             Some(finding.mended_by(insert(&place, &rule)))
@@ -135,26 +145,63 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
 fn nothing_came(facts: &RealServerFacts) -> Finding {
     let directors: Vec<String> = facts.directors.iter().map(ToString::to_string).collect();
     let text = format!(
-        "no tunnelled packet has ever come: {} sends none, or a firewall on the way drops \
-         protocols 4 and 41",
-        directors.join(", ")
+        "no tunnelled packet has ever come: {} sends none, or a firewall on the way drops {}",
+        directors.join(", "),
+        facts.tunnelled.words()
     );
-    Finding::new(Cause::Tunnel, Severity::Note, text)
-        .mended_by("tcpdump -c 5 -ni any 'proto 4 or proto 41'")
+    Finding::new(Cause::Tunnel, Severity::Note, text).mended_by(captured(facts))
 }
 
-fn refused(strangers: u64) -> Finding {
+/// The command that shows all tunnelled packets.
+fn captured(facts: &RealServerFacts) -> String {
+    format!("tcpdump -c 5 -ni any '{}'", pcap_of_all(facts.tunnelled.gue_port))
+}
+
+fn refused(strangers: u64, facts: &RealServerFacts) -> Finding {
     let text = format!(
         "{strangers} tunnelled packets came from addresses that `directors` does not admit: if one \
          is your director, add it and reload"
     );
-    Finding::new(Cause::Tunnel, Severity::Note, text)
-        .mended_by("tcpdump -c 5 -ni any 'proto 4 or proto 41'")
+    Finding::new(Cause::Tunnel, Severity::Note, text).mended_by(captured(facts))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::encap::Encap;
+
+    /// Without the rule that the finding names, GUE does not arrive.
+    #[test]
+    fn a_firewall_that_drops_the_site_s_encapsulation_is_found() {
+        let rules = br#"{"nftables": [{"chain": {"family": "inet", "table": "filter",
+            "name": "input", "handle": 1, "type": "filter", "hook": "input", "prio": 0,
+            "policy": "drop"}}, {"rule": {"family": "inet", "table": "filter", "chain": "input",
+            "handle": 2, "expr": [{"match": {"op": "==", "left": {"payload":
+            {"protocol": "udp", "field": "dport"}}, "right": 6080}}, {"accept": null}]}},
+            {"rule": {"family": "inet", "table": "filter", "chain": "input", "handle": 3,
+            "expr": [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}},
+            "right": "vstun0"}}, {"accept": null}]}}]}"#;
+        let facts = |encap, gue_port| RealServerFacts {
+            tun: "vstun0".to_owned(),
+            vips: vec!["192.0.2.10".parse().expect("an address")],
+            directors: vec!["192.0.2.2/32".parse().expect("a network")],
+            tunnelled: Tunnelled { encap, gue_port },
+            ruleset: Ruleset::read(rules),
+            read: Some((1, 0)),
+            ..RealServerFacts::default()
+        };
+        assert!(diagnose_realserver(&facts(Encap::Gue, 6080)).findings.is_empty());
+        for (encap, port, rule) in [
+            (Encap::Gue, 6081, "udp dport 6081"),
+            (Encap::Gre, 6080, "meta l4proto 47"),
+            (Encap::Ipip, 6080, "meta l4proto '{ 4, 41 }'"),
+        ] {
+            let report = diagnose_realserver(&facts(encap, port));
+            let [finding] = &report.findings[..] else { panic!("{report:?}") };
+            let mend = finding.mend.concat();
+            assert!(mend.contains(&format!("{rule} ip saddr 192.0.2.2/32 accept")), "{mend}");
+        }
+    }
 
     #[test]
     fn each_fault_has_its_finding_with_a_command() {

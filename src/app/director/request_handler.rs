@@ -128,6 +128,8 @@ impl Handler {
             tun: self.tun.clone(),
             vips: self.vips.borrow().iter().map(|vip| vip.address).collect(),
             directors: Vec::new(),
+            encap: None,
+            gue_port: None,
         }
     }
 

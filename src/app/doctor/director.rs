@@ -11,14 +11,14 @@ use crate::app::operator::daemon::Daemon;
 use crate::config;
 use crate::control::{Checks, DirectorStats, List, Probed, Request, Setup, Stats, Wrong};
 use crate::doctor::{
-    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, Severity, WayOut,
+    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, Severity, Tunnelled, WayOut,
     diagnose_director,
 };
 
 use super::inquiry::{self, End};
 use super::{fault, firewall, missing};
 use crate::doctor::inquiry::MAX_PORTS;
-use crate::model::Listen;
+use crate::model::{Encap, Listen};
 use crate::sys::fast_path;
 
 /// The most virtual IPs asked about at one real server: its daemon answers 50 inquiries a second.
@@ -100,7 +100,13 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
         .take(MOST_LISTENS)
         .map(|(listen, uplink)| Listened { listen, uplink })
         .collect();
-    facts.ways = config.reals().into_iter().map(|real| way(real, survey)).collect();
+    let used = |real: IpAddr| {
+        let all = config.specs().flat_map(|service| service.reals.iter());
+        let encaps: BTreeSet<Encap> =
+            all.filter(|one| one.address == real).map(|one| one.values.encap).collect();
+        encaps.into_iter().map(|encap| Tunnelled { encap, gue_port: config.gue_port }).collect()
+    };
+    facts.ways = config.reals().into_iter().map(|real| way(real, used(real), survey)).collect();
 }
 
 /// The tunnels for inquiries: for each real server its virtual IPs.
@@ -110,12 +116,13 @@ fn ends_of(config: &config::Director, survey: &Survey, list: &List) -> Vec<End> 
         .iter()
         .flat_map(|service| service.reals.iter().map(|real| real.address.as_str()))
         .collect();
-    let mut ends: BTreeMap<(IpAddr, IpAddr), Vec<Listen>> = BTreeMap::new();
+    let mut ends: BTreeMap<(IpAddr, IpAddr, Encap), Vec<Listen>> = BTreeMap::new();
     for service in config.specs() {
-        let reals = service.reals.iter().map(|real| real.address);
-        for real in reals.filter(|real| running.contains(real.to_string().as_str())) {
+        let reals = service.reals.iter().map(|real| (real.address, real.values.encap));
+        let known = |real: &IpAddr| running.contains(real.to_string().as_str());
+        for (real, encap) in reals.filter(|(real, _)| known(real)) {
             for listen in &service.listens {
-                let known = ends.entry((real, listen.address)).or_default();
+                let known = ends.entry((real, listen.address, encap)).or_default();
                 if !known.contains(listen) && known.len() < MAX_PORTS {
                     known.push(*listen);
                 }
@@ -123,23 +130,31 @@ fn ends_of(config: &config::Director, survey: &Survey, list: &List) -> Vec<End> 
         }
     }
     let mut asked: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    let few = ends.into_iter().filter(|((real, _), _)| {
+    let few = ends.into_iter().filter(|((real, ..), _)| {
         let count = asked.entry(*real).or_default();
         *count += 1;
         *count <= MOST_VIPS
     });
-    few.filter_map(|((real, vip), listens)| end(real, vip, listens, survey))
-        .take(MOST_ENDS)
-        .collect()
+    let tunnelled = |encap| Tunnelled { encap, gue_port: config.gue_port };
+    few.filter_map(|((real, vip, encap), listens)| {
+        end((real, tunnelled(encap)), vip, listens, survey)
+    })
+    .take(MOST_ENDS)
+    .collect()
 }
 
-fn end(real: IpAddr, vip: IpAddr, listens: Vec<Listen>, survey: &Survey) -> Option<End> {
+fn end(
+    (real, tunnelled): (IpAddr, Tunnelled),
+    vip: IpAddr,
+    listens: Vec<Listen>,
+    survey: &Survey,
+) -> Option<End> {
     let lookup = survey.facts.lookups.get(&real)?;
     let link = survey.facts.link_at(lookup.link?)?;
-    let source = way(real, survey).source?;
+    let source = way(real, Vec::new(), survey).source?;
     let mtu = lookup.mtu.unwrap_or(link.mtu).min(link.mtu);
     let (asker, mtu) = (asker(vip, source, survey)?, usize::try_from(mtu).ok()?);
-    Some(End { real, source, asker, vip, listens, mtu })
+    Some(End { real, source, asker, vip, listens, mtu, tunnelled })
 }
 
 /// An address of this host of the virtual IP's family: the tunnel's own, if it is one.
@@ -160,7 +175,7 @@ fn unasked(why: &str) -> Finding {
     Finding::new(Cause::Tunnel, Severity::Note, text).seen(why).mended_by("sudo vstun doctor")
 }
 
-fn way(real: IpAddr, survey: &Survey) -> WayOut {
+fn way(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> WayOut {
     let lookup = survey.facts.lookups.get(&real);
     let link = lookup.and_then(|lookup| survey.facts.link_at(lookup.link?));
     let planned = survey.plan.as_ref().and_then(|plan| plan.ways.sources.get(&real).copied());
@@ -168,6 +183,7 @@ fn way(real: IpAddr, survey: &Survey) -> WayOut {
         real,
         source: planned.or_else(|| lookup.and_then(|lookup| lookup.source)),
         link: link.map(|link| link.name.clone()),
+        tunnelled,
     }
 }
 

@@ -11,18 +11,19 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::doctor::inquiry::{
-    InquiryAnswer, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, message_len, packet,
+    InquiryAnswer, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, Tunnel, message_len, packet,
 };
-use crate::doctor::{EndFacts, EndHeard, FullSize};
+use crate::doctor::{EndFacts, EndHeard, FullSize, Tunnelled};
 use crate::model::Listen;
 use crate::sys::random;
 use crate::sys::raw::{
-    Batch, BatchMessage, Datagrams, ErrorQueue, HEADROOM, MAX_ERROR, RawError, Received, Receiver,
-    Sender,
+    Batch, BatchMessage, Datagrams, ErrorQueue, HEADROOM, Inside, MAX_ERROR, RawError, Received,
+    Receiver, Sender,
 };
+use crate::wire::Packet;
+use crate::wire::encap::{self, Encap, Shim, gre, gue};
 use crate::wire::icmp::{TunnelCause, TunnelReport, report_v4, report_v6};
 use crate::wire::inquiry::{PROTOCOL, is_inquiry};
-use crate::wire::{Packet, encap};
 
 /// How long to wait for an answer before the inquiry is repeated, or given up after the last time.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -60,6 +61,8 @@ pub(super) struct End {
     pub(super) listens: Vec<Listen>,
     /// The MTU of the interface to the real server, or of the route, in bytes.
     pub(super) mtu: usize,
+    /// How packets to the real server are encapsulated.
+    pub(super) tunnelled: Tunnelled,
 }
 
 /// The sockets, and the packets received.
@@ -118,7 +121,10 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
         let asked: Vec<End> = tried.iter().map(|(place, _)| ends[*place].clone()).collect();
         let sizes: Vec<usize> = tried
             .iter()
-            .map(|(place, size)| message_len(*size, ends[*place].real, ends[*place].vip))
+            .map(|(place, size)| {
+                let End { real, vip, tunnelled, .. } = &ends[*place];
+                message_len(*size, tunnelled.encap, *real, *vip)
+            })
             .collect();
         let times = if turn == 0 { TIMES } else { 2 };
         let heard = exchange.round(&asked, &sizes, times)?;
@@ -157,12 +163,13 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
 impl Exchange {
     fn open() -> io::Result<Self> {
         let (sender, errors, poll) = (Sender::open()?, ErrorQueue::open()?, Poll::new()?);
+        // An answer comes in the inquiry's encapsulation.
         let mut receivers = Receiver::open_each()?;
-        // Answers come in IP in IP, like the inquiries.
-        receivers.retain(|receiver| receiver.inner_version().is_some());
-        for receiver in &receivers {
+        for receiver in receivers.iter().filter(|receiver| receiver.inner_version().is_some()) {
             receiver.attach_filter(filter(receiver).into_iter())?;
         }
+        // Another inquiry has the port.
+        receivers.extend(Receiver::open_gue(gue::INQUIRY_PORT).unwrap_or_default());
         let descriptors = receivers.iter().map(AsRawFd::as_raw_fd).chain(errors.descriptors());
         for (place, descriptor) in descriptors.enumerate() {
             let mut source = SourceFd(&descriptor);
@@ -236,7 +243,14 @@ impl Exchange {
             last: listen.ports.last,
         });
         let question = Question { nonce, ports: ports.collect(), len: len.clamp(MIN_LEN, MAX_LEN) };
-        let tunnel = (end.source, end.real);
+        let shim = match end.tunnelled {
+            Tunnelled { encap: Encap::Ipip, .. } => Shim::None,
+            Tunnelled { encap: Encap::Gre, .. } => Shim::Gre,
+            Tunnelled { encap: Encap::Gue, gue_port } => {
+                Shim::Gue { source_port: gue::INQUIRY_PORT, port: gue_port }
+            }
+        };
+        let tunnel = Tunnel { from: end.source, to: end.real, shim };
         let Some(bytes) = packet(tunnel, (end.asker, end.vip), &question.encode(), true) else {
             return;
         };
@@ -258,8 +272,8 @@ impl Exchange {
         for receiver in &self.receivers {
             while self.datagrams.receive(receiver, BATCH).is_ok() {
                 let came = SystemTime::now();
-                let version = receiver.inner_version();
-                for answer in self.datagrams.iter_mut().filter_map(|one| read(one, version?)) {
+                let inside = receiver.inside();
+                for answer in self.datagrams.iter_mut().filter_map(|one| read(one, inside)) {
                     self.answers.entry(answer.nonce).or_insert((answer, came));
                 }
             }
@@ -297,13 +311,22 @@ fn clock(time: u64, sent: SystemTime, came: SystemTime) -> i64 {
 }
 
 /// The answer in a tunnelled packet.
-fn read(received: Received<'_>, version: u8) -> Option<InquiryAnswer> {
-    let inner = match received {
+fn read(received: Received<'_>, inside: Inside) -> Option<InquiryAnswer> {
+    let (version, inner) = match received {
         Received::Whole(bytes) => {
             let opened = encap::open(bytes).ok()?;
-            bytes.get(opened.inner)?
+            (opened.inner_version, bytes.get(opened.inner)?)
         }
-        Received::Payload { bytes, .. } => bytes.get(HEADROOM..)?,
+        Received::Payload { bytes, .. } => {
+            let payload = bytes.get(HEADROOM..)?;
+            let (version, start) = match inside {
+                Inside::Ipv4 => (4, 0),
+                Inside::Ipv6 => (6, 0),
+                Inside::Gre => gre::open(payload).ok()?,
+                Inside::Gue => gue::open(payload).ok()?,
+            };
+            (version, payload.get(start..)?)
+        }
     };
     let packet = Packet::parse(inner).ok()?;
     if packet.version() != version || packet.protocol != PROTOCOL || !is_inquiry(packet.payload()) {

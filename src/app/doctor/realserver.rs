@@ -11,12 +11,18 @@ use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
 use crate::app::realserver::desired;
 use crate::control::{Request, Setup, Stats, Wrong};
-use crate::doctor::{Diagnosis, HostFault, RealServerFacts, diagnose_realserver};
+use crate::doctor::{Diagnosis, HostFault, RealServerFacts, Tunnelled, diagnose_realserver};
 use crate::host::DesiredRealServer;
+use crate::wire::encap::{Encap, gue};
 
 /// Observes a real server whose daemon answers.
 pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result<Diagnosis> {
     let mut facts = told(&setup.tun, &setup.vips, &setup.directors);
+    let named = |name: &str| Encap::ALL.into_iter().find(|encap| encap.name() == name);
+    facts.tunnelled = Tunnelled {
+        encap: setup.encap.as_deref().and_then(named).unwrap_or_default(),
+        gue_port: setup.gue_port.unwrap_or(gue::PORT),
+    };
     if let Stats::RealServer(stats) = daemon.exchange(&Request::Stats)? {
         let strangers = stats.dropped.iter().find(|drop| drop.name == "source");
         facts.read = Some((stats.read, strangers.map_or(0, |drop| drop.count)));
@@ -37,6 +43,7 @@ pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<
     let config = config_file::realserver(path)?;
     let survey = survey::realserver(&desired(&config), false).await?;
     let mut facts = told(&config.tun, &config.vips, &config.directors);
+    facts.tunnelled = Tunnelled { encap: config.encap, gue_port: config.gue_port };
     facts.host = survey.problems.iter().map(fault).collect();
     facts.daemon = Some((missing(why), "systemctl start vstun-realserver".to_owned()));
     look(&mut facts, &survey);

@@ -12,9 +12,10 @@ use crate::app::log_throttle::LogThrottle;
 use crate::decap::{Admission, Gate, Payload, Refusal};
 use crate::doctor::inquiry::Question;
 use crate::sys::raw::{HEADROOM, Received};
-use crate::wire::Packet;
 use crate::wire::coalesce::{Coalescer, MAX_BATCH};
+use crate::wire::encap::Encap;
 use crate::wire::frame::Frame;
+use crate::wire::{Packet, protocol};
 
 /// Frames that wait for others of their stream in the batch.
 pub(super) struct Frames<'a, 'd> {
@@ -112,14 +113,14 @@ impl Admitter<'_> {
     ) -> anyhow::Result<()> {
         let (decision, outer, bytes) = match datagram {
             Received::Whole(bytes) => (self.gate.open(bytes), None, bytes),
-            Received::Payload { source, traffic_class, piece: Some(piece), bytes } => {
+            Received::Payload { source, port, traffic_class, piece: Some(piece), bytes } => {
                 let merged = bytes.get_mut(HEADROOM..).unwrap_or_default();
-                return self.admit_pieces(source, traffic_class, (merged, piece), frames);
+                return self.admit_pieces((source, port), traffic_class, (merged, piece), frames);
             }
-            Received::Payload { source, traffic_class, piece: None, bytes } => {
+            Received::Payload { source, port, traffic_class, piece: None, bytes } => {
                 let gate = &mut self.gate;
                 let decision = gate.open_bare(self.payload, source, traffic_class, HEADROOM, bytes);
-                (decision, Some(source), bytes)
+                (decision, Some((source, port)), bytes)
             }
         };
         match self.follow(decision, outer, bytes) {
@@ -131,7 +132,7 @@ impl Admitter<'_> {
     /// Each of the datagrams of `piece` bytes in `merged`, of which the last may be shorter.
     fn admit_pieces<'d>(
         &mut self,
-        source: IpAddr,
+        (source, port): (IpAddr, u16),
         traffic_class: u8,
         (merged, piece): (&'d mut [u8], usize),
         frames: &mut Frames<'_, 'd>,
@@ -144,7 +145,7 @@ impl Admitter<'_> {
         frames.make_room(count)?;
         for bytes in merged.chunks_mut(piece) {
             let decision = self.gate.open_piece(source, traffic_class, bytes);
-            if let Some(frame) = self.follow(decision, Some(source), bytes) {
+            if let Some(frame) = self.follow(decision, Some((source, port)), bytes) {
                 frames.add(frame)?;
             }
         }
@@ -152,12 +153,12 @@ impl Admitter<'_> {
     }
 
     /// Carries out the gate's decision on `bytes`; returns the frame for the TUN if they are
-    /// accepted. `outer`: the outer source, if there is no outer header in `bytes`.
+    /// accepted. `outer`: the outer source and UDP port, if there is no outer header in `bytes`.
     #[inline]
     fn follow<'d>(
         &mut self,
         decision: Admission,
-        outer: Option<IpAddr>,
+        outer: Option<(IpAddr, u16)>,
         bytes: &'d mut [u8],
     ) -> Option<Frame<'d>> {
         match decision {
@@ -174,25 +175,34 @@ impl Admitter<'_> {
 
     /// Passes an inquiry to the task that answers.
     #[cold]
-    fn ask(&mut self, director: Option<IpAddr>, (bytes, inner): (&[u8], Range<usize>)) {
+    fn ask(&mut self, from: Option<(IpAddr, u16)>, (bytes, inner): (&[u8], Range<usize>)) {
         // Before the inquiry is parsed, so that a flood of them costs no more than this.
         let Ok(room) = self.questions.try_reserve() else {
             self.gate.refuse(Refusal::InquiryLimit);
             return;
         };
-        let outer = director.is_none().then(|| Packet::parse(bytes).ok()).flatten();
-        let director = director.or_else(|| outer.as_ref().map(|outer| outer.source));
+        let outer = from.is_none().then(|| Packet::parse(bytes).ok()).flatten();
+        let by = |outer: &Packet<'_>| (outer.source, 0, by_protocol(outer.protocol));
+        let from = from.map(|(director, port)| (director, port, self.payload.encap()));
+        let from = from.or_else(|| outer.as_ref().map(by));
         let packet = bytes.get(inner).and_then(|inner| Packet::parse(inner).ok());
         let question = packet.as_ref().and_then(|packet| Question::parse(packet.payload()).ok());
-        let (Some(director), Some(packet), Some(question)) = (director, packet, question) else {
+        let (Some((director, port, encap)), Some(packet), Some(question)) =
+            (from, packet, question)
+        else {
             self.gate.refuse(Refusal::Inquiry);
             return;
         };
         let here = outer.map(|outer| outer.destination);
         let (asker, vip) = (packet.source, packet.destination);
-        room.send(Asked { director, here, asker, vip, question });
+        room.send(Asked { director, encap, port, here, asker, vip, question });
         self.gate.taken();
     }
+}
+
+/// What a raw socket of that protocol receives.
+fn by_protocol(number: u8) -> Encap {
+    if number == protocol::GRE { Encap::Gre } else { Encap::Ipip }
 }
 
 #[cold]

@@ -14,11 +14,12 @@ use super::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::config;
 use crate::control::HostStatus;
-use crate::doctor::inquiry::{EndState, InquiryAnswer, Listening, Ports, Question, packet};
+use crate::doctor::inquiry::{EndState, InquiryAnswer, Listening, Ports, Question, Tunnel, packet};
 use crate::host::{Object, Step};
 use crate::model::Protocol;
 use crate::sys::raw::{Batch, BatchMessage, Sender};
 use crate::sys::sock_diag::{Bound, bound_sockets};
+use crate::wire::encap::{Encap, Shim};
 
 /// The most inquiries that wait; further ones are dropped and counted.
 pub(super) const WAITING: usize = 16;
@@ -34,6 +35,10 @@ const ANY_PORT: u16 = 9;
 pub(super) struct Asked {
     /// The director: the outer source.
     pub(super) director: IpAddr,
+    /// How it was encapsulated, as the answer will be.
+    pub(super) encap: Encap,
+    /// The outer UDP source port, if it came in GUE.
+    pub(super) port: u16,
     /// This host: the outer destination, if the kernel reports it.
     pub(super) here: Option<IpAddr>,
     /// The sender: the inner source.
@@ -110,10 +115,15 @@ impl InquiryAnswers {
     }
 
     fn send(&mut self, asked: &Asked, answer: &InquiryAnswer) {
-        let Asked { director, here, asker, vip, question } = asked;
+        let Asked { director, encap, port, here, asker, vip, question } = asked;
         let source = here.or_else(|| source_towards(*director));
         let payload = answer.encode(question.len);
-        let tunnel = source.map(|source| (source, *director));
+        let shim = match encap {
+            Encap::Ipip => Shim::None,
+            Encap::Gre => Shim::Gre,
+            Encap::Gue => Shim::Gue { source_port: self.config.borrow().gue_port, port: *port },
+        };
+        let tunnel = source.map(|from| Tunnel { from, to: *director, shim });
         let Some(bytes) = tunnel.and_then(|tunnel| packet(tunnel, (*vip, *asker), &payload, false))
         else {
             return;

@@ -80,6 +80,8 @@ impl Handler {
             tun: self.tun.clone(),
             vips: config.vips.clone(),
             directors: config.directors.clone(),
+            encap: Some(config.encap.name().to_owned()),
+            gue_port: Some(config.gue_port),
         }
     }
 

@@ -79,7 +79,7 @@ fn bad_headers_have_their_reason_and_strangers_theirs() {
         (Payload::Gue, with([0, 41, 0, 0]), Refusal::Malformed),
         (Payload::Gue, vec![0, 4, 0], Refusal::Truncated),
         (Payload::Gue, gue(family, &packet[..packet.len() - 1]), Refusal::Truncated),
-        (Payload::Gre, with([0x80, 0, 8, 0]), Refusal::TunnelHeader),
+        (Payload::Gre, with([0x20, 0, 8, 0]), Refusal::TunnelHeader),
         (Payload::Gre, with([0, 0, 0x65, 0x58]), Refusal::Unsupported),
     ] {
         let mut gate = host();

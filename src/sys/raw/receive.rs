@@ -204,6 +204,8 @@ pub enum Received<'a> {
     Payload {
         /// The source address.
         source: IpAddr,
+        /// The source port of a UDP datagram.
+        port: u16,
         /// DSCP and ECN.
         traffic_class: u8,
         /// If the kernel has merged several UDP datagrams: the length of each payload but the last,
@@ -313,6 +315,7 @@ impl Datagrams {
             if bare {
                 Received::Payload {
                     source: source(name, domain),
+                    port: u16::from_be(name.sin6_port),
                     traffic_class: traffic_class(&header.msg_hdr),
                     piece: piece(&header.msg_hdr),
                     bytes: &mut slot[..end],

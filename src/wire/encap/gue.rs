@@ -21,6 +21,10 @@ pub const PORT: u16 = 6080;
 /// queues spread flows; the range is short, so that firewall rules can name it.
 pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 61_440..=61_455;
 
+/// The source port of inquiries of `vstun doctor`; answers come to it. The daemon's sockets have
+/// [`SOURCE_PORTS`].
+pub const INQUIRY_PORT: u16 = *SOURCE_PORTS.end() + 1;
+
 /// The header before a packet of IP version 4 or 6; `None` for another version.
 #[inline]
 #[must_use]

@@ -37,12 +37,13 @@ pub fn open(datagram: &[u8]) -> Result<Opened, OpenError> {
         return Err(OpenError::Outer(ParseError::Malformed));
     }
     let start = usize::from(outer.header_len);
-    let (encap, inner_version) = match outer.protocol {
-        protocol::IPIP => (Encap::Ipip, 4),
-        protocol::IPV6 => (Encap::Ipip, 6),
+    let (encap, inner_version, shim_len) = match outer.protocol {
+        protocol::IPIP => (Encap::Ipip, 4, 0),
+        protocol::IPV6 => (Encap::Ipip, 6, 0),
         protocol::GRE => {
             let payload = outer.bytes().get(start..).unwrap_or_default();
-            (Encap::Gre, gre::open(payload).map_err(OpenError::Shim)?)
+            let (version, len) = gre::open(payload).map_err(OpenError::Shim)?;
+            (Encap::Gre, version, len)
         }
         _ => return Err(OpenError::Outer(ParseError::Unsupported)),
     };
@@ -51,6 +52,6 @@ pub fn open(datagram: &[u8]) -> Result<Opened, OpenError> {
         traffic_class: outer.traffic_class,
         encap,
         inner_version,
-        inner: start + encap.shim_len()..outer.bytes().len(),
+        inner: start + shim_len..outer.bytes().len(),
     })
 }

@@ -163,8 +163,8 @@ pub fn report_v6(sender: Ipv6Addr, message: &[u8]) -> Option<TunnelReport> {
 fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
     match protocol {
         protocol::GRE => {
-            let version = gre::open(inner).ok()?;
-            inside_ip(ipip::protocol_of(version)?, inner.get(gre::HEADER_LEN..)?)
+            let (version, start) = gre::open(inner).ok()?;
+            inside_ip(ipip::protocol_of(version)?, inner.get(start..)?)
         }
         protocol::UDP => inside_udp(inner),
         _ => inside_ip(protocol, inner),
@@ -176,7 +176,7 @@ fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
 fn inside_udp(datagram: &[u8]) -> Option<Quoted> {
     let (header, payload) = datagram.split_first_chunk::<UDP_HEADER_LEN>()?;
     let source_port = u16::from_be_bytes([header[0], header[1]]);
-    if !gue::SOURCE_PORTS.contains(&source_port) {
+    if !gue::SOURCE_PORTS.contains(&source_port) && source_port != gue::INQUIRY_PORT {
         return None;
     }
     match gue::open(payload) {
