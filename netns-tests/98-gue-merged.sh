@@ -90,7 +90,13 @@ at vt-real1 nft -f - <<-NFT
 	    }
 	}
 	NFT
-healthy director
+# Nothing listens on port 9000, and the answer from the real server says so.
+asked_in_gue() {
+    doctor director
+    [[ $(jq -c '[.findings[].cause]' "$WORK/report") == '["listener"]' ]] &&
+        [[ $(first evidence) == "its daemon's list of sockets" ]]
+}
+wait_for "an answer in GUE" asked_in_gue
 expect_between "packets in IP in IP, GRE" "$(number real1 stats '.ipip + .gre')" 0 0
 at vt-real1 nft delete table inet others
 
