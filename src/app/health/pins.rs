@@ -5,12 +5,17 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::TakesChanges;
 use crate::balancer::{Change, ProbeFlow};
 use crate::model::Encap;
+
+/// A flow stays pinned for so long after its probe: the balancer may take changes before packets
+/// that were sent earlier, and the reset that ends a connection has to get through.
+const LAST_PACKETS: Duration = Duration::from_millis(20);
 
 /// An ICMP error that quotes a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,6 +94,8 @@ impl<B: TakesChanges> Pins<B> {
         if flows.is_empty() {
             return;
         }
+        // Otherwise the real server's end of the last connection would stay open.
+        tokio::time::sleep(LAST_PACKETS).await;
         let changes = flows.iter().copied().map(Change::UnpinProbe).collect();
         // A balancer that has ended has no flows.
         let _ = self.balancer.take(changes).await;

@@ -1,0 +1,88 @@
+# Checks of servers that are broken or lie: each fails for its own reason and within its timeout,
+# and takes no more memory than its bounds. A slow server passes; one that flaps changes nothing,
+# since neither enough failures nor enough passes follow each other. `verify = false` takes a
+# certificate that nobody knows.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+TIMEOUT=700 # milliseconds
+# The check of real1 at PORT.
+check() { # PORT JQ-FILTER
+    number director checks ".checks[] | select(.destination == \"$(in_url "$VIP"):$1\") | $2"
+}
+is_so() { # PORT STATE DETAIL
+    check "$1" '"\(.state): \(.results[0].detail)"' >"$WORK/state.log"
+    [[ $(<"$WORK/state.log") == "$2: "*"$3"* ]]
+}
+becomes() { # PORT STATE DETAIL
+    wait_for "the check of port $1 to be $2 with '$3'" is_so "$@"
+    say "$1 is $(<"$WORK/state.log")"
+}
+memory() { awk '/^VmRSS/ { print $2 }' "/proc/${PID[director]}/status"; } # KB
+# Probes that took longer than the timeout and what other tests take of the processor.
+late() {
+    number director checks "[.checks[].results[] | select(.microseconds > 2000000)] | length"
+}
+
+one_check() { # TYPE PORT [KEYS]
+    printf '[[service.check]]\ntype = "%s"\nport = %d\n' "$1" "$2"
+    printf 'interval = "1s"\nfast_interval = "300ms"\ntimeout = "%dms"\n' "$TIMEOUT"
+    printf 'rise = 2\nfall = 2\n%s\n' "${3:-}"
+}
+SERVICE_KEYS=
+add() { SERVICE_KEYS+=$(one_check "$@")$'\n'; }
+for port in {9101..9104} 9107; do add http "$port" 'expect_body = "well"'; done
+for port in 9105 9106 {9108..9112}; do add http "$port"; done
+add https 9443 'verify = false'
+add https 9444 "ca = \"$WORK/other.pem\""
+add tls 9445 'verify = false'
+
+make_topology
+start_real real1
+for name in cert other; do
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
+        -subj "/CN=$name.example" -keyout "$WORK/$name.key" -out "$WORK/$name.pem" 2>/dev/null
+done
+for port in 9443 9444 9445; do
+    spawn vt-real1 "tls$port" openssl s_server -accept "$port" "-$INNER" -www \
+        -cert "$WORK/cert.pem" -key "$WORK/cert.key" -quiet
+done
+spawn vt-real1 liars python3 "$here/traffic/liars.py" "$VIP"
+wait_for "the servers" log_has liars '^ready'
+start_director rr 1
+
+becomes 9101 down "the body does not match (7 bytes read)"
+becomes 9102 down "the body does not match (0 bytes read)"
+becomes 9103 down "the body does not match (6 bytes read)"
+becomes 9104 down "the body does not match (3 bytes read)"
+becomes 9105 down "connected, then nothing within ${TIMEOUT}ms"
+becomes 9106 down "connected, then nothing within ${TIMEOUT}ms"
+becomes 9107 down "the body does not match (65536 bytes read)"
+becomes 9108 down "no answer of HTTP"
+becomes 9109 down "connection closed before the answer"
+becomes 9110 down "no answer of HTTP"
+becomes 9444 down "TLS: invalid peer certificate"
+becomes 9443 up "status 200"
+becomes 9445 up ""
+becomes 9111 up "status 200"
+(($(check 9111 '.results[0].microseconds') >= 300000)) || fail "the slow server was quick"
+
+flapped() { (($(check 9112 .runs) >= 8)); }
+wait_for "eight probes of the server that flaps" flapped
+expect_eq "its results" "$(check 9112 '[.results[].detail] | unique | join(", ")')" \
+    "status 200, status 503"
+case $(check 9112 .state) in
+    up | falling) say "it is up" ;;
+    *) fail "it is $(check 9112 .state)" ;;
+esac
+
+# Bounded time, and bounded memory while two servers send without end.
+before=$(memory) runs=$(check 9107 .runs)
+sent_more() { (($(check 9107 .runs) >= runs + 5)); }
+wait_for "more probes of endless bodies" sent_more
+expect_between "kilobytes more after five of them" $(($(memory) - before)) -100000 8192
+expect_eq "probes that went on after their timeout" "$(late)" 0
+expect_eq "real1" "$(real_field real1 state)" down
+stop director
+expect_eq "the director's exit code" "$CODE" 0
