@@ -1,7 +1,7 @@
 # Checks of servers that are broken or lie: each fails for its own reason and within its timeout,
 # and takes no more memory than its bounds. A slow server passes; one that flaps changes nothing,
-# since neither enough failures nor enough passes follow each other. `verify = false` takes a
-# certificate that nobody knows.
+# since neither enough failures nor enough passes follow each other. `verify = false` accepts
+# a certificate of an unknown issuer.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

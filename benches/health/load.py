@@ -38,7 +38,7 @@ def sink():
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     server.bind(("0.0.0.0", SINK))
     print("ready", flush=True)
-    # What nobody reads is dropped in the kernel, after the director.
+    # The kernel drops what is not read here, after the director.
     while True:
         time.sleep(3600)
 

@@ -1,5 +1,5 @@
 """forged_too_big.py FORGER DIRECTOR REAL MTU: a "fragmentation needed" or "packet too big" from
-FORGER that quotes an echo reply from DIRECTOR to REAL, which nobody has sent. Linux believes it."""
+FORGER that quotes an echo reply from DIRECTOR to REAL, which was never sent. Linux accepts it."""
 
 import sys
 

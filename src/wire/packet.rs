@@ -300,8 +300,8 @@ fn piece(flags_and_offset: u16) -> Piece {
     }
 }
 
-/// Which fragment it is. Refuses fragments that no sender makes, and those whose datagram would be
-/// too long: [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags outside
+/// Which fragment it is. Refuses malformed fragments, and those whose datagram would be too long:
+/// [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags outside
 /// the first fragment, RFC 1858 section 3.2.
 ///
 /// `before` is how many bytes of headers the whole datagram's length counts before the data that is

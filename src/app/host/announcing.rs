@@ -15,9 +15,9 @@ use super::{Session, conflict};
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// The announcements that need a conflict probe: new ones, those whose neighbours may have
-    /// learnt another host's address while a link was down, and periodically those that another
-    /// host had.
+    /// The announcements that need a conflict probe. These are new ones and those whose link was
+    /// down, since neighbours may have learnt another host's address meanwhile. Those that another
+    /// host had are probed periodically.
     pub(super) fn unasked(
         &self,
         plan: &HostPlan,

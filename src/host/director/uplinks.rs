@@ -83,7 +83,7 @@ fn unheard(link: &Link) -> Option<Problem> {
     let name = &link.name;
     let silent = link.up && link.carrier && !link.arp && link.mac.is_some();
     let text = format!(
-        "uplink {name} answers no ARP and no neighbour discovery, so nobody there finds the \
+        "uplink {name} answers no ARP and no neighbour discovery, so no host there finds the \
          virtual IPs; `ip link set {name} arp on`, or `arp = false` where routers have a route"
     );
     silent.then(|| Problem::new(ProblemKind::Uplink, name, text))
