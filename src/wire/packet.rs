@@ -301,8 +301,8 @@ fn piece(flags_and_offset: u16) -> Piece {
 }
 
 /// Which fragment it is. Refuses malformed fragments, and those whose datagram would be too long:
-/// [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags outside
-/// the first fragment, RFC 1858 section 3.2.
+/// [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags outside the first
+/// fragment, RFC 1858 section 3.2.
 ///
 /// `before` is how many bytes of headers the whole datagram's length counts before the data that is
 /// cut up.
