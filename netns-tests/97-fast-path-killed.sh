@@ -21,8 +21,7 @@ start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 DIRECTOR_KEYS='fast_path = "auto"'
 start_director mh 1 1 1
-log_has director 'fast path at' ||
-    skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
+needs_fast_path
 mkfifo "$WORK/release"
 spawn vt-client busy sh \
     -c "exec python3 '$here/traffic/busy.py' $VIP 80 $CONNECTIONS <'$WORK/release'"

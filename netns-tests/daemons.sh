@@ -243,6 +243,12 @@ both_ways() { # HOW
     expect_accounted
 }
 
+# Skips the test where the running director cannot have a fast path.
+needs_fast_path() {
+    log_has director 'fast path at' ||
+        skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
+}
+
 # Answers each datagram at port 9000 of the VIPs with its own name and the datagram.
 start_echo() { # NAME...
     local name vip

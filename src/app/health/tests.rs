@@ -65,6 +65,22 @@ fn plan(probe: Probe, port: u16, timing: Timing) -> Plan {
     }])
 }
 
+/// A real server that probes through the tunnel do not reach: the tests have no tunnel.
+const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// A plan of one check of [`REAL`] through the tunnel.
+fn tunnelled(probe: Probe, port: u16, timing: Timing) -> Plan {
+    let spec = Arc::new(CheckSpec { probe, via: Via::Tunnel, port: Some(port), timing });
+    Plan::new([ServiceInput {
+        name: "web",
+        listens: &["127.0.0.1:80/tcp".parse().unwrap()],
+        reals: &[RealSpec::new(REAL, 1)],
+        checks: &[spec],
+        rules: Rules::DEFAULT,
+        load: false,
+    }])
+}
+
 /// The result of one run of the probe, and how long it took.
 fn found(probe: Probe, port: u16) -> (bool, String, Duration) {
     let timing = Timing {

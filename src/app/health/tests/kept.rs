@@ -3,17 +3,24 @@
 use super::*;
 use crate::balancer::ProbeFlow;
 
-/// The balancer of the test sends nothing there: probes reach this host's own server.
-const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+/// The inode of the socket with an established connection from that port of 127.0.0.1.
+fn inode(port: u16) -> u64 {
+    let local = format!("0100007F:{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut inodes = rows.filter(|row| row[1] == local && row[3] == "01").map(|row| row[9]);
+    inodes.next().unwrap().parse().unwrap()
+}
 
 /// A check through the tunnel, here to this host itself, until it has run six times: the flows that
-/// were pinned, and the ports that its probes came from.
-fn six_probes() -> (Vec<ProbeFlow>, Vec<u16>) {
-    let seen: Arc<Mutex<Vec<u16>>> = Arc::default();
+/// were pinned, and the port and socket of each probe.
+fn six_probes() -> (Vec<ProbeFlow>, Vec<(u16, u64)>) {
+    let seen: Arc<Mutex<Vec<(u16, u64)>>> = Arc::default();
     let port = {
         let seen = Arc::clone(&seen);
         server(move |mut stream| {
-            seen.lock().unwrap().push(stream.peer_addr().unwrap().port());
+            let port = stream.peer_addr().unwrap().port();
+            seen.lock().unwrap().push((port, inode(port)));
             let _ = stream.read(&mut [0; 1_024]);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
             // The probe's end of the connection: a reset, whatever is left to read.
@@ -22,16 +29,7 @@ fn six_probes() -> (Vec<ProbeFlow>, Vec<u16>) {
         })
     };
     let timing = Timing { interval: Duration::from_millis(20), ..Timing::DEFAULT };
-    let probe = Probe::Http(http());
-    let spec = Arc::new(CheckSpec { probe, via: Via::Tunnel, port: Some(port), timing });
-    let plan = Plan::new([ServiceInput {
-        name: "web",
-        listens: &["127.0.0.1:80/tcp".parse().unwrap()],
-        reals: &[RealSpec::new(REAL, 1)],
-        checks: &[spec],
-        rules: Rules::DEFAULT,
-        load: false,
-    }]);
+    let plan = tunnelled(Probe::Http(http()), port, timing);
     let balancer = Told::default();
     let (inbox, checks) = Checks::new();
     let (events, _told) = mpsc::unbounded_channel();
@@ -47,13 +45,14 @@ fn six_probes() -> (Vec<ProbeFlow>, Vec<u16>) {
         Change::PinProbe { flow, .. } => Some(*flow),
         _ => None,
     });
-    let ports = seen.lock().unwrap().clone();
-    (pinned.collect(), ports)
+    let sockets = seen.lock().unwrap().clone();
+    (pinned.collect(), sockets)
 }
 
 #[test]
-fn a_check_that_passes_uses_one_port_and_is_pinned_once() {
-    let (pinned, ports) = six_probes();
+fn a_check_that_passes_keeps_its_port_and_socket_and_is_pinned_once() {
+    let (pinned, sockets) = six_probes();
     let [flow] = &pinned[..] else { panic!("{pinned:?}") };
-    assert!(ports.iter().all(|port| *port == flow.source_port), "{ports:?} {flow:?}");
+    let first = (flow.source_port, sockets[0].1);
+    assert!(sockets.iter().all(|socket| *socket == first), "{sockets:?} {flow:?}");
 }

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-
 /// A balancer that refuses every probe with an ICMP error, once its flow is pinned.
 #[derive(Clone, Debug)]
 struct Refuses {
@@ -45,15 +43,7 @@ fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usiz
     };
     let listener = TcpListener::bind((HERE, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let spec = Arc::new(CheckSpec { probe, via: Via::Tunnel, port: Some(port), timing });
-    let plan = Plan::new([ServiceInput {
-        name: "web",
-        listens: &["127.0.0.1:80/tcp".parse().unwrap()],
-        reals: &[RealSpec::new(REAL, 1)],
-        checks: &[spec],
-        rules: Rules::DEFAULT,
-        load: false,
-    }]);
+    let plan = tunnelled(probe, port, timing);
     let (inbox, checks) = Checks::new();
     let (events, mut told) = mpsc::unbounded_channel();
     let balancer = Refuses { checks: checks.clone(), by_end, pinned: Arc::default() };
