@@ -135,7 +135,7 @@ def sent(pid, device):
 
 
 def cpu_per_packet(pid, device, work):
-    """CPU microseconds of a process for each packet that leaves its node by a device during work."""
+    """CPU microseconds of a process for each packet that leaves its node by a device."""
     before = cpu(pid), sent(pid, device)
     work()
     time.sleep(0.05)
