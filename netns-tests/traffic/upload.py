@@ -1,6 +1,9 @@
 """upload.py discard PORT: accepts connections and reads all that they send.
-upload.py send ADDRESS PORT N: sends on N connections for as long as they take it."""
+upload.py send ADDRESS PORT N: sends on N connections for as long as they take it.
+upload.py once ADDRESS PORT N MB: sends so many megabytes on each of N connections, which it closes
+when all has been read."""
 
+import concurrent.futures
 import socket
 import sys
 import threading
@@ -17,6 +20,13 @@ def send(connection):
         connection.sendall(zeros)
 
 
+def send_and_close(connection, megabytes):
+    for _ in range(megabytes):
+        connection.sendall(bytes(1_000_000))
+    connection.shutdown(socket.SHUT_WR)
+    connection.recv(1)
+
+
 def background(work, connection):
     threading.Thread(target=work, args=(connection,), daemon=True).start()
 
@@ -30,7 +40,12 @@ if what == "discard":
     while True:
         background(drain, listener.accept()[0])
 address, port, count = arguments[0], int(arguments[1]), int(arguments[2])
-for _ in range(count):
-    background(send, socket.create_connection((address, port)))
+connections = [socket.create_connection((address, port)) for _ in range(count)]
+if what == "once":
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        list(pool.map(send_and_close, connections, [int(arguments[3])] * count))
+    sys.exit()
+for connection in connections:
+    background(send, connection)
 print("sending", flush=True)
 threading.Event().wait()

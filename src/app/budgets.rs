@@ -15,6 +15,10 @@ pub(super) mod director {
     /// Frames read before timers and messages are handled: about 0.6 ms of small packets.
     pub(in crate::app) const TURN: usize = 256;
 
+    /// Bytes of frames read before that: eight of the largest super-frames, about 2 ms. By their
+    /// number alone they could take 70 ms.
+    pub(in crate::app) const TURN_BYTES: usize = 512 << 10;
+
     /// Messages of the control thread handled per turn, so that listings do not delay packets.
     pub(in crate::app) const MESSAGES_A_TURN: usize = 1;
 

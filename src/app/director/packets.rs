@@ -4,6 +4,7 @@
 //! mio is edge-triggered: a source that was not drained stays ready, and the next poll does not
 //! wait.
 
+mod budget;
 mod clock;
 mod frame;
 mod messages;
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::app::budgets::director::{ERRORS_A_TURN, TURN};
+use crate::app::budgets::director::ERRORS_A_TURN;
 use crate::app::busy_poll::BusyPoll;
 use crate::app::health::FlowRefusal;
 use crate::app::turns::TurnLengths;
@@ -32,6 +33,7 @@ use crate::sys::tun::Tun;
 use crate::wire::Packet;
 use crate::wire::icmp::{self, TunnelCause, TunnelReport};
 
+use self::budget::Budget;
 use super::doubts::Doubts;
 use super::fast_path::KernelCarrier;
 use super::input::Input;
@@ -52,8 +54,8 @@ const FAILURES: u32 = 1_000;
 
 /// Turns that may leave packets in the TUN before noted flows are carried nevertheless. Their
 /// packets may then overtake each other once, but a TUN that is never empty must not keep flows
-/// here. A turn reads hundreds of frames, as many as a connection has in flight, so more turns
-/// would not help.
+/// here. A turn reads what a young connection has in flight, so more turns would not help: a
+/// connection that fills the TUN only gets more in flight.
 const CROWDED_TURNS: u32 = 1;
 
 /// Counters of the loop that the balancer does not have.
@@ -284,8 +286,8 @@ impl DirectorLoop {
 
     /// Reads frames until there are none or the budget is used up, and sends the results.
     fn frames(&mut self, now: Millis) -> anyhow::Result<()> {
-        let mut budget = TURN;
-        while self.tun_ready && budget > 0 {
+        let mut budget = Budget::of_a_turn();
+        while self.tun_ready && budget.lasts() {
             let outcome = self.read(&mut budget);
             self.balancer.look_ahead(self.input.packets());
             for index in 0..self.input.len() {
@@ -314,12 +316,12 @@ impl DirectorLoop {
     }
 
     /// Reads frames until the buffer is full or there are none.
-    fn read(&mut self, budget: &mut usize) -> anyhow::Result<()> {
-        while self.input.has_room() && *budget > 0 {
+    fn read(&mut self, budget: &mut Budget) -> anyhow::Result<()> {
+        while self.input.has_room() && budget.lasts() {
             match self.tun.read(self.input.room()) {
                 Ok(len) => {
                     self.reads.frames += 1;
-                    *budget -= 1;
+                    budget.take(len);
                     self.failures = 0;
                     self.input.filled(len);
                 }
@@ -329,7 +331,7 @@ impl DirectorLoop {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    *budget -= 1;
+                    budget.take(0);
                     self.failed(error)?;
                 }
             }
