@@ -51,6 +51,20 @@ pub(crate) fn carry(flows: u32) -> Run {
     })
 }
 
+/// What the program costs a packet of a flow that is not carried, such as each of a short
+/// connection, among a million that are. Only two system calls are made in all.
+pub(crate) fn not_carried() -> Run {
+    let Some((mut program, maps)) = carrying(MILLION - 1) else { return Box::new(|_| ()) };
+    let mut frame = [vec![0; ETHERNET], Family::V4.segment(0, &[])].concat();
+    frame[12..ETHERNET].copy_from_slice(&[8, 0]);
+    let mut sent = vec![0; 256];
+    Box::new(move |count| {
+        let before = maps.refused().iter().sum::<u64>();
+        program.run_often(u32::try_from(count).unwrap(), &frame, &mut sent).unwrap();
+        assert_eq!(maps.refused().iter().sum::<u64>(), before + count);
+    })
+}
+
 /// Entering a flow and forgetting it, among 900,000.
 pub(crate) fn enter_and_forget() -> Run {
     const LASTING: u32 = 900_000;

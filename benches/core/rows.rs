@@ -13,7 +13,7 @@ use vstun::wire::virtio::Offload;
 use vstun::wire::{Packet, protocol};
 
 use super::batch::{CHANGES, weights};
-use super::carried::{carry, enter_and_forget};
+use super::carried::{carry, enter_and_forget, not_carried};
 use super::many::{
     MILLION, Pages, forward_batches, forward_flood, forward_many, forward_new_among_many,
 };
@@ -105,6 +105,7 @@ pub(crate) const ALL: &[Row] = &[
         .against(CARRIED)
         .at_most(1.5)
         .operations(CARRIED_PACKETS),
+    row("not carried: the program alone", not_carried),
     row("carried: enter and forget a flow among 900,000", enter_and_forget),
     row(SPLIT, || split(V4, 1_448)),
     row("split a super-frame, per segment, v6", || split(V6, 1_428)).against(SPLIT),

@@ -232,9 +232,23 @@ impl Program {
     /// # Errors
     /// The kernel tests no program on such a frame.
     pub fn run(&mut self, frame: &[u8], sent: &mut [u8]) -> io::Result<(u32, usize)> {
+        self.run_often(1, frame, sent)
+    }
+
+    /// As [`Self::run`], `times` in one system call. A frame that is carried is another one for the
+    /// next time.
+    ///
+    /// # Errors
+    /// The kernel tests no program on such a frame.
+    pub fn run_often(
+        &mut self,
+        times: u32,
+        frame: &[u8],
+        sent: &mut [u8],
+    ) -> io::Result<(u32, usize)> {
         let mut options = TestRunOptions::new();
         (options.data_in, options.data_out) = (Some(frame), Some(sent));
-        options.repeat = 1;
+        options.repeat = times;
         let done = program(&mut self.ebpf)?
             .test_run(options)
             .map_err(|error| because("the test does not run", &error))?;

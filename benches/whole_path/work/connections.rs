@@ -9,25 +9,32 @@ use anyhow::Result;
 use super::{END_1000, HOST_1000, PROCESS_1000, RATE, Spec, at_least, at_most, per_request, rows};
 use crate::bed::Bed;
 use crate::report::Row;
-use crate::rounds::{Plan, interleave};
+use crate::rounds::{Plan, Sample, interleave};
 use crate::side::{BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
 
 /// Measures each side.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
-    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
-        let order = format!("connections {} {CLIENTS} 100 {}", bed.sides[place].vip, plan.window);
-        let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.web_load.ask(&order))?;
-        per_request(cost, &answer)
-    });
-    Ok(rows(WORK, &all, ROWS))
+    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| window(bed, place, plan));
+    let mut table = rows(WORK, &all, ROWS);
+    let turns = Plan { rounds: TURNS * plan.rounds, ..plan };
+    let contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH]);
+    let all =
+        interleave(bed, IN_TURNS, turns, &contestants, |bed, &place| window(bed, place, plan));
+    table.extend(rows(IN_TURNS, &all, ROWS_IN_TURNS));
+    Ok(table)
+}
+
+fn window(bed: &mut Bed, place: usize, plan: Plan) -> Result<Sample> {
+    let order = format!("connections {} {CLIENTS} 100 {}", bed.sides[place].vip, plan.window);
+    let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.web_load.ask(&order))?;
+    per_request(cost, &answer)
 }
 
 const ROWS: &[Spec] = &[
     (HOST_1000, VSTUN_BOTH, HAPROXY, at_most(1.0 / 3.5)),
     (HOST_1000, VSTUN_BOTH, NGINX, None),
-    (HOST_1000, FAST_BOTH, VSTUN_BOTH, at_most(1.03)),
     (HOST_1000, BARE_BOTH, HAPROXY, None),
     (HOST_1000, VSTUN_BOTH, BARE_BOTH, None),
     (HOST_1000, VSTUN_BOTH, ROUTING, None),
@@ -40,5 +47,14 @@ const ROWS: &[Spec] = &[
     (RATE, VSTUN_BOTH, BARE_BOTH, None),
     (RATE, VSTUN_BOTH, KERNEL, None),
 ];
+/// Both directors' packets pass the program at the uplink, so its part is missing here: core's row
+/// "not carried" has it.
+const ROWS_IN_TURNS: &[Spec] = &[
+    (HOST_1000, FAST_BOTH, VSTUN_BOTH, at_most(1.03)),
+    (PROCESS_1000, FAST_BOTH, VSTUN_BOTH, at_most(1.03)),
+];
+/// A few percent need more rounds than the ratios above.
+const TURNS: usize = 8;
+const IN_TURNS: &str = "new connections, two directors in turn";
 const WORK: &str = "new connections, 100-byte replies";
 const CLIENTS: usize = 32;

@@ -6,7 +6,9 @@
 use anyhow::Result;
 
 use super::streams::{Load, sample};
-use super::{END_GB, HOST_GB, PROCESS_GB, Spec, THROUGHPUT, at_least, at_most, rows};
+use super::{
+    END_GB, HOST, HOST_GB, PROCESS, PROCESS_GB, Spec, THROUGHPUT, at_least, at_most, rows,
+};
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, interleave};
@@ -54,6 +56,10 @@ const PLAIN: &[Spec] = &[
     (HOST_GB, VSTUN_BOTH, HAPROXY, None),
     (HOST_GB, FAST_BOTH, HAPROXY, at_most(0.05)),
     (HOST_GB, FAST_BOTH, VSTUN_BOTH, None),
+    (HOST_GB, FAST_BOTH, KERNEL, None),
+    (HOST, FAST_BOTH, KERNEL, None),
+    (PROCESS, FAST_BOTH, VSTUN_BOTH, None),
+    (HOST_GB, KERNEL, HAPROXY, None),
     (HOST_GB, VSTUN_BOTH, NGINX, None),
     (HOST_GB, VSTUN_BOTH, ROUTING, None),
     (HOST_GB, VSTUN_BOTH, KERNEL, None),

@@ -35,6 +35,8 @@ const ROWS: &[Spec] = &[
     (HOST_GB, VSTUN_BOTH, NGINX, at_most(1.0 / 6.0)),
     (HOST_GB, FAST_BOTH, HAPROXY, at_most(0.06)),
     (HOST_GB, FAST_BOTH, VSTUN_BOTH, None),
+    (HOST_GB, FAST_BOTH, KERNEL, None),
+    (HOST_GB, KERNEL, HAPROXY, None),
     (HOST_GB, BARE_BOTH, HAPROXY, None),
     (HOST_GB, VSTUN_BOTH, BARE_BOTH, None),
     (HOST_GB, VSTUN_BOTH, ROUTING, None),

@@ -12,7 +12,9 @@ use socket2::{Domain, Socket, Type};
 use super::{obey, ready};
 
 /// Discards all input at the port `sink` and answers with its length at the end (8 bytes, big
-/// endian); writes to every connection on the port `source` until it closes.
+/// endian); writes to every connection on the port `source` for as many milliseconds as it asks for
+/// (8 bytes, big endian), and then ends it. If the client closed it in the middle, each segment that
+/// still arrived would be answered with a reset.
 pub(super) fn server(sink: u16, source: u16) -> Result<()> {
     let sinks = TcpListener::bind((Ipv4Addr::UNSPECIFIED, sink))?;
     let sources = TcpListener::bind((Ipv4Addr::UNSPECIFIED, source))?;
@@ -38,8 +40,13 @@ fn swallow(mut stream: TcpStream) {
 }
 
 fn pour(mut stream: TcpStream) {
-    let buffer = vec![b'.'; CHUNK];
-    while stream.write_all(&buffer).is_ok() {}
+    let mut asked = [0; 8];
+    if stream.read_exact(&mut asked).is_err() {
+        return;
+    }
+    let span = Duration::from_millis(u64::from_be_bytes(asked));
+    let (begin, buffer) = (Instant::now(), vec![b'.'; CHUNK]);
+    while begin.elapsed() < span && stream.write_all(&buffer).is_ok() {}
 }
 
 /// Handles `up VIP SECONDS STREAMS` and `down VIP SECONDS STREAMS`; answers with the bytes moved
@@ -99,13 +106,20 @@ fn up(mut stream: TcpStream, span: Duration) -> Result<[u64; 2]> {
 fn down(mut stream: TcpStream, span: Duration) -> Result<[u64; 2]> {
     let mut buffer = vec![0; CHUNK];
     let begin = Instant::now();
+    let end = SLOW_START + span;
+    let asked = u64::try_from(end.as_millis())?;
+    stream.write_all(&asked.to_be_bytes()).context("ask")?;
     let (mut counted, mut all) = (0, 0);
-    while begin.elapsed() < SLOW_START + span {
+    loop {
         let length = stream.read(&mut buffer).context("receive")? as u64;
-        ensure!(length > 0, "the server ended the stream");
+        if length == 0 {
+            break;
+        }
         all += length;
-        counted += if begin.elapsed() < SLOW_START { 0 } else { length };
+        let counts = (SLOW_START..end).contains(&begin.elapsed());
+        counted += if counts { length } else { 0 };
     }
+    ensure!(counted > 0, "the server ended the stream");
     Ok([counted, all])
 }
 
