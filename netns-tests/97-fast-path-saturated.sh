@@ -1,6 +1,6 @@
 # Under load, fresh connections are carried soon, although the TUN is never read empty, and those
-# that are taken back are carried again: packets that waited in the TUN when they were entered do not
-# keep them at the director.
+# that are taken back are carried again: packets that waited in the TUN when they were entered do
+# not keep them at the director.
 # mixes: 4in4
 # alone: how far the director is behind depends on other load
 source "$(dirname "$0")/lib.sh"

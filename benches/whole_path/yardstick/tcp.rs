@@ -13,8 +13,8 @@ use super::{obey, ready};
 
 /// Discards all input at the port `sink` and answers with its length at the end (8 bytes, big
 /// endian); writes to every connection on the port `source` for as many milliseconds as it asks for
-/// (8 bytes, big endian), and then ends it. If the client closed it in the middle, each segment that
-/// still arrived would be answered with a reset.
+/// (8 bytes, big endian), and then ends it. If the client closed it in the middle, each segment
+/// that still arrived would be answered with a reset.
 pub(super) fn server(sink: u16, source: u16) -> Result<()> {
     let sinks = TcpListener::bind((Ipv4Addr::UNSPECIFIED, sink))?;
     let sources = TcpListener::bind((Ipv4Addr::UNSPECIFIED, source))?;
