@@ -17,8 +17,8 @@ COMPLETIONS = $(addprefix $(SHARE)/,bash-completion/completions zsh/site-functio
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
-.PHONY: help build demo test cargo-test netns-test bench lint bpf doc fuzz deps install uninstall \
-	clean
+.PHONY: help build demo test part-cargo part-netns cargo-test netns-test bench lint bpf doc fuzz \
+	deps install uninstall clean
 help:       ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
@@ -40,15 +40,24 @@ $(BUILT): $(SOURCES)
 demo: deps build ## client, director, three real servers here; KEEP=1 leaves them up, with a shell
 	$(TARGET)/release/vstun demo $(if $(KEEP),--keep)
 
+# Both parts wait most of their time, so they run side by side: what cargo says follows.
 test: deps  ## everything; the last line counts it
-	@log=$$(mktemp) && trap 'rm -f '$$log EXIT; \
-	{ $(MAKE) --no-print-directory cargo-test || echo "broken: cargo test"; \
-	  netns-tests/run || echo "broken: netns-tests"; } 2>&1 | tee $$log; \
-	netns-tests/tally $$log
+	@$(CARGO) test --locked --no-run
+	@logs=$$(mktemp -d) && trap 'rm -rf '$$logs EXIT; \
+	$(MAKE) --no-print-directory -j2 LOGS_OF_PARTS=$$logs part-cargo part-netns; \
+	cat $$logs/cargo; \
+	netns-tests/tally $$logs/cargo $$logs/netns
 
-# Four threads for each core: the tests in namespaces mostly wait.
+part-cargo:
+	@{ $(MAKE) --no-print-directory cargo-test || echo "broken: cargo test"; } \
+	  >$(LOGS_OF_PARTS)/cargo 2>&1
+
+part-netns:
+	@{ netns-tests/run || echo "broken: netns-tests"; } 2>&1 | tee $(LOGS_OF_PARTS)/netns
+
+# Some of them wait, so there are two for each core.
 cargo-test: ## unit, table, pair, layering and fuzz smoke tests
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((4 * $$(nproc)))} $(CARGO) test --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} $(CARGO) test --locked --no-fail-fast
 
 netns-test: deps ## scripted tests in namespaces; TESTS="10-web 12-udp@6in4" runs these
 	$(CARGO) build --locked --bins

@@ -172,7 +172,8 @@ expect_accounted() {
 
 JOINED=0 # 1: packets in GUE, of which many are one to the packet filter
 
-# Traffic may go on meanwhile; with a lost packet the numbers never agree.
+# The kernel's counter is read before and after the others: checks may go on meanwhile. With a lost
+# packet the numbers never agree.
 accounted_for() {
     local left counts
     left=$(counter vt-director sent sent)
@@ -182,12 +183,14 @@ accounted_for() {
             '.packets + {past: $past, reads, tunnel_errors_received, segments_sent,
                 out: (.segments_sent - .segments_fragmented + .outer_fragments),
                 given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
+    counts=$(jq -c --argjson now "$(counter vt-director sent sent)" '. + {left_now: $now}' \
+        <<<"$counts")
     echo "$counts" >"$WORK/accounts.log"
     jq -e --argjson joined "$JOINED" '.read > 0
         and .read == .tunnelled + .replied + .dropped + .held
         and .read + .probes == .reads + .tunnel_errors_received + .carried
         and .given + .replied + .probes == .segments_sent + .failed + .past
-        and (.out <= .left or $joined == 1) and .left <= .out + .late' <<<"$counts" >/dev/null
+        and (.out <= .left_now or $joined == 1) and .left <= .out + .late' <<<"$counts" >/dev/null
 }
 
 # Replies went straight from the real servers to the client.

@@ -305,7 +305,7 @@ fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
         assert_eq!(send_v6(&sender, at(2), at(2)), Some(libc::EACCES), "routed as from ::1");
         sender.set_source_v6(Some(at(2)));
         assert_eq!(send_v6(&sender, at(1), at(2)), None, "routed as from ::2");
-        assert!(arrived(at(1)), "but the header saved_states");
+        assert!(arrived(at(1)), "but the header keeps it");
         sender.set_source_v6(Some(at(1)));
         sender.set_source_v6(Some(at(3)));
         assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is told");

@@ -18,6 +18,8 @@ use crate::health::spec::{CheckSpec, HttpProbe, Probe, StatusRange, Timing, Via}
 use crate::health::{CheckCause, Rules, ServiceInput};
 use crate::model::{Health, RealSpec};
 
+/// A probe's end at its timeout of two seconds comes well before this, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(20);
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A balancer that records the changes it gets.
@@ -85,7 +87,7 @@ fn tunnelled(probe: Probe, port: u16, timing: Timing) -> Plan {
 fn found(probe: Probe, port: u16) -> (bool, String, Duration) {
     let timing = Timing {
         interval: Duration::from_secs(3_600),
-        timeout: Duration::from_millis(300),
+        timeout: Duration::from_secs(2),
         ..Timing::DEFAULT
     };
     let began = Instant::now();
@@ -140,7 +142,7 @@ fn answers_and_their_results() {
 #[test]
 fn servers_that_hang_or_never_end_cost_no_more_than_the_timeout() {
     let silent = server(|stream| {
-        std::thread::sleep(Duration::from_secs(5));
+        std::thread::sleep(2 * PATIENCE);
         drop(stream);
     });
     let drips = server(|mut stream| {
@@ -157,13 +159,13 @@ fn servers_that_hang_or_never_end_cost_no_more_than_the_timeout() {
     });
     let body = HttpProbe { expect_body: Some("never".to_owned()), ..http() };
     for (what, port, http, detail) in [
-        ("silent", silent, http(), "connected, then nothing within 300ms"),
-        ("a byte at a time", drips, body.clone(), "answered, then nothing within 300ms"),
+        ("silent", silent, http(), "connected, then nothing within 2s"),
+        ("a byte at a time", drips, body.clone(), "answered, then nothing within 2s"),
         ("endless", endless, body, "the body does not match (65536 bytes read)"),
     ] {
         let (passed, said, took) = found(Probe::Http(http), port);
         assert!(!passed && said.contains(detail), "{what}: {said}");
-        assert!(took < Duration::from_secs(4), "{what}: {took:?}");
+        assert!(took < PATIENCE, "{what}: {took:?}");
     }
 }
 
