@@ -16,6 +16,8 @@ EXPORTER = "http://127.0.0.1:9181/metrics"
 SCRAPER_CPU = "1"
 # Scrapes of each of the two exporters.
 SCRAPES = 5
+# Rounds of connections after which each real server must have latencies: a packet may be lost.
+TRIES = 5
 WATCHED = 'http = "127.0.0.1:9180"\nrecorder = 10_000\n'
 
 
@@ -123,14 +125,25 @@ def pingpong(plan):
 
 
 def scrape(plan):
-    """One scrape of as many services at HAProxy's own exporter, one after the other."""
+    """One scrape of as many services at HAProxy's own exporter, one after the other: of idle real
+    servers, and of real servers with latencies."""
     bed.add_node("watched")
     bed.add_node("client")
     bed.wire(1, "client", "watched")
     bed.node("watched", "ip route add 10.100.0.0/16 via 10.1.0.1")
+    # The packets to the real servers end here.
+    bed.node("client", "ip route add blackhole 10.100.0.0/16")
+    bed.node("client", f"ip route add {peers.VIP}/32 via 10.1.0.2")
     mine = peers.director("watched", "w1b", large(), keys=WATCHED)
     theirs = exporter()
-    work, rows = f"a scrape of {SERVICES:,} services of {EACH}", []
+    work = f"a scrape of {SERVICES:,} services of {EACH}"
+    rows = scraped(plan, work, mine, theirs)
+    give_latencies()
+    return rows + scraped(plan, f"{work}, latencies of all", mine, theirs)
+
+
+def scraped(plan, work, mine, theirs):
+    """Time, size and CPU of both exporters' answers."""
     seen = {program: ([], [], []) for program in (mine, theirs)}
     for _ in range(min(plan.rounds, SCRAPES)):
         for program, url in [(mine, METRICS), (theirs, EXPORTER)]:
@@ -140,11 +153,26 @@ def scrape(plan):
                 seen[program], [seconds, size / 1e6, (bed.cpu(program.pid) - before) / 1e6]
             ):
                 figures.append(value)
+    rows = []
     for place, (figure, unit) in enumerate([("time", "s"), ("size", "MB"), ("CPU", "ms")]):
         target = ("<=", 0.5) if place < 2 else None
         rows.append((work, figure, unit, VSTUN, seen[mine][place], HAPROXY, seen[theirs][place],
                      target))
     return rows
+
+
+def give_latencies():
+    """Connections from the client until each real server has latencies of both kinds."""
+    for _ in range(TRIES):
+        peers.python("client", "handshakes", f"{peers.HERE}/handshakes.py", peers.VIP,
+                     str(SERVICES), str(EACH)).process.wait()
+        page = subprocess.run(["ip", "netns", "exec", "watched", "curl", "-sSf", METRICS],
+                              stdout=subprocess.PIPE, check=True, text=True).stdout
+        kinds = [f"\nvstun_real_{kind}_seconds_count{{" for kind in ("handshake", "response")]
+        counts = [page.count(kind) for kind in kinds]
+        if counts == [SERVICES * EACH] * 2:
+            return
+    raise RuntimeError(f"real servers with latencies: {counts}")
 
 
 def fetch(url):

@@ -240,10 +240,9 @@ impl DirectorPage {
 
     fn reals(&self, families: &mut Families<'_>) -> fmt::Result {
         type Figure = fn(&ListedReal) -> u64;
-        let gauges: [(&str, &str, Figure); 6] = [
+        let gauges: [(&str, &str, Figure); 5] = [
             ("real_up", "Whether it takes new flows", |real| u64::from(real.state == "up")),
             ("real_weight", "Its configured weight", |real| u64::from(real.weight)),
-            ("real_full", "Whether its upper threshold is reached", |real| u64::from(real.full)),
             ("real_active_connections", "Connections in an active state", |real| real.active),
             ("real_half_open_connections", "Those without a handshake", |real| real.half_open),
             ("real_inactive_connections", "Connections in other states", |real| real.inactive),
@@ -254,6 +253,8 @@ impl DirectorPage {
         let effective = self.each_real(|real| real.effective_weight.map(f64::from));
         let help = "Its weight now, where that is not the configured one";
         families.gauges("real_effective_weight", help, effective)?;
+        let full = self.each_real(|real| real.upper.map(|_| u32::from(real.full)));
+        families.gauges("real_full", "Whether its upper threshold is reached", full)?;
         let draining = self.each_real(|real| (real.state == "draining").then_some(1_u32));
         families.gauges("real_draining", "1 while it is drained, absent otherwise", draining)?;
         let counters: [(&str, &str, Figure); 3] = [

@@ -12,7 +12,7 @@ use crate::control::{
 fn real(address: &str) -> ListedReal {
     let text = format!(
         r#"{{"address":"{address}","weight":3,"state":"up","active":5,"inactive":1,
-        "connections":9,"packets":20,"bytes":3000,"path_mtu":1400,"effective_weight":1.5,
+        "connections":9,"packets":20,"bytes":3000,"path_mtu":1400,"effective_weight":1.5,"upper":9,
         "protocol_unreachable":4,"unreachable":2}}"#
     );
     serde_json::from_str(&text).unwrap()
@@ -104,8 +104,10 @@ fn every_figure_is_one_series_with_its_labels() {
         format!("vstun_real_weight{{{service},real=\"10.0.0.11\"}} 3"),
         format!("vstun_real_bytes_total{{{service},real=\"fd00::c\"}} 3000"),
         format!("vstun_real_path_mtu_bytes{{{service},real=\"fd00::c\"}} 1400"),
-        format!("vstun_real_response_seconds_bucket{{{service},real=\"fd00::c\",le=\"0.01\"}} 9"),
+        format!("vstun_real_response_seconds_bucket{{{service},real=\"fd00::c\",le=\"0.01\"}} 0"),
+        format!("vstun_real_response_seconds_bucket{{{service},real=\"fd00::c\",le=\"0.032\"}} 9"),
         format!("vstun_real_response_seconds_count{{{service},real=\"fd00::c\"}} 10"),
+        format!("vstun_real_handshake_seconds_bucket{{{service},real=\"fd00::c\",le=\"0.032\"}} 9"),
         format!("vstun_real_handshake_seconds_sum{{{service},real=\"fd00::c\"}} 0.09"),
         r#"vstun_check_up{real="10.0.0.11",check="tcp",via="",to=""} 1"#.to_owned(),
         "vstun_check_lag_seconds 0.012".to_owned(),
@@ -193,15 +195,15 @@ fn the_format_is_what_the_client_accepts() {
     }
 }
 
-/// The documented size of a page of 1,000 services of 20 real servers: at most 25 MB if no real
-/// server has a latency yet, at most 75 MB if each has both.
+/// The documented size of a page of 1,000 services of 20 real servers: at most 20 MB if no real
+/// server has a latency yet, at most 50 MB if each has both.
 #[test]
 fn a_large_page_stays_within_its_bytes() {
     let name = |number: usize| format!("service-{number:04}");
     let one = page().list.services[0].clone();
     let latency = page().list.services[0].reals[2].latency.clone();
     assert!(latency.is_some());
-    for (latency, most) in [(None, 25_000_000), (latency, 75_000_000)] {
+    for (latency, most) in [(None, 20_000_000), (latency, 50_000_000)] {
         let with = |address: String| ListedReal { latency: latency.clone(), ..real(&address) };
         let reals: Vec<_> =
             (0..20).map(|host| with(format!("10.200.100.{}", 100 + host))).collect();
