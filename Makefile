@@ -8,7 +8,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := vstun vstun-director vstun-realserver
 # Newer than the sources when the release programs are up to date.
 BUILT := $(TARGET)/release/.built
-SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs') bpf/fast_path.bpf.o
+BPF := fast_path arrival
+SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs') $(BPF:%=bpf/%.bpf.o)
 BINS := $(DESTDIR)$(PREFIX)/bin
 DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun
 MANUALS := $(TARGET)/release/manuals
@@ -74,12 +75,13 @@ lint:       ## formatting, clippy, documentation, licences
 	$(if $(shell command -v cargo-deny),$(CARGO) deny check,@echo "cargo deny: not installed, skipped")
 
 # Byte for byte the same from any folder with this version of the compiler.
-bpf:        ## the fast path's object from its source; needs clang-14, llvm-14 and libbpf-dev
-	cd bpf && clang-14 -target bpf -mcpu=v3 -O2 -g -Wall -I/usr/include/$$(uname -m)-linux-gnu \
-	  -fdebug-compilation-dir=. -ffile-prefix-map=$$PWD=. -c fast_path.bpf.c -o fast_path.bpf.o
-	cd bpf && llvm-strip-14 -g fast_path.bpf.o && \
-	  llvm-objcopy-14 --remove-section .BTF.ext --remove-section .rel.BTF.ext fast_path.bpf.o
-	cd bpf && sha256sum fast_path.bpf.c fast_path.bpf.o >SHA256SUMS
+bpf:        ## the eBPF objects from their sources; needs clang-14, llvm-14 and libbpf-dev
+	cd bpf && for name in $(BPF); do \
+	  clang-14 -target bpf -mcpu=v3 -O2 -g -Wall -I/usr/include/$$(uname -m)-linux-gnu \
+	    -fdebug-compilation-dir=. -ffile-prefix-map=$$PWD=. -c $$name.bpf.c -o $$name.bpf.o && \
+	  llvm-strip-14 -g $$name.bpf.o && \
+	  llvm-objcopy-14 --remove-section .BTF.ext --remove-section .rel.BTF.ext $$name.bpf.o; done
+	cd bpf && sha256sum $(foreach name,$(BPF),$(name).bpf.c $(name).bpf.o) >SHA256SUMS
 
 doc:        ## API documentation, target/doc/vstun
 	$(CARGO) doc --no-deps --locked --document-private-items

@@ -2,6 +2,7 @@
 the client alone: a SYN, the handshake's end, a request, and the acknowledgement of its response.
 The real servers need not exist."""
 
+import errno
 import random
 import socket
 import struct
@@ -30,6 +31,17 @@ def segment(addresses, port, to, sequence, acknowledged, flags, data=b""):
     return head + window + struct.pack("!H", total) + urgent + data
 
 
+def send(client, segment, vip):
+    while True:
+        try:
+            client.sendto(segment, (vip, 0))
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            time.sleep(PAUSE)
+
+
 def main(vip, services, each):
     client = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
     client.bind((SOURCE, 0))
@@ -40,7 +52,7 @@ def main(vip, services, each):
     for to in ports:
         for port in range(own, own + each):
             for step in steps:
-                client.sendto(segment(addresses, port, to, *step), (vip, 0))
+                send(client, segment(addresses, port, to, *step), vip)
                 sent += 1
                 if sent % BURST == 0:
                     time.sleep(PAUSE)

@@ -3,68 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::ends::{self, EndFacts, EndHeard};
-use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
-use super::host::{HostFault, host_findings};
+use super::ends::{self, EndHeard};
+use super::firewall::Ruleset;
+use super::host::host_findings;
+use super::observed::DirectorFacts;
+use super::passage;
 use super::ports::{self, PortAnswers};
-use super::tunnels::Tunnelled;
 use super::{Cause, Diagnosis, Finding, Severity};
 use crate::control::{Probed, ProbedPort, counted};
-use crate::model::Listen;
 
 /// The most findings of one sort about real servers or ports; further ones are only counted.
 const MOST_ALIKE: usize = 100;
-
-/// A virtual IP's port on an uplink.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Listened {
-    /// Where a service listens.
-    pub listen: Listen,
-    /// The interface where clients' packets arrive.
-    pub uplink: String,
-}
-
-/// The route to a real server.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct WayOut {
-    /// The real server.
-    pub real: IpAddr,
-    /// The tunnel's source, if the route has one.
-    pub source: Option<IpAddr>,
-    /// The interface, if there is a route.
-    pub link: Option<String>,
-    /// How packets to it are encapsulated, by its services.
-    pub tunnelled: Vec<Tunnelled>,
-}
-
-/// The observations at a director.
-#[derive(Clone, Debug, Default)]
-pub struct DirectorFacts {
-    /// Whether the daemon answers; if not, why, and the command to start it.
-    pub daemon: Option<(String, String)>,
-    /// The problems of the host.
-    pub host: Vec<HostFault>,
-    /// The TUN's name.
-    pub tun: String,
-    /// The ports on each uplink.
-    pub listened: Vec<Listened>,
-    /// The routes to the real servers.
-    pub ways: Vec<WayOut>,
-    /// The firewall; `None`: its rules could not be read.
-    pub ruleset: Option<Ruleset>,
-    /// The answers of the real servers' ports; `None` without a daemon.
-    pub probed: Option<Probed>,
-    /// The answers of the real servers' daemons; `None`: no inquiry could be sent.
-    pub ends: Option<Vec<EndFacts>>,
-    /// The program's version.
-    pub program: String,
-    /// The configured checks that fail: real server, check, result.
-    pub failing: Vec<(IpAddr, String, String)>,
-    /// The interfaces where the kernel carries established connections; `None`: nowhere.
-    pub carried_at: Option<Vec<String>>,
-    /// Further findings, about things that could not be observed.
-    pub unseen: Vec<Finding>,
-}
 
 /// The findings at a director.
 #[must_use]
@@ -76,9 +25,9 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
             .mended_by(start.clone())
     }));
     findings.extend(host_findings(&facts.host));
-    findings.extend(firewall(facts));
+    findings.extend(passage::findings(facts));
     findings.extend(facts.carried_at.as_deref().map(|links| fast_path(links, facts)));
-    let mut well = Vec::new();
+    let mut well: Vec<String> = passage::well(facts).into_iter().collect();
     if let Some(probed) = &facts.probed {
         let (found, good) = reals(facts, probed);
         findings.extend(found);
@@ -113,107 +62,6 @@ fn fast_path(links: &[String], facts: &DirectorFacts) -> Finding {
         }
     };
     Finding::new(Cause::FastPath, Severity::Note, text).seen(seen)
-}
-
-/// The ruleset's effect on clients' packets and on tunnelled ones.
-fn firewall(facts: &DirectorFacts) -> Vec<Finding> {
-    let Some(ruleset) = &facts.ruleset else { return Vec::new() };
-    let arriving = facts.listened.iter().filter_map(|one| forwarded(one, &facts.tun, ruleset));
-    let leaving = facts.ways.iter().filter_map(|way| sent(way, ruleset));
-    let mut found: Vec<Finding> = arriving.chain(leaving).collect();
-    // One rule drops the packets of many ports and real servers.
-    found.dedup_by(|one, other| one.mend == other.mend && one.cause == other.cause);
-    found
-}
-
-fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
-    let Listened { listen, uplink } = one;
-    let probe = |state| Probe {
-        version: if listen.address.is_ipv4() { 4 } else { 6 },
-        input: Some(uplink.clone()),
-        output: Some(tun.to_owned()),
-        source: None,
-        destination: Some(listen.address),
-        protocol: listen.protocol.number(),
-        port: Some(listen.ports.first),
-        state,
-    };
-    // Before the routing decision there is no output.
-    let before = Probe { output: None, ..probe(CtState::New) };
-    let way = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
-        Verdict::Passes => {
-            let tracked = if ruleset.untracks(&before) { CtState::Untracked } else { state };
-            ruleset.judge(&[Hook::Forward, Hook::Postrouting], &probe(tracked))
-        }
-        dropped => dropped,
-    };
-    let (place, cause, text) = match way(CtState::New) {
-        Verdict::Drops(place) => {
-            let text = format!(
-                "the firewall {} clients' packets for {listen} between {uplink} and {tun}",
-                drops(&place)
-            );
-            (place, Cause::Firewall, text)
-        }
-        Verdict::Passes => match way(CtState::Invalid) {
-            Verdict::Passes => return None,
-            Verdict::Drops(place) => {
-                let text = format!(
-                    "the firewall {} packets for {listen} that connection tracking calls invalid: \
-                     all but a connection's first, since the replies do not pass here",
-                    drops(&place)
-                );
-                (place, Cause::CtInvalid, text)
-            }
-        },
-    };
-    let accept = insert(&place, &format!("oifname \"{tun}\" accept"));
-    Some(dropped(cause, text, &place).about(listen.address).mended_by(accept))
-}
-
-fn sent(way: &WayOut, ruleset: &Ruleset) -> Option<Finding> {
-    let probe = |protocol, port| Probe {
-        version: if way.real.is_ipv4() { 4 } else { 6 },
-        input: Some(String::new()),
-        output: way.link.clone(),
-        source: way.source,
-        destination: Some(way.real),
-        protocol,
-        port,
-        state: CtState::New,
-    };
-    let hooks = [Hook::Output, Hook::Postrouting];
-    let all = way.tunnelled.iter();
-    let mut all =
-        all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));
-    all.find_map(|(tunnelled, (number, port))| {
-        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number, port)) else {
-            return None;
-        };
-        let text = format!("the firewall {} tunnelled packets to {}", drops(&place), way.real);
-        let accept = insert(&place, &format!("{} accept", tunnelled.nft()));
-        Some(dropped(Cause::Firewall, text, &place).about(way.real).mended_by(accept))
-    })
-}
-
-fn drops(place: &Place) -> &'static str {
-    if place.certain { "drops" } else { "may drop" }
-}
-
-/// The finding of a drop: a fault only if the drop is certain.
-pub(super) fn dropped(cause: Cause, text: String, place: &Place) -> Finding {
-    let Place { family, table, chain, rule, certain } = place;
-    let severity = if *certain { Severity::Fault } else { Severity::Warning };
-    let doubt = if *certain { "" } else { ", if conditions are met that this program cannot tell" };
-    let seen = format!("{rule}, by base chain {chain} of table {family} {table}{doubt}");
-    Finding::new(cause, severity, text).seen(seen)
-}
-
-/// The command that inserts a rule at the start of the chain.
-pub(super) fn insert(place: &Place, rule: &str) -> String {
-    let Place { family, table, chain, .. } = place;
-    // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
-    format!("nft insert rule {family} {table} {chain} {rule}")
 }
 
 /// The findings from the real servers' answers, and how many ports have answered.

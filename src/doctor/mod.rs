@@ -3,8 +3,9 @@
 //!
 //! 1. `director`, `realserver`: from the facts of a host and its daemon to findings.
 //! 2. `firewall`: the verdict of an nftables ruleset on a packet.
-//! 3. `inquiry`: the inquiry to a real server's daemon through the tunnel, and its answer.
-//! 4. `finding`: a finding, its position in the order, and the report.
+//! 3. `marked`: packets whose way through nftables the kernel reports.
+//! 4. `inquiry`: the inquiry to a real server's daemon through the tunnel, and its answer.
+//! 5. `finding`: a finding, its position in the order, and the report.
 
 mod cause;
 mod director;
@@ -13,14 +14,18 @@ mod finding;
 pub mod firewall;
 mod host;
 pub mod inquiry;
+pub mod marked;
+mod observed;
+mod passage;
 mod ports;
 mod realserver;
 mod tunnels;
 
 pub use cause::Cause;
-pub use director::{DirectorFacts, Listened, WayOut, diagnose_director};
+pub use director::diagnose_director;
 pub use ends::{EndFacts, EndHeard, FullSize};
 pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};
+pub use observed::{DirectorFacts, Listened, WayOut};
 pub use realserver::{RealServerFacts, diagnose_realserver};
 pub use tunnels::Tunnelled;

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::director::{dropped, insert};
 use super::firewall::{CtState, Hook, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
+use super::passage::{dropped, insert};
 use super::tunnels::{Tunnelled, pcap_of_all};
 use super::{Cause, Diagnosis, Finding, Severity};
 use crate::wire::protocol;

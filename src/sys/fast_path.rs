@@ -25,6 +25,7 @@ pub use places::FlowKey;
 use places::{Places, buckets_for};
 use shared::Shared;
 
+use super::errors::because;
 use super::{interfaces, random};
 
 /// The compiled program; `make bpf` rebuilds it.
@@ -197,13 +198,6 @@ fn program(ebpf: &mut Ebpf) -> io::Result<&mut SchedClassifier> {
 
 fn missing(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("the object has no {what}"))
-}
-
-/// The error with all its causes; aya shows only the first.
-fn because(what: &str, error: &dyn std::error::Error) -> io::Error {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    io::Error::other(format!("{what}: {}", causes.join(": ")))
 }
 
 impl Program {

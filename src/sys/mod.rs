@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 pub mod arp;
+pub mod arrival;
 pub mod disconnect;
+mod errors;
 pub mod fast_path;
 pub mod folder;
 mod frames;
@@ -16,6 +18,7 @@ pub mod memory;
 pub mod ndisc;
 pub mod netlink;
 pub mod netns;
+pub mod nft_trace;
 pub mod peer;
 pub mod process;
 pub mod random;

@@ -16,7 +16,7 @@ use crate::doctor::{
 };
 
 use super::inquiry::{self, End};
-use super::{fault, firewall, missing};
+use super::{clients, fault, firewall, missing};
 use crate::doctor::inquiry::MAX_PORTS;
 use crate::model::{Encap, Listen};
 use crate::sys::fast_path;
@@ -48,6 +48,7 @@ pub(super) async fn running(
         Some((_, Ok(config))) => {
             let survey = survey::director(&desired(&config, [].into(), false), true).await?;
             look(&mut facts, &config, &survey);
+            mark(&mut facts, &survey);
             ends = ends_of(&config, &survey, &list);
         }
         Some((path, Err(refused))) => facts.unseen.push(faulty(path, &refused.to_string())),
@@ -107,6 +108,15 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
         encaps.into_iter().map(|encap| Tunnelled { encap, gue_port: config.gue_port }).collect()
     };
     facts.ways = config.reals().into_iter().map(|real| way(real, used(real), survey)).collect();
+}
+
+/// Sends marked packets from the uplinks to the TUN.
+fn mark(facts: &mut DirectorFacts, survey: &Survey) {
+    let Some(ruleset) = &facts.ruleset else { return };
+    match clients::send(&facts.listened, &facts.tun, survey, ruleset) {
+        Ok(marked) => facts.marked = marked,
+        Err(why) => facts.unmarked = Some(why.to_string()),
+    }
 }
 
 /// The tunnels for inquiries: for each real server its virtual IPs.

@@ -1,9 +1,11 @@
 //! `vstun doctor`: observes this host, its daemon and the hosts behind it. `crate::doctor` draws
 //! the conclusions.
 
+mod clients;
 mod director;
 mod firewall;
 mod inquiry;
+mod marked;
 mod realserver;
 
 use std::path::{Path, PathBuf};

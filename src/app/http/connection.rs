@@ -8,17 +8,16 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use super::HttpSocket;
 use super::routes::{self, Served};
+use super::slots::{Slot, Slots};
 use crate::app::serve::RequestHandler;
 
-/// Clients at the same time; further ones get an error and are closed.
+/// Clients at the same time. A further one takes the slot of another: see [`Slots`].
 pub(super) const CLIENTS: usize = 64;
 
 /// The time limits of a client.
@@ -40,9 +39,6 @@ const MAX_HEAD: usize = 16 << 10;
 
 /// The most header lines of a request.
 const MAX_HEADERS: usize = 64;
-
-/// How long a refused client may take to read the reason.
-const TURNED_AWAY: Duration = Duration::from_secs(1);
 
 /// The pause if there is no free descriptor for another client.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
@@ -74,8 +70,7 @@ async fn accept<D: RequestHandler, S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(CLIENTS));
-    let turned_away = Arc::new(Semaphore::new(CLIENTS));
+    let slots = Arc::new(Slots::new(CLIENTS));
     loop {
         let stream = match next().await {
             Ok(stream) => stream,
@@ -85,48 +80,28 @@ where
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            // If there are too many of these too, the connection is closed without an answer.
-            if let Ok(slot) = Arc::clone(&turned_away).try_acquire_owned() {
-                tokio::spawn(async move {
-                    let _ = timeout(TURNED_AWAY, turn_away(stream)).await;
-                    drop(slot);
-                });
-            }
-            continue;
-        };
-        let served = Arc::clone(served);
+        let (served, (slot, closed)) = (Arc::clone(served), slots.enter());
         tokio::spawn(async move {
-            client(stream, served, patience).await;
-            drop(slot);
+            tokio::select! {
+                () = client(stream, served, patience, slot) => {}
+                _ = closed => {}
+            }
         });
+        // A client that has sent its request already is served before others can take its slot.
+        tokio::task::yield_now().await;
     }
-}
-
-/// Sends the reason, and reads what the client sends: if unread bytes remain at the close, the
-/// kernel sends a reset and the answer is lost.
-async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    let text = format!("busy: {CLIENTS} clients are being served; try again in a few seconds\n");
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {}\r\nRetry-After: 5\r\nConnection: close\r\n\r\n",
-        text.len()
-    );
-    stream.write_all((head + &text).as_bytes()).await?;
-    stream.shutdown().await?;
-    let mut request = [0; 512];
-    while stream.read(&mut request).await? > 0 {}
-    Ok(())
 }
 
 async fn client<D: RequestHandler>(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     served: Arc<Served<D>>,
     patience: Patience,
+    slot: Slot,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience.write));
     let service = service_fn(move |request| {
+        slot.asks();
         let served = Arc::clone(&served);
         async move { Ok::<_, Infallible>(routes::answer(&served, &request).await) }
     });

@@ -6,13 +6,15 @@
 //! 1. `listen`: the socket.
 //! 2. `connection`: one client.
 //! 3. `routes`: the paths and their answers.
-//! 4. `body`: response bodies, also those sent piece by piece.
+//! 4. `slots`: how many clients there are.
+//! 5. `body`: response bodies, also those sent piece by piece.
 
 mod body;
 mod connection;
 mod listen;
 mod query;
 mod routes;
+mod slots;
 
 #[cfg(test)]
 mod tests;

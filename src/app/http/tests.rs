@@ -179,15 +179,18 @@ fn a_daemon_that_is_not_ready_reports_the_reason() {
     assert!(reply.contains(" 503 ") && reply.contains("nothing serves"), "{reply}");
 }
 
+/// Clients that hold their connections keep nobody out.
 #[test]
-fn idle_clients_are_closed_soon_and_one_too_many_is_refused() {
+fn idle_clients_are_closed_soon_and_at_once_for_others() {
     let server = Server::start(true);
     let mut slow: Vec<_> = (0..connection::CLIENTS).map(|_| server.connect()).collect();
     slow[0].write_all(b"GET /metrics HT").unwrap();
-    let refused = server.ask("GET /metrics HTTP/1.0");
-    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("busy: 64"), "{refused}");
+    for _ in 0..3 {
+        let served = server.ask("GET /healthz HTTP/1.0");
+        assert!(served.starts_with("HTTP/1.1 200 "), "{served}");
+    }
     for mut client in slow {
-        assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed by the server");
+        assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "closed by the server");
     }
     assert!(server.ask("GET /metrics HTTP/1.0").contains("200 OK"));
 }

@@ -29,7 +29,8 @@ pub enum Hook {
 }
 
 impl Hook {
-    fn name(self) -> &'static str {
+    /// Its name in nftables.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Prerouting => "prerouting",
             Self::Input => "input",
@@ -49,6 +50,8 @@ pub struct Place {
     pub table: String,
     /// The base chain.
     pub chain: String,
+    /// Its hook, as nftables names it.
+    pub hook: String,
     /// The rule as its chain and handle, or the chain's policy.
     pub rule: String,
     /// Whether the drop is certain: all conditions were understood.
@@ -147,6 +150,16 @@ impl Ruleset {
         drops.next().map_or(Verdict::Passes, Verdict::Drops)
     }
 
+    /// The hook of a chain; `None`: other chains jump to it.
+    #[must_use]
+    pub fn hook_of(&self, family: &str, table: &str, name: &str) -> Option<&str> {
+        let is_it = |chain: &&Chain| {
+            (chain.family.as_str(), chain.table.as_str(), chain.name.as_str())
+                == (family, table, name)
+        };
+        self.chains.iter().find(is_it).map(|chain| chain.hook.as_str())
+    }
+
     /// The base chains that see packets which this host forwards or tunnels, each with its hook.
     #[must_use]
     pub fn of_passing_packets(&self) -> Vec<String> {
@@ -173,6 +186,7 @@ impl Ruleset {
             family: chain.family.clone(),
             table: chain.table.clone(),
             chain: chain.name.clone(),
+            hook: chain.hook.clone(),
             rule,
             certain,
         };

@@ -1,0 +1,110 @@
+//! A bounded number of clients. If there is one too many, the one that is the least use is closed:
+//! nobody can keep others out by holding connections.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+/// The clients that are served now.
+#[derive(Debug)]
+pub(super) struct Slots {
+    most: usize,
+    clients: Mutex<Clients>,
+}
+
+#[derive(Debug, Default)]
+struct Clients {
+    last: u64,
+    all: Vec<Client>,
+}
+
+#[derive(Debug)]
+struct Client {
+    id: u64,
+    /// Whether it has sent a whole request, and when it sent the latest one or else connected: the
+    /// smallest is closed first.
+    standing: (bool, Instant),
+    /// Dropped to close it.
+    _open: oneshot::Sender<()>,
+}
+
+/// A client's slot, free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    slots: Arc<Slots>,
+    id: u64,
+}
+
+impl Slots {
+    /// Slots for `most` clients.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, clients: Mutex::default() }
+    }
+
+    /// Gives a slot to another client, and a channel that ends when it must be closed. If all slots
+    /// are taken, closes the client without a request that has been connected longest; if each has
+    /// sent one, the client whose latest request is the oldest.
+    pub(super) fn enter(self: &Arc<Self>) -> (Slot, oneshot::Receiver<()>) {
+        let (open, closed) = oneshot::channel();
+        let mut clients = self.clients();
+        if clients.all.len() >= self.most {
+            let standings = clients.all.iter().enumerate();
+            let first = standings.min_by_key(|(_, client)| client.standing).map(|(place, _)| place);
+            first.map(|place| clients.all.swap_remove(place));
+        }
+        clients.last += 1;
+        let id = clients.last;
+        clients.all.push(Client { id, standing: (false, Instant::now()), _open: open });
+        (Slot { slots: Arc::clone(self), id }, closed)
+    }
+
+    fn clients(&self) -> std::sync::MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// The client has sent a whole request.
+    pub(super) fn asks(&self) {
+        let mut clients = self.slots.clients();
+        if let Some(client) = clients.all.iter_mut().find(|client| client.id == self.id) {
+            client.standing = (true, Instant::now());
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.clients().all.retain(|client| client.id != self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_useful_client_is_closed() {
+        let slots = Arc::new(Slots::new(3));
+        let mut clients: Vec<_> = (0..3).map(|_| slots.enter()).collect();
+        let closed = |clients: &mut Vec<(Slot, oneshot::Receiver<()>)>| {
+            let is_closed = |(_, closed): &mut (Slot, oneshot::Receiver<()>)| {
+                closed.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+            };
+            clients.iter_mut().map(is_closed).collect::<Vec<_>>()
+        };
+        assert_eq!(closed(&mut clients), [false; 3]);
+        clients[0].0.asks();
+        clients.push(slots.enter());
+        assert_eq!(closed(&mut clients), [false, true, false, false], "the oldest without one");
+        clients[2].0.asks();
+        clients[3].0.asks();
+        clients[0].0.asks();
+        clients.push(slots.enter());
+        assert_eq!(closed(&mut clients), [false, true, true, false, false], "the oldest request");
+        drop(clients.remove(0));
+        clients.push(slots.enter());
+        assert_eq!(closed(&mut clients), [true, true, false, false, false], "there was a free one");
+    }
+}

@@ -1,0 +1,47 @@
+//! How the way of a marked packet ended.
+
+use std::net::IpAddr;
+
+use crate::doctor::firewall::{Hook, Place};
+use crate::model::Listen;
+
+/// What became of a client's marked packets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MarkedClient {
+    /// Where they were for; of a range, its first port.
+    pub listen: Listen,
+    /// The interface where they arrived.
+    pub uplink: String,
+    /// The address that they came from.
+    pub source: IpAddr,
+    /// The flow's first one.
+    pub first: Ending,
+    /// The one that ends a TCP handshake; `None` where the first one did not get through.
+    pub second: Option<Ending>,
+}
+
+/// How the way of a marked packet ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// Where it should: at the TUN, or at this host's own programs.
+    Through,
+    /// It would have left by another interface.
+    Elsewhere(String),
+    /// It was for this host's own programs, and should have been forwarded.
+    Local,
+    /// A rule or policy of nftables dropped it.
+    Dropped(Place),
+    /// It was seen no more after this point.
+    Lost(Point),
+}
+
+/// The last point where a marked packet was seen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Point {
+    /// Nowhere: the kernel has received it, and no hook has seen it.
+    Arrival,
+    /// Among the programs of a hook.
+    Within(Hook),
+    /// Behind a hook.
+    Behind(Hook),
+}

@@ -1,0 +1,18 @@
+//! Marked packets: frames like a client's or a director's, which arrive at an interface of this
+//! host, and whose way through nftables the kernel reports (`meta nftrace set 1`). They end before
+//! the daemon: nothing answers them.
+//!
+//! 1. `frame`: the packets.
+//! 2. `table`: the tables of nftables that mark them, see them at each hook, and end their way.
+//! 3. `report`: the kernel's reports.
+//! 4. `ending`: how the way of a packet ended.
+
+mod ending;
+mod frame;
+mod report;
+mod table;
+
+pub use ending::{Ending, MarkedClient, Point};
+pub use frame::{MarkedPacket, client_packet, ethernet};
+pub use report::Reports;
+pub use table::{Interface, Tables};

@@ -1,0 +1,200 @@
+//! The kernel's reports about marked packets (`NFT_MSG_TRACE` of linux/netfilter/nf_tables.h), and
+//! how each packet ended.
+
+use std::collections::HashMap;
+
+use super::ending::{Ending, Point};
+use super::table::{HOOKS, Tables};
+use crate::doctor::firewall::{Place, Ruleset};
+
+/// The header of a message of nfnetlink: the family first.
+const HEADER: usize = 4;
+
+// Attributes of a report.
+const TABLE: u16 = 1;
+const CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const TYPE: u16 = 4;
+const VERDICT: u16 = 5;
+const ID: u16 = 6;
+const LINK_HEADER: u16 = 7;
+const POLICY: u16 = 16;
+/// The attribute of a verdict that has its number.
+const VERDICT_CODE: u16 = 1;
+
+/// `NFT_TRACETYPE_POLICY`.
+const BY_POLICY: u32 = 1;
+/// `NF_DROP`.
+const DROP: u32 = 0;
+
+/// One report: a rule that a packet met, or the end of a chain.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Report {
+    /// The packet's number in the kernel.
+    id: u32,
+    family: &'static str,
+    table: String,
+    chain: String,
+    /// `None`: the chain's policy.
+    rule: Option<u64>,
+    drops: bool,
+    /// The source address of its frame; in a packet's first report of each hook.
+    source: Option<[u8; 6]>,
+}
+
+/// The reports so far.
+#[derive(Debug)]
+pub struct Reports<'a> {
+    tables: &'a Tables,
+    ruleset: &'a Ruleset,
+    /// The number of each marked packet by the kernel's.
+    numbers: HashMap<u32, u16>,
+    ways: HashMap<u16, Way>,
+}
+
+/// The way of one packet.
+#[derive(Debug)]
+struct Way {
+    point: Point,
+    /// The latest base chain, and its hook.
+    base: (String, String),
+    ending: Option<Ending>,
+}
+
+impl<'a> Reports<'a> {
+    /// None yet.
+    #[must_use]
+    pub fn new(tables: &'a Tables, ruleset: &'a Ruleset) -> Self {
+        Self { tables, ruleset, numbers: HashMap::new(), ways: HashMap::new() }
+    }
+
+    /// Adds a report. One about another packet, or that cannot be read, is left out.
+    pub fn add(&mut self, message: &[u8]) {
+        let Some(report) = Report::read(message) else { return };
+        if let Some([.., high, low]) = report.source.filter(|one| one[..4] == self.tables.mac) {
+            self.numbers.insert(report.id, u16::from_be_bytes([high, low]));
+        }
+        let Some(number) = self.numbers.get(&report.id) else { return };
+        let way = self.ways.entry(*number).or_insert_with(|| Way {
+            point: Point::Arrival,
+            base: (String::new(), String::new()),
+            ending: None,
+        });
+        if report.table == self.tables.name {
+            way.point = point(&report.chain).unwrap_or(way.point);
+            if report.drops {
+                way.ending = Some(ending(self.tables, &report.chain));
+            }
+            return;
+        }
+        if let Some(hook) = self.ruleset.hook_of(report.family, &report.table, &report.chain) {
+            way.base = (report.chain.clone(), hook.to_owned());
+        }
+        if report.drops {
+            way.ending = Some(Ending::Dropped(place(report, way)));
+        }
+    }
+
+    /// How the packet of this number has ended; `None`: it is not known yet.
+    #[must_use]
+    pub fn ended(&self, number: u16) -> Option<Ending> {
+        self.ways.get(&number)?.ending.clone()
+    }
+
+    /// How it has ended if no more reports come.
+    #[must_use]
+    pub fn finally(&self, number: u16) -> Ending {
+        let way = self.ways.get(&number);
+        let lost = Ending::Lost(way.map_or(Point::Arrival, |way| way.point));
+        self.ended(number).unwrap_or(lost)
+    }
+}
+
+fn place(report: Report, way: &Way) -> Place {
+    let Report { family, table, chain, rule, .. } = report;
+    let rule = match rule {
+        Some(handle) => format!("rule {handle} of chain {chain}"),
+        None => "its policy".to_owned(),
+    };
+    let (base, hook) = way.base.clone();
+    let chain = if base.is_empty() { chain } else { base };
+    Place { family: family.to_owned(), table, chain, hook, rule, certain: true }
+}
+
+/// The point that a packet has reached in one of our chains.
+fn point(chain: &str) -> Option<Point> {
+    let (hook, end) = chain.split_once('_')?;
+    let hook = HOOKS.into_iter().find(|one| one.name() == hook)?;
+    Some(if end == "first" { Point::Within(hook) } else { Point::Behind(hook) })
+}
+
+/// How a packet ended that one of our chains has dropped.
+fn ending(tables: &Tables, chain: &str) -> Ending {
+    let index = chain.strip_prefix("to_").and_then(|index| index.parse::<u32>().ok());
+    match (index, tables.aim) {
+        (None, None) => Ending::Through,
+        (None, Some(_)) => Ending::Local,
+        (index, aim) if index == aim => Ending::Through,
+        (index, _) => {
+            let exit = tables.exits.iter().find(|exit| Some(exit.index) == index);
+            Ending::Elsewhere(exit.map_or_else(String::new, |exit| exit.name.clone()))
+        }
+    }
+}
+
+impl Report {
+    fn read(message: &[u8]) -> Option<Self> {
+        let family = match message.first()? {
+            1 => "inet",
+            2 => "ip",
+            5 => "netdev",
+            7 => "bridge",
+            10 => "ip6",
+            _ => return None,
+        };
+        let mut report = Self { family, ..Self::default() };
+        let (mut kind, mut verdict, mut policy) = (0, None, None);
+        for (name, value) in attributes(message.get(HEADER..)?) {
+            match name {
+                TABLE => report.table = text(value),
+                CHAIN => report.chain = text(value),
+                RULE_HANDLE => report.rule = Some(u64::from_be_bytes(value.try_into().ok()?)),
+                TYPE => kind = number(value)?,
+                ID => report.id = number(value)?,
+                POLICY => policy = number(value),
+                VERDICT => {
+                    let code = attributes(value).find(|(name, _)| *name == VERDICT_CODE);
+                    verdict = code.and_then(|(_, value)| number(value));
+                }
+                LINK_HEADER => report.source = value.get(6..12).and_then(|one| one.try_into().ok()),
+                _ => {}
+            }
+        }
+        report.drops = if kind == BY_POLICY { policy } else { verdict } == Some(DROP);
+        Some(report)
+    }
+}
+
+/// The attributes of a message, each with its number without flags.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let header = bytes.get(..4)?;
+        let len = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let name = u16::from_ne_bytes([header[2], header[3]]) & 0x3fff;
+        let value = bytes.get(4..len)?;
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((name, value))
+    })
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(value.try_into().ok()?))
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,0 +1,67 @@
+//! The observations at a director.
+
+use std::net::IpAddr;
+
+use super::ends::EndFacts;
+use super::finding::Finding;
+use super::firewall::Ruleset;
+use super::host::HostFault;
+use super::marked::MarkedClient;
+use super::tunnels::Tunnelled;
+use crate::control::Probed;
+use crate::model::Listen;
+
+/// A virtual IP's port on an uplink.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listened {
+    /// Where a service listens.
+    pub listen: Listen,
+    /// The interface where clients' packets arrive.
+    pub uplink: String,
+}
+
+/// The route to a real server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WayOut {
+    /// The real server.
+    pub real: IpAddr,
+    /// The tunnel's source, if the route has one.
+    pub source: Option<IpAddr>,
+    /// The interface, if there is a route.
+    pub link: Option<String>,
+    /// How packets to it are encapsulated, by its services.
+    pub tunnelled: Vec<Tunnelled>,
+}
+
+/// The observations at a director.
+#[derive(Clone, Debug, Default)]
+pub struct DirectorFacts {
+    /// Whether the daemon answers; if not, why, and the command to start it.
+    pub daemon: Option<(String, String)>,
+    /// The problems of the host.
+    pub host: Vec<HostFault>,
+    /// The TUN's name.
+    pub tun: String,
+    /// The ports on each uplink.
+    pub listened: Vec<Listened>,
+    /// The routes to the real servers.
+    pub ways: Vec<WayOut>,
+    /// The firewall; `None`: its rules could not be read.
+    pub ruleset: Option<Ruleset>,
+    /// What became of marked packets that were sent like clients' packets.
+    pub marked: Vec<MarkedClient>,
+    /// Why none could be sent.
+    pub unmarked: Option<String>,
+    /// The answers of the real servers' ports; `None` without a daemon.
+    pub probed: Option<Probed>,
+    /// The answers of the real servers' daemons; `None`: no inquiry could be sent.
+    pub ends: Option<Vec<EndFacts>>,
+    /// The program's version.
+    pub program: String,
+    /// The configured checks that fail: real server, check, result.
+    pub failing: Vec<(IpAddr, String, String)>,
+    /// The interfaces where the kernel carries established connections; `None`: nowhere.
+    pub carried_at: Option<Vec<String>>,
+    /// Further findings, about things that could not be observed.
+    pub unseen: Vec<Finding>,
+}

@@ -1,0 +1,226 @@
+//! Findings about the way of packets through a director: by marked packets, and by evaluating the
+//! rules of its firewall.
+
+use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
+use super::marked::{Ending, MarkedClient, Point};
+use super::observed::{DirectorFacts, Listened, WayOut};
+use super::{Cause, Finding, Severity};
+use crate::control::counted;
+use crate::model::Listen;
+
+/// The ruleset's effect on clients' packets and on tunnelled ones.
+pub(super) fn findings(facts: &DirectorFacts) -> Vec<Finding> {
+    let Some(ruleset) = &facts.ruleset else { return Vec::new() };
+    let arriving = facts.listened.iter().filter_map(|one| {
+        let marked = facts.marked.iter().find(|marked| {
+            (marked.listen, marked.uplink.as_str()) == (one.listen, one.uplink.as_str())
+        });
+        match marked {
+            Some(marked) => of_marked(marked, one, facts, ruleset),
+            None => forwarded(one, &facts.tun, ruleset),
+        }
+    });
+    let leaving = facts.ways.iter().filter_map(|way| sent(way, ruleset));
+    let mut found: Vec<Finding> = arriving.chain(leaving).collect();
+    // One rule drops the packets of many ports and real servers.
+    found.dedup_by(|one, other| one.mend == other.mend && one.cause == other.cause);
+    found
+}
+
+/// What the marked packets of a listen show. If they get through, a rule that might drop others is
+/// only mentioned.
+fn of_marked(
+    marked: &MarkedClient,
+    one: &Listened,
+    facts: &DirectorFacts,
+    ruleset: &Ruleset,
+) -> Option<Finding> {
+    let (tun, from) = (&facts.tun, marked.source);
+    let ended = |finding: Finding, which: &str| {
+        let evidence = format!("{}; {which} from {from} ended there", finding.evidence);
+        Some(Finding { evidence, ..finding })
+    };
+    match (&marked.first, &marked.second) {
+        (Ending::Through, Some(Ending::Dropped(place))) => {
+            ended(invalid(one, tun, place), "a marked second packet")
+        }
+        (Ending::Through, None | Some(Ending::Through)) => {
+            let doubt = forwarded(one, tun, ruleset).filter(|doubt| !doubt.evidence.is_empty())?;
+            let text = doubt.text.replacen(" drops ", " may drop ", 1);
+            let evidence = format!("{}; marked packets from {from} got through", doubt.evidence);
+            Some(Finding { severity: Severity::Note, text, evidence, ..doubt })
+        }
+        (Ending::Dropped(place), _) => ended(refused(one, tun, place), "a marked packet"),
+        // What the daemon reports about its host explains it already.
+        _ if !facts.host.is_empty() => forwarded(one, tun, ruleset),
+        (Ending::Through, Some(ending)) | (ending, _) => Some(lost(ending, marked, tun)),
+    }
+}
+
+/// A marked packet that no rule of nftables dropped, and that was not seen at the TUN.
+fn lost(ending: &Ending, marked: &MarkedClient, tun: &str) -> Finding {
+    let MarkedClient { listen, uplink, source, .. } = marked;
+    let (vip, port) = (listen.address, listen.ports.first);
+    let packet = format!("a packet from {source} for {listen} that arrives on {uplink}");
+    let legacy = if vip.is_ipv4() { "iptables-legacy" } else { "ip6tables-legacy" };
+    let (cause, text, mend) = match ending {
+        Ending::Local => (
+            Cause::Capture,
+            format!("{packet} is delivered to this host's own programs instead of {tun}"),
+            format!("ip route get {vip} from {source} iif {uplink}"),
+        ),
+        Ending::Elsewhere(link) => (
+            Cause::Capture,
+            format!("{packet} would leave by {link} instead of {tun}"),
+            format!("ip route get {vip} from {source} iif {uplink}"),
+        ),
+        Ending::Lost(Point::Arrival) => (
+            Cause::Firewall,
+            format!("{packet} ends before the firewall: a program of tc or XDP takes it"),
+            format!("tc filter show dev {uplink} ingress"),
+        ),
+        Ending::Lost(Point::Behind(Hook::Prerouting)) => (
+            Cause::Capture,
+            format!("{packet} ends at the routing decision: forwarding, `rp_filter` or a route"),
+            format!("ip route get {vip} from {source} iif {uplink}"),
+        ),
+        Ending::Lost(Point::Within(hook)) => (
+            Cause::Firewall,
+            format!(
+                "{packet} ends at the hook {}, and no rule of nftables drops it: iptables-legacy, \
+                 or a module of the kernel, does",
+                hook.name()
+            ),
+            format!("{legacy}-save -c"),
+        ),
+        _ => (
+            Cause::Capture,
+            format!("{packet} ends between the firewall and {tun}"),
+            format!("tcpdump -ni any 'host {vip} and port {port}'"),
+        ),
+    };
+    let seen = "a marked packet was followed through the hooks of the firewall";
+    Finding::new(cause, Severity::Fault, text).seen(seen).about(vip).mended_by(mend)
+}
+
+/// What marked packets have shown to be in order.
+pub(super) fn well(facts: &DirectorFacts) -> Option<String> {
+    let through = |one: &&MarkedClient| {
+        let second = one.second.as_ref();
+        one.first == Ending::Through && second.is_none_or(|second| *second == Ending::Through)
+    };
+    let count = facts.marked.iter().filter(through).count() as u64;
+    if count > 0 {
+        let ports = counted(count, "port");
+        return Some(format!(
+            "marked packets for {ports} went from the uplinks into {}",
+            facts.tun
+        ));
+    }
+    let why = facts.unmarked.as_ref()?;
+    Some(format!("the firewall is judged by its rules alone, without marked packets: {why}"))
+}
+
+fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
+    let Listened { listen, uplink } = one;
+    let probe = |state| Probe {
+        version: if listen.address.is_ipv4() { 4 } else { 6 },
+        input: Some(uplink.clone()),
+        output: Some(tun.to_owned()),
+        source: None,
+        destination: Some(listen.address),
+        protocol: listen.protocol.number(),
+        port: Some(listen.ports.first),
+        state,
+    };
+    // Before the routing decision there is no output.
+    let before = Probe { output: None, ..probe(CtState::New) };
+    let way = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
+        Verdict::Passes => {
+            let tracked = if ruleset.untracks(&before) { CtState::Untracked } else { state };
+            ruleset.judge(&[Hook::Forward, Hook::Postrouting], &probe(tracked))
+        }
+        dropped => dropped,
+    };
+    match (way(CtState::New), way(CtState::Invalid)) {
+        (Verdict::Drops(place), _) => Some(refused(one, tun, &place)),
+        (Verdict::Passes, Verdict::Drops(place)) => Some(invalid(one, tun, &place)),
+        (Verdict::Passes, Verdict::Passes) => None,
+    }
+}
+
+/// A place where a flow's first packet is dropped.
+fn refused(Listened { listen, uplink }: &Listened, tun: &str, place: &Place) -> Finding {
+    let text = format!(
+        "the firewall {} clients' packets for {listen} between {uplink} and {tun}",
+        drops(place)
+    );
+    let accept = insert(place, &accepted(listen, tun, place));
+    dropped(Cause::Firewall, text, place).about(listen.address).mended_by(accept)
+}
+
+/// The rule that accepts what goes into the TUN; before the routing decision, what is for the
+/// virtual IP.
+fn accepted(listen: &Listen, tun: &str, place: &Place) -> String {
+    let family = if listen.address.is_ipv4() { "ip" } else { "ip6" };
+    match place.hook.as_str() {
+        "prerouting" | "ingress" => format!("{family} daddr {} accept", listen.address),
+        _ => format!("oifname \"{tun}\" accept"),
+    }
+}
+
+/// A place where later packets are dropped.
+fn invalid(Listened { listen, .. }: &Listened, tun: &str, place: &Place) -> Finding {
+    let text = format!(
+        "the firewall {} packets for {listen} that connection tracking calls invalid: all but a \
+         connection's first, since the replies do not pass here",
+        drops(place)
+    );
+    let accept = insert(place, &accepted(listen, tun, place));
+    dropped(Cause::CtInvalid, text, place).about(listen.address).mended_by(accept)
+}
+
+fn sent(way: &WayOut, ruleset: &Ruleset) -> Option<Finding> {
+    let probe = |protocol, port| Probe {
+        version: if way.real.is_ipv4() { 4 } else { 6 },
+        input: Some(String::new()),
+        output: way.link.clone(),
+        source: way.source,
+        destination: Some(way.real),
+        protocol,
+        port,
+        state: CtState::New,
+    };
+    let hooks = [Hook::Output, Hook::Postrouting];
+    let all = way.tunnelled.iter();
+    let mut all =
+        all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));
+    all.find_map(|(tunnelled, (number, port))| {
+        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number, port)) else {
+            return None;
+        };
+        let text = format!("the firewall {} tunnelled packets to {}", drops(&place), way.real);
+        let accept = insert(&place, &format!("{} accept", tunnelled.nft()));
+        Some(dropped(Cause::Firewall, text, &place).about(way.real).mended_by(accept))
+    })
+}
+
+fn drops(place: &Place) -> &'static str {
+    if place.certain { "drops" } else { "may drop" }
+}
+
+/// The finding of a drop: a fault only if the drop is certain.
+pub(super) fn dropped(cause: Cause, text: String, place: &Place) -> Finding {
+    let Place { family, table, chain, rule, certain, .. } = place;
+    let severity = if *certain { Severity::Fault } else { Severity::Warning };
+    let doubt = if *certain { "" } else { ", if conditions are met that this program cannot tell" };
+    let seen = format!("{rule}, by base chain {chain} of table {family} {table}{doubt}");
+    Finding::new(cause, severity, text).seen(seen)
+}
+
+/// The command that inserts a rule at the start of the chain.
+pub(super) fn insert(place: &Place, rule: &str) -> String {
+    let Place { family, table, chain, .. } = place;
+    // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
+    format!("nft insert rule {family} {table} {chain} {rule}")
+}
