@@ -84,7 +84,7 @@ pub enum Admission {
 }
 
 /// What the gate has decided.
-enum Judged {
+enum GateVerdict {
     /// Accepted: the virtio-net header, and where the packet is.
     Accepted(virtio::Header, Range<usize>),
     /// As [`Admission::Inquiry`].
@@ -191,11 +191,13 @@ impl Gate {
         self.counters.gue_merged += 1;
         let judged = self
             .find(Payload::Gue, source, traffic_class, 0, piece)
-            .map_or_else(Judged::Refused, |outer| self.judge(&outer, piece));
+            .map_or_else(GateVerdict::Refused, |outer| self.judge(&outer, piece));
         match judged {
-            Judged::Accepted(header, packet) => Admission::DeliverPiece(header.encode(), packet),
-            Judged::Inquiry(inner) => Admission::Inquiry(inner),
-            Judged::Refused(refusal) => self.refuse(refusal),
+            GateVerdict::Accepted(header, packet) => {
+                Admission::DeliverPiece(header.encode(), packet)
+            }
+            GateVerdict::Inquiry(inner) => Admission::Inquiry(inner),
+            GateVerdict::Refused(refusal) => self.refuse(refusal),
         }
     }
 
@@ -233,23 +235,23 @@ impl Gate {
             return self.refuse(Refusal::Malformed);
         };
         match self.judge(outer, datagram) {
-            Judged::Accepted(header, packet) => {
+            GateVerdict::Accepted(header, packet) => {
                 let room = datagram.get_mut(start..).and_then(|bytes| bytes.first_chunk_mut());
                 if let Some(room) = room {
                     *room = header.encode();
                 }
                 Admission::Deliver(start..packet.end)
             }
-            Judged::Inquiry(inner) => Admission::Inquiry(inner),
-            Judged::Refused(refusal) => self.refuse(refusal),
+            GateVerdict::Inquiry(inner) => Admission::Inquiry(inner),
+            GateVerdict::Refused(refusal) => self.refuse(refusal),
         }
     }
 
     /// Decides on a datagram, and counts it if it is accepted.
     #[inline]
-    fn judge(&mut self, outer: &Opened, datagram: &mut [u8]) -> Judged {
+    fn judge(&mut self, outer: &Opened, datagram: &mut [u8]) -> GateVerdict {
         if let Some(inner) = self.inquiry(outer, datagram) {
-            return Judged::Inquiry(inner);
+            return GateVerdict::Inquiry(inner);
         }
         match self.admit(outer, datagram) {
             Ok((packet, header)) => {
@@ -258,9 +260,9 @@ impl Gate {
                 self.counters.super_packets += u64::from(merged);
                 let partial = header.flags & NEEDS_CSUM != 0;
                 self.counters.partial_checksums += u64::from(partial && !merged);
-                Judged::Accepted(header, packet)
+                GateVerdict::Accepted(header, packet)
             }
-            Err(refusal) => Judged::Refused(refusal),
+            Err(refusal) => GateVerdict::Refused(refusal),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The fast path's program and its maps, by `BPF_PROG_TEST_RUN`: a system call and a packet of the
 //! kernel's own around each run, as receipt and output are around a carried packet.
 
-use vstun::sys::fast_path::{self, FlowKey, Maps, Program, Way};
+use vstun::sys::fast_path::{self, FlowKey, MapTunnelSpec, Maps, Program};
 use vstun::wire::checksum::Sum;
 use vstun::wire::protocol;
 
@@ -21,7 +21,7 @@ fn carrying(flows: u32) -> Option<(Program, Maps)> {
         loaded.inspect_err(|error| eprintln!("not measured: fast path: {error}")).ok()?;
     let (family, limit) = (Family::V4, 1_480);
     let (destination, source) = (family.real(0), family.director());
-    maps.open(TUNNEL, &Way { destination, source, interface: 1, limit });
+    maps.open(TUNNEL, &MapTunnelSpec { destination, source, interface: 1, limit });
     for number in 0..flows {
         assert!(maps.enter(number, &key(number), TUNNEL, 0, (0, 0)), "no room for {number}");
     }

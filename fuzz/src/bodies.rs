@@ -268,7 +268,8 @@ fn coalesced(frames: &[Vec<u8>]) {
     let mut coalescer = Coalescer::default();
     let sorted = coalescer.sort(frames);
     assert_eq!(sorted, frames.len().min(MAX_BATCH));
-    let mut places: Vec<_> = coalescer.groups().flat_map(|group| coalescer.places(group)).collect();
+    let mut places: Vec<_> =
+        coalescer.groups().flat_map(|group| coalescer.frame_indexes(group)).collect();
     places.sort_unstable();
     assert_eq!(places, (0..sorted).collect::<Vec<_>>(), "each is written once");
     for group in coalescer.groups().filter(|group| group.count() > 1) {
@@ -280,14 +281,14 @@ fn coalesced(frames: &[Vec<u8>]) {
 fn comes_apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) {
     let mut room = [0; coalesce::MAX_HEADER_LEN];
     let len = Coalescer::header(group, &frames[group.first()], &mut room).expect("a merged frame");
-    let payloads = coalescer.places(group).flat_map(|place| group.payload(&frames[place]));
+    let payloads = coalescer.frame_indexes(group).flat_map(|place| group.payload(&frames[place]));
     let frame: Vec<u8> = room[..len].iter().chain(payloads).copied().collect();
     let (offload, packet) = virtio::split_frame(&frame).expect("a frame");
     let packet = Packet::parse(packet).expect("a packet");
     assert_eq!(packet.bytes().len(), group.packet_len());
     let plan = SplitPlan::new(&packet, offload).expect("a super-frame");
     assert_eq!(plan.count(), group.count());
-    for (index, place) in coalescer.places(group).enumerate() {
+    for (index, place) in coalescer.frame_indexes(group).enumerate() {
         let mut header = [0; MAX_HEADER_LEN];
         let payload = plan.write(index, packet.bytes(), &mut header).expect("a segment");
         let after = [&header[..plan.header_len()], &packet.bytes()[payload]].concat();

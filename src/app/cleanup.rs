@@ -24,10 +24,10 @@ pub(super) fn run(socket: &Path) -> Result<Cleaned> {
 }
 
 async fn clean(socket: &Path) -> Result<Cleaned> {
-    let place = socket.display().to_string();
+    let shown = socket.display().to_string();
     if !Session::leftovers(socket) {
-        let done = format!("nothing to clean up at {place}");
-        return Ok(Cleaned { socket: place, steps: Vec::new(), done });
+        let done = format!("nothing to clean up at {shown}");
+        return Ok(Cleaned { socket: shown, steps: Vec::new(), done });
     }
     let mut session = Session::open_to_clean(socket)?;
     let outcomes = session.finish().await?;
@@ -36,8 +36,8 @@ async fn clean(socket: &Path) -> Result<Cleaned> {
         result: outcome.result.to_string(),
     });
     let steps = steps.chain(fast_path()).collect();
-    let done = format!("nothing is left of the daemon at {place}");
-    Ok(Cleaned { socket: place, steps, done })
+    let done = format!("nothing is left of the daemon at {shown}");
+    Ok(Cleaned { socket: shown, steps, done })
 }
 
 /// What is left of a fast path, which needs no cleanup; `None`: the kernel does not say.

@@ -14,21 +14,21 @@ use super::slow_io;
 
 /// Why a configuration file is refused: lines of the form `FILE:LINE: key: message`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Refused(Vec<String>);
+pub(super) struct ConfigErrors(Vec<String>);
 
-impl fmt::Display for Refused {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for ConfigErrors {}
 
 /// Reads and checks the director's configuration.
 ///
 /// # Errors
 /// The file cannot be read, or has faults.
-pub(super) fn director(path: &Path) -> Result<config::Director, Refused> {
+pub(super) fn director(path: &Path) -> Result<config::Director, ConfigErrors> {
     config::director(&text(path)?).map_err(|faults| refused(path, &faults))
 }
 
@@ -36,7 +36,7 @@ pub(super) fn director(path: &Path) -> Result<config::Director, Refused> {
 ///
 /// # Errors
 /// The file cannot be read, or has faults.
-pub(super) fn realserver(path: &Path) -> Result<config::RealServer, Refused> {
+pub(super) fn realserver(path: &Path) -> Result<config::RealServer, ConfigErrors> {
     config::realserver(&text(path)?).map_err(|faults| refused(path, &faults))
 }
 
@@ -101,14 +101,18 @@ fn compared_realserver(
     path: &Path,
     bytes: Vec<u8>,
     running: &config::RealServer,
-) -> Result<config::RealServer, Refused> {
+) -> Result<config::RealServer, ConfigErrors> {
     let wanted =
         config::realserver(&utf8(path, bytes)?).map_err(|faults| refused(path, &faults))?;
     let faults = config::needs_restart(running, &wanted);
     if faults.is_empty() { Ok(wanted) } else { Err(refused(path, &faults)) }
 }
 
-fn compared(path: &Path, bytes: Vec<u8>, running: &config::Director) -> Result<Compared, Refused> {
+fn compared(
+    path: &Path,
+    bytes: Vec<u8>,
+    running: &config::Director,
+) -> Result<Compared, ConfigErrors> {
     let wanted = config::director(&utf8(path, bytes)?).map_err(|faults| refused(path, &faults))?;
     let changes = config::diff(running, &wanted).map_err(|faults| refused(path, &faults))?;
     Ok((wanted, changes))
@@ -118,8 +122,9 @@ fn compared(path: &Path, bytes: Vec<u8>, running: &config::Director) -> Result<C
 ///
 /// # Errors
 /// The file cannot be read, or is not a regular file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Refused> {
-    bounded(path).map_err(|error| Refused(vec![format!("cannot read {}: {error}", path.display())]))
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ConfigErrors> {
+    bounded(path)
+        .map_err(|error| ConfigErrors(vec![format!("cannot read {}: {error}", path.display())]))
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {
@@ -145,16 +150,16 @@ fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::other(format!("it is {what}; give a regular file")))
 }
 
-fn refused(path: &Path, faults: &[Fault]) -> Refused {
+fn refused(path: &Path, faults: &[Fault]) -> ConfigErrors {
     let file = path.display().to_string();
-    Refused(faults.iter().map(|fault| fault.display(&file).to_string()).collect())
+    ConfigErrors(faults.iter().map(|fault| fault.display(&file).to_string()).collect())
 }
 
-fn text(path: &Path) -> Result<String, Refused> {
+fn text(path: &Path) -> Result<String, ConfigErrors> {
     utf8(path, read(path)?)
 }
 
-fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, Refused> {
+fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigErrors> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -82,7 +82,7 @@ fn tun_advice(error: &io::Error) -> &'static str {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
+    hangup: Signal,
 }
 
 /// The action that a signal causes.
@@ -98,7 +98,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
-            hang_up: listen(SignalKind::hangup())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
@@ -110,7 +110,7 @@ impl Signals {
     pub(super) async fn next(&mut self) -> SignalAction {
         tokio::select! {
             () = stop(&mut self.terminate, &mut self.interrupt) => SignalAction::Stop,
-            _ = self.hang_up.recv() => SignalAction::Reload,
+            _ = self.hangup.recv() => SignalAction::Reload,
         }
     }
 }

@@ -108,7 +108,7 @@ impl Events {
         let kept = self.kept();
         let lines = (!span.until_now).then(|| self.lines.subscribe());
         let past = span.since.map(|moment| kept.since(moment)).unwrap_or_default();
-        Ok(Listener { past: told(past), lines, _slot: slot })
+        Ok(Listener { past: past_lines(past), lines, _slot: slot })
     }
 
     /// Publishes events that are in the log already.
@@ -144,7 +144,7 @@ impl Events {
 }
 
 /// The lines of past events. If some are no longer kept, the first line reports that.
-fn told(past: Past) -> VecDeque<Arc<str>> {
+fn past_lines(past: Past) -> VecDeque<Arc<str>> {
     let Past { mut lines, forgotten } = past;
     if let Some(time) = forgotten {
         let forgotten = Forgotten { forgotten_until: format!("{time:.3}") };

@@ -12,8 +12,8 @@ use super::ramp::Ramp;
 use super::real::{Life, Real};
 use super::service::Service;
 use crate::model::{
-    Listen, Load, Millis, Policy, RealId, RealSpec, RealValue, SavedState, SchedulerKind,
-    ServiceId, ServiceSpec, Wanted,
+    AdminState, Listen, Load, Millis, Policy, RealId, RealSpec, RealValue, SavedState,
+    SchedulerKind, ServiceId, ServiceSpec,
 };
 
 impl Balancer {
@@ -93,7 +93,7 @@ impl Balancer {
         let seed = self.settings.seed;
         let name: Arc<str> = spec.name.as_str().into();
         let id = self.registry.services.insert_with(|id: ServiceId| {
-            Service::new(Arc::clone(&name), spec.scheduler, seed.number(id.place.into()))
+            Service::new(Arc::clone(&name), spec.scheduler, seed.number(id.index.into()))
         });
         // They start together, so none of them needs a slow start.
         let real = |&real| self.new_real(now, id, spec.policy, real);
@@ -218,12 +218,12 @@ impl Balancer {
         now: Millis,
         name: &str,
         address: IpAddr,
-        state: Wanted,
+        state: AdminState,
     ) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
         let until = drain_until(now, state, self.registry.services[id].policy);
-        self.alter(now, real, |real| real.availability_mut().set_wanted(state, until));
+        self.alter(now, real, |real| real.availability_mut().set_admin_state(state, until));
         Ok(())
     }
 
@@ -308,7 +308,7 @@ impl Balancer {
         spec: RealSpec,
     ) -> RealId {
         let mut real = Real::new(service, spec, self.registry.own_way(spec.address));
-        real.availability_mut().set_wanted(spec.state, drain_until(now, spec.state, policy));
+        real.availability_mut().set_admin_state(spec.state, drain_until(now, spec.state, policy));
         let id = self.registry.add_real(real);
         self.registry.names.add_real(service, spec.address, id);
         self.watch_deadline(id);
@@ -357,7 +357,7 @@ impl Balancer {
 }
 
 /// When the flows of a real server with this wanted state are ended.
-fn drain_until(now: Millis, state: Wanted, policy: Policy) -> Option<Millis> {
-    let Wanted::Draining { deadline } = state else { return None };
+fn drain_until(now: Millis, state: AdminState, policy: Policy) -> Option<Millis> {
+    let AdminState::Draining { deadline } = state else { return None };
     deadline.or(policy.drain_deadline).map(|deadline| now.after(deadline))
 }

@@ -13,10 +13,10 @@ use crate::model::{RealId, ServiceId};
 /// The id of a value in an arena.
 pub(super) trait Id: Copy {
     /// The ID of the `generation`th value at that index.
-    fn new(place: u32, generation: u32) -> Self;
+    fn new(index: u32, generation: u32) -> Self;
 
     /// The value's index.
-    fn place(self) -> usize;
+    fn index(self) -> usize;
 
     /// Whether this can be the ID of the `generation`th value at its index.
     fn is_of(self, generation: u32) -> bool;
@@ -25,12 +25,12 @@ pub(super) trait Id: Copy {
 /// Connections and templates store a real server's ID in four bytes, so it has no generation. A
 /// real server is freed only when no connection and no template names it any more.
 impl Id for RealId {
-    fn new(place: u32, _generation: u32) -> Self {
-        Self(place)
+    fn new(index: u32, _generation: u32) -> Self {
+        Self(index)
     }
 
     #[inline(always)]
-    fn place(self) -> usize {
+    fn index(self) -> usize {
         self.0 as usize
     }
 
@@ -42,13 +42,13 @@ impl Id for RealId {
 
 /// A removed service's ID stays with its real servers until their last connection has expired.
 impl Id for ServiceId {
-    fn new(place: u32, generation: u32) -> Self {
-        Self { place, generation }
+    fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation }
     }
 
     #[inline(always)]
-    fn place(self) -> usize {
-        self.place as usize
+    fn index(self) -> usize {
+        self.index as usize
     }
 
     #[inline(always)]
@@ -82,12 +82,12 @@ impl<I, T> Default for Arena<I, T> {
 impl<I: Id, T> Arena<I, T> {
     /// Adds a value; `make` gets its ID.
     pub(super) fn insert_with(&mut self, make: impl FnOnce(I) -> T) -> I {
-        let place = self.free.pop().unwrap_or_else(|| {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { value: None, generation: 0 });
             u32::try_from(self.slots.len() - 1).expect("fewer values than 2^32")
         });
-        let slot = &mut self.slots[place as usize];
-        let id = I::new(place, slot.generation);
+        let slot = &mut self.slots[index as usize];
+        let id = I::new(index, slot.generation);
         slot.value = Some(make(id));
         id
     }
@@ -95,24 +95,24 @@ impl<I: Id, T> Arena<I, T> {
     /// Removes a value, if it is there. Its ID must not be stored anywhere, unless IDs have
     /// generations.
     pub(super) fn remove(&mut self, id: I) -> Option<T> {
-        let slot = self.slots.get_mut(id.place()).filter(|slot| id.is_of(slot.generation))?;
+        let slot = self.slots.get_mut(id.index()).filter(|slot| id.is_of(slot.generation))?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.extend(u32::try_from(id.place()));
+        self.free.extend(u32::try_from(id.index()));
         Some(value)
     }
 
     /// The value with this ID, if it is still there.
     #[inline(always)]
     pub(super) fn get(&self, id: I) -> Option<&T> {
-        let slot = self.slots.get(id.place())?;
+        let slot = self.slots.get(id.index())?;
         slot.value.as_ref().filter(|_| id.is_of(slot.generation))
     }
 
     /// The value with this ID, if it is still there.
     #[inline(always)]
     pub(super) fn get_mut(&mut self, id: I) -> Option<&mut T> {
-        let slot = self.slots.get_mut(id.place())?;
+        let slot = self.slots.get_mut(id.index())?;
         slot.value.as_mut().filter(|_| id.is_of(slot.generation))
     }
 
@@ -128,15 +128,15 @@ impl<I: Id, T> Arena<I, T> {
     }
 
     /// The content of an index, for iterating; `None` past the last index.
-    pub(super) fn at(&self, place: usize) -> Option<Option<&T>> {
-        Some(self.slots.get(place)?.value.as_ref())
+    pub(super) fn at(&self, index: usize) -> Option<Option<&T>> {
+        Some(self.slots.get(index)?.value.as_ref())
     }
 
     /// All values with their IDs, in the order of their indexes.
     #[cfg(test)]
     pub(super) fn entries(&self) -> impl Iterator<Item = (I, &T)> {
-        (0..).zip(&self.slots).filter_map(|(place, slot)| {
-            Some((I::new(place, slot.generation), slot.value.as_ref()?))
+        (0..).zip(&self.slots).filter_map(|(index, slot)| {
+            Some((I::new(index, slot.generation), slot.value.as_ref()?))
         })
     }
 }
@@ -148,7 +148,7 @@ impl<I: Id, T> Index<I> for Arena<I, T> {
     fn index(&self, id: I) -> &T {
         match self.get(id) {
             Some(value) => value,
-            None => names_nothing(id.place()),
+            None => names_nothing(id.index()),
         }
     }
 }
@@ -158,15 +158,15 @@ impl<I: Id, T> IndexMut<I> for Arena<I, T> {
     fn index_mut(&mut self, id: I) -> &mut T {
         match self.get_mut(id) {
             Some(value) => value,
-            None => names_nothing(id.place()),
+            None => names_nothing(id.index()),
         }
     }
 }
 
 #[cold]
 #[inline(never)]
-fn names_nothing(place: usize) -> ! {
-    panic!("an id names nothing at place {place} of its arena")
+fn names_nothing(index: usize) -> ! {
+    panic!("an id names nothing at index {index} of its arena")
 }
 
 #[cfg(test)]
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "an id names nothing at place 0")]
+    #[should_panic(expected = "an id names nothing at index 0")]
     fn a_stale_id_panics() {
         let mut arena: Arena<ServiceId, ()> = Arena::default();
         let id = arena.insert_with(|_| ());

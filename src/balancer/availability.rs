@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Existing, Health, Millis, Protocol, RealState, Wanted};
+use crate::model::{AdminState, Existing, Health, Millis, Protocol, RealState};
 
 /// Which ends of a flow get a reset when its real server no longer keeps it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,7 +22,7 @@ pub(super) enum Ending {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Availability {
     /// Its `deadline` is stored in `until`, as a moment.
-    wanted: Wanted,
+    wanted: AdminState,
     health: Health,
     /// Whether it was removed from its service, which still lists it while it has flows.
     removed: bool,
@@ -31,18 +31,18 @@ pub(super) struct Availability {
 }
 
 impl Availability {
-    pub(super) fn new(wanted: Wanted, until: Option<Millis>) -> Self {
+    pub(super) fn new(wanted: AdminState, until: Option<Millis>) -> Self {
         let mut availability =
-            Self { wanted: Wanted::Up, health: Health::Up, removed: false, until: None };
-        availability.set_wanted(wanted, until);
+            Self { wanted: AdminState::Up, health: Health::Up, removed: false, until: None };
+        availability.set_admin_state(wanted, until);
         availability
     }
 
     /// Sets the wanted state; `until` is the end of a drain.
-    pub(super) fn set_wanted(&mut self, wanted: Wanted, until: Option<Millis>) {
+    pub(super) fn set_admin_state(&mut self, wanted: AdminState, until: Option<Millis>) {
         self.wanted = wanted;
         match wanted {
-            Wanted::Draining { .. } => self.until = until,
+            AdminState::Draining { .. } => self.until = until,
             // A removed one keeps its removal's deadline.
             _ if self.removed => {}
             _ => self.until = None,
@@ -50,17 +50,17 @@ impl Availability {
     }
 
     /// Restores a saved state; its removal and its health stay as they are.
-    pub(super) fn restore(&mut self, wanted: Wanted, until: Option<Millis>) {
+    pub(super) fn restore(&mut self, wanted: AdminState, until: Option<Millis>) {
         (self.wanted, self.until) = (wanted, until);
     }
 
     /// Undoes its removal. Its health stays as it was, since no check ran meanwhile.
-    pub(super) fn readd(&mut self, wanted: Wanted, until: Option<Millis>) {
+    pub(super) fn readd(&mut self, wanted: AdminState, until: Option<Millis>) {
         self.removed = false;
-        self.set_wanted(wanted, until);
+        self.set_admin_state(wanted, until);
     }
 
-    pub(super) fn wanted(self) -> Wanted {
+    pub(super) fn wanted(self) -> AdminState {
         self.wanted
     }
 
@@ -84,11 +84,11 @@ impl Availability {
     #[inline]
     pub(super) fn state(self) -> RealState {
         match (self.wanted, self.health) {
-            (Wanted::Disabled, _) => RealState::Disabled,
-            (Wanted::Down, _) | (_, Health::Down) => RealState::Down,
-            (Wanted::Draining { .. }, Health::Up) => RealState::Draining,
-            (Wanted::Up, Health::Up) if self.removed => RealState::Draining,
-            (Wanted::Up, Health::Up) => RealState::Up,
+            (AdminState::Disabled, _) => RealState::Disabled,
+            (AdminState::Down, _) | (_, Health::Down) => RealState::Down,
+            (AdminState::Draining { .. }, Health::Up) => RealState::Draining,
+            (AdminState::Up, Health::Up) if self.removed => RealState::Draining,
+            (AdminState::Up, Health::Up) => RealState::Up,
         }
     }
 
@@ -108,7 +108,7 @@ impl Availability {
             RealState::Down => reset || protocol == Protocol::Udp,
         };
         let late = self.is_over(now);
-        let dead = self.wanted == Wanted::Down || self.health == Health::Down;
+        let dead = self.wanted == AdminState::Down || self.health == Health::Down;
         (over || late).then_some(if dead { Ending::Client } else { Ending::Both })
     }
 

@@ -9,11 +9,11 @@ use super::Balancer;
 use super::change::{Change, ChangeError};
 use super::real::{Life, Real};
 use super::service::Listens;
-use crate::model::{Listen, Millis, RealSpec, RealValue, ServiceId, Wanted};
+use crate::model::{AdminState, Listen, Millis, RealSpec, RealValue, ServiceId};
 
 /// The service that a name in the batch refers to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-enum Owner {
+enum NamedService {
     /// An existing one.
     There(ServiceId),
     /// The one that the change at this index adds.
@@ -33,13 +33,13 @@ struct Batch<'a> {
     balancer: &'a Balancer,
     changes: &'a [Change],
     /// `None`: no service has the name any more.
-    names: HashMap<&'a str, Option<Owner>>,
+    names: HashMap<&'a str, Option<NamedService>>,
     /// `None`: the service does not list it any more.
-    members: HashMap<(Owner, IpAddr), Option<Member>>,
+    members: HashMap<(NamedService, IpAddr), Option<Member>>,
     /// Services whose listens in the balancer no longer count.
-    released: HashSet<Owner>,
-    claimed: Listens<Owner>,
-    listens: HashMap<Owner, &'a [Listen]>,
+    released: HashSet<NamedService>,
+    claimed: Listens<NamedService>,
+    listens: HashMap<NamedService, &'a [Listen]>,
 }
 
 impl Balancer {
@@ -77,7 +77,7 @@ impl Balancer {
             claimed: Listens::default(),
             listens: HashMap::new(),
         };
-        changes.iter().enumerate().try_for_each(|(place, change)| batch.check(place, change))
+        changes.iter().enumerate().try_for_each(|(index, change)| batch.check(index, change))
     }
 }
 
@@ -94,13 +94,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn check(&mut self, place: usize, change: &'a Change) -> Result<(), ChangeError> {
+    fn check(&mut self, index: usize, change: &'a Change) -> Result<(), ChangeError> {
         match change {
             Change::AddService(spec) => {
                 if self.owner(&spec.name).is_ok() {
                     return Err(ChangeError::ServiceExists(spec.name.clone()));
                 }
-                let owner = Owner::New(place);
+                let owner = NamedService::New(index);
                 self.names.insert(&spec.name, Some(owner));
                 self.claim(owner, &spec.listens)?;
                 spec.reals.iter().try_for_each(|real| self.add_real(owner, &spec.name, real))
@@ -127,7 +127,7 @@ impl<'a> Batch<'a> {
             }
             Change::SetState { service, address, state } => {
                 match (self.listed(service, *address)?, state) {
-                    (Member::Removed, Wanted::Up) => {
+                    (Member::Removed, AdminState::Up) => {
                         let (service, address) = (service.clone(), *address);
                         Err(ChangeError::Removed { service, address })
                     }
@@ -151,13 +151,14 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn owner(&self, name: &str) -> Result<Owner, ChangeError> {
+    fn owner(&self, name: &str) -> Result<NamedService, ChangeError> {
         let here = if self.names.is_empty() { None } else { self.names.get(name).copied() };
-        let owner = here.unwrap_or_else(|| self.balancer.find_service(name).ok().map(Owner::There));
+        let owner =
+            here.unwrap_or_else(|| self.balancer.find_service(name).ok().map(NamedService::There));
         owner.ok_or_else(|| ChangeError::NoService(name.to_owned()))
     }
 
-    fn member(&self, owner: Owner, address: IpAddr) -> Option<Member> {
+    fn member(&self, owner: NamedService, address: IpAddr) -> Option<Member> {
         if !self.members.is_empty()
             && let Some(&member) = self.members.get(&(owner, address))
         {
@@ -168,8 +169,8 @@ impl<'a> Batch<'a> {
     }
 
     /// The real server that the balancer has now.
-    fn there(&self, owner: Owner, address: IpAddr) -> Option<&'a Real> {
-        let Owner::There(service) = owner else { return None };
+    fn there(&self, owner: NamedService, address: IpAddr) -> Option<&'a Real> {
+        let NamedService::There(service) = owner else { return None };
         self.balancer.listed_real(service, address)
     }
 
@@ -180,7 +181,12 @@ impl<'a> Batch<'a> {
         member.ok_or_else(|| ChangeError::NoReal { service: service(), address })
     }
 
-    fn add_real(&mut self, owner: Owner, name: &str, real: &RealSpec) -> Result<(), ChangeError> {
+    fn add_real(
+        &mut self,
+        owner: NamedService,
+        name: &str,
+        real: &RealSpec,
+    ) -> Result<(), ChangeError> {
         real.values.each().into_iter().try_for_each(check_value)?;
         if self.member(owner, real.address) == Some(Member::Configured) {
             let (service, address) = (name.to_owned(), real.address);
@@ -215,7 +221,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn release(&mut self, owner: Owner) {
+    fn release(&mut self, owner: NamedService) {
         self.released.insert(owner);
         for &listen in self.listens.remove(&owner).unwrap_or_default() {
             self.claimed.remove(listen);
@@ -223,14 +229,14 @@ impl<'a> Batch<'a> {
     }
 
     /// The service listens on exactly these.
-    fn claim(&mut self, owner: Owner, listens: &'a [Listen]) -> Result<(), ChangeError> {
+    fn claim(&mut self, owner: NamedService, listens: &'a [Listen]) -> Result<(), ChangeError> {
         self.release(owner);
         self.listens.insert(owner, listens);
         for &listen in listens {
             let here = self.claimed.overlap(listen, |_| true);
             let there = || {
-                let counts = |id| !self.released.contains(&Owner::There(id));
-                self.balancer.registry.listens.overlap(listen, counts).map(Owner::There)
+                let counts = |id| !self.released.contains(&NamedService::There(id));
+                self.balancer.registry.listens.overlap(listen, counts).map(NamedService::There)
             };
             if let Some(other) = here.or_else(there) {
                 return Err(ChangeError::Overlap { listen, other: self.name_of(other) });
@@ -240,12 +246,12 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn name_of(&self, owner: Owner) -> String {
+    fn name_of(&self, owner: NamedService) -> String {
         let renamed = self.names.iter().find(|(_, other)| **other == Some(owner));
         match (renamed, owner) {
             (Some((name, _)), _) => (*name).to_owned(),
-            (None, Owner::There(id)) => self.balancer.service_name(id),
-            (None, Owner::New(place)) => match self.changes.get(place) {
+            (None, NamedService::There(id)) => self.balancer.service_name(id),
+            (None, NamedService::New(index)) => match self.changes.get(index) {
                 Some(Change::AddService(spec)) => spec.name.clone(),
                 _ => String::new(),
             },

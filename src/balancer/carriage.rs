@@ -14,7 +14,7 @@ pub const WANTED: usize = 1_024;
 
 /// The state that decides which flows are carried, except for the table's marks.
 #[derive(Debug, Default)]
-pub(super) struct Carriage {
+pub(super) struct CarryPolicy {
     /// Whether there is a carrier.
     pub(super) on: bool,
     /// See [`Inner::of`](super::outer::Inner::of).
@@ -30,7 +30,7 @@ pub(super) struct Carriage {
     pub(super) collected: Millis,
 }
 
-impl Carriage {
+impl CarryPolicy {
     /// Notes a flow to carry, if there is room.
     #[inline]
     pub(super) fn want(&mut self, handle: Handle) {

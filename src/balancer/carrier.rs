@@ -69,7 +69,7 @@ pub struct FlowProgress {
 /// How many packets were not carried, in the order of [`NotCarried::ALL`].
 pub type NotCarriedCounts = [u64; NotCarried::ALL.len()];
 
-/// Carries packets. A flow's `place` is the index of its entry in the connection table.
+/// Carries packets. A flow's `index` is the index of its entry in the connection table.
 pub trait Carrier: Debug + Send {
     /// Opens a tunnel; `None`: there are too many.
     fn open(&mut self, tunnel: &CarriedTunnel) -> Option<TunnelNumber>;
@@ -82,20 +82,20 @@ pub trait Carrier: Debug + Send {
     fn carried(&mut self, tunnel: TunnelNumber) -> Carried;
 
     /// Carries a flow from now on. Returns whether there was room.
-    fn enter(&mut self, place: usize, flow: &CarriedFlow) -> bool;
+    fn enter(&mut self, index: usize, flow: &CarriedFlow) -> bool;
 
     /// What was recorded of the flow at an index.
-    fn seen(&self, place: usize) -> FlowProgress;
+    fn seen(&self, index: usize) -> FlowProgress;
 
     /// Whether the flow at an index is carried: it was entered, and its tunnel is open.
-    fn carries(&self, place: usize) -> bool;
+    fn carries(&self, index: usize) -> bool;
 
     /// Stops carrying the flow at an index. Returns whether it was carried until now.
-    fn hold(&mut self, place: usize) -> bool;
+    fn hold(&mut self, index: usize) -> bool;
 
     /// As [`Self::hold`]; the flow will not be entered again at this index. Does nothing if it
     /// never was entered.
-    fn forget(&mut self, place: usize, key: &Key);
+    fn forget(&mut self, index: usize, key: &Key);
 
     /// How many packets have not been carried so far.
     fn not_carried(&self) -> NotCarriedCounts;

@@ -9,8 +9,8 @@ use super::maglev;
 use super::probe_flows::{MAX_PINNED, ProbeFlow};
 use super::tunnel::{LinkMtus, Sources};
 use crate::model::{
-    Encap, Health, Listen, Load, Policy, RealSpec, RealValue, SavedState, SchedulerKind, Seed,
-    ServiceSpec, Step, Timeouts, Wanted,
+    AdminState, Encap, Health, Listen, Load, Policy, RealSpec, RealValue, SavedState,
+    SchedulerKind, Seed, ServiceSpec, Timeouts, WeightStep,
 };
 
 /// One change. It contains names and addresses, not IDs, since it can come from outside.
@@ -90,7 +90,7 @@ pub enum Change {
         /// The real server's address.
         address: IpAddr,
         /// The wanted state.
-        state: Wanted,
+        state: AdminState,
     },
     /// Restores the state of a real server from before changes that are rolled back.
     RestoreState {
@@ -126,7 +126,7 @@ pub enum Change {
         /// The real server's address.
         address: IpAddr,
         /// The share of its weight.
-        step: Step,
+        step: WeightStep,
     },
     /// Sends a probe's flow to this real server from now on, independent of services and their
     /// counters.

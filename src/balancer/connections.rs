@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::table::{Entry, Handle, Marks};
-use super::{Balancer, PLACES_A_PAGE, snapshot};
+use super::{Balancer, ENTRIES_A_PAGE, snapshot};
 use crate::model::{Millis, Protocol};
 
 /// A selection of connections: those that match all given fields.
@@ -35,7 +35,7 @@ impl Balancer {
     }
 
     /// Up to `most` of the connections that `which` selects, from table position `from` on, and the
-    /// position to go on from, if there may be more. Examines at most [`PLACES_A_PAGE`]: an almost
+    /// position to go on from, if there may be more. Examines at most [`ENTRIES_A_PAGE`]: an almost
     /// empty table gives pages without a connection.
     #[must_use]
     pub fn selected(
@@ -45,22 +45,22 @@ impl Balancer {
         most: usize,
         which: &Selection,
     ) -> (Vec<snapshot::ConnectionSnapshot>, Option<usize>) {
-        let places = self.tables.connections.places();
-        let end = from.saturating_add(PLACES_A_PAGE).min(places);
+        let entry_count = self.tables.connections.entry_count();
+        let end = from.saturating_add(ENTRIES_A_PAGE).min(entry_count);
         let looked_at = self.tables.connections.iter_in(from..end);
         let selected = looked_at.filter(|(_, entry)| self.is_selected(which, entry));
         let listed: Vec<_> = selected.take(most).collect();
         let next = if listed.len() < most {
             end
         } else {
-            listed.last().map_or(from, |(place, _)| place + 1)
+            listed.last().map_or(from, |(index, _)| index + 1)
         };
         let timeouts = &self.settings.timeouts;
-        let line = |(place, _): (usize, &Entry)| {
-            let seen = self.tables.connections.as_seen(Handle::at(place), now, timeouts)?;
+        let line = |(index, _): (usize, &Entry)| {
+            let seen = self.tables.connections.as_seen(Handle::at(index), now, timeouts)?;
             self.listed(now, &seen)
         };
-        (listed.into_iter().filter_map(line).collect(), (next < places).then_some(next))
+        (listed.into_iter().filter_map(line).collect(), (next < entry_count).then_some(next))
     }
 
     fn is_selected(&self, which: &Selection, entry: &Entry) -> bool {

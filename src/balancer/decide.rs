@@ -5,7 +5,7 @@
 
 use super::Balancer;
 use super::availability::Ending;
-use super::flood::{Beginning, Count, Fill};
+use super::flood::{Beginning, Fill, FloodCount};
 use super::flow::Key;
 use super::persistence::{By, Choice, TemplateStep};
 use super::pool::Eligible;
@@ -33,7 +33,7 @@ pub(super) struct Decision {
     pub(super) by: By,
     pub(super) template: TemplateStep,
     /// How the flow counts in flood detection, if it is a new one.
-    pub(super) count: Option<Count>,
+    pub(super) count: Option<FloodCount>,
 }
 
 /// What happens to the flow.
@@ -192,12 +192,12 @@ impl Balancer {
 
 impl Service {
     /// Counts a new flow in flood detection.
-    fn count(&self, now: Millis, beginning: Beginning, fill: Fill) -> Count {
+    fn count(&self, now: Millis, beginning: Beginning, fill: Fill) -> FloodCount {
         self.watch.count(now, beginning, self.policy.flood, fill)
     }
 
     /// Whether the service is in flood mode after this count.
-    fn flooded_with(&self, count: Option<Count>) -> bool {
+    fn flooded_with(&self, count: Option<FloodCount>) -> bool {
         self.watch.flooded() || count.is_some_and(|count| count.begins.is_some())
     }
 

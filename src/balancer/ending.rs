@@ -52,7 +52,7 @@ impl Balancer {
         self.counters.ended += u64::from(state != ConnState::Close);
         // Also on probation: this is the director's decision, not the effect of a packet.
         self.enter_state(now, handle, state, ConnState::Close, real);
-        self.hang_up(packet, real, ending)
+        self.reset_receiver(packet, real, ending)
     }
 
     /// The same for an existing flow without an entry. It gets none, since one packet proves
@@ -67,17 +67,17 @@ impl Balancer {
         ending: Ending,
     ) -> Disposition {
         match self.refuse_packet(now, packet, Reason::NoConnection) {
-            Disposition::Reply => self.hang_up(packet, real, ending),
+            Disposition::Reply => self.reset_receiver(packet, real, ending),
             dropped => dropped,
         }
     }
 
     /// The client has its answer; this sends the reset to the real server, if that can receive it.
-    fn hang_up(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Disposition {
+    fn reset_receiver(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Disposition {
         self.noted.real = Some(real);
         match ending {
             Ending::Client => Disposition::Reply,
-            Ending::Both => match tcp::hang_up(packet, &mut self.answers.server_reset) {
+            Ending::Both => match tcp::reset_receiver(packet, &mut self.answers.server_reset) {
                 Some(()) => Disposition::Reset(real),
                 None => Disposition::Reply,
             },

@@ -10,7 +10,7 @@ use super::Balancer;
 use super::decide::{First, Outcome};
 use super::flow::Key;
 use super::persistence::By;
-use super::port_reuse::Meets;
+use super::port_reuse::SynMatch;
 use super::table::Entry;
 use super::tcp::ConnState;
 use super::verdict::Reason;
@@ -218,7 +218,7 @@ impl Balancer {
         dead: usize,
     ) -> Option<Option<IpAddr>> {
         let new = match self.meets(key, entry, dead) {
-            Meets::Over { elsewhere: true } => {
+            SynMatch::Over { elsewhere: true } => {
                 // The scheduler decides without the connection that the new one replaces.
                 let real = entry.real();
                 let counted = self.registry.reals[real].counted();
@@ -227,8 +227,8 @@ impl Balancer {
                 self.registry.reals[real].recall(counted);
                 new
             }
-            Meets::Former { elsewhere: true } => self.explain_new(now, key, dead),
-            Meets::Over { .. } | Meets::Former { .. } | Meets::Same => return None,
+            SynMatch::Former { elsewhere: true } => self.explain_new(now, key, dead),
+            SynMatch::Over { .. } | SynMatch::Former { .. } | SynMatch::Same => return None,
         };
         Some(new.real)
     }

@@ -24,7 +24,7 @@ use super::carrier::{
 };
 use super::change::Change;
 use super::outer;
-use super::table::{Entry, Handle, Marks, Noted};
+use super::table::{CarryState, Entry, Handle, Marks};
 use super::tcp::ConnState;
 use crate::model::{Millis, Protocol, RealId};
 use crate::wire::encap;
@@ -64,9 +64,9 @@ impl Balancer {
             return;
         }
         match self.tables.connections.note(handle, now, &self.settings.timeouts) {
-            Noted::Early => {}
-            Noted::Wanted => self.carriage.want(handle),
-            Noted::WasCarried => self.carriage.overtaken = Some(handle),
+            CarryState::Early => {}
+            CarryState::Wanted => self.carriage.want(handle),
+            CarryState::WasCarried => self.carriage.overtaken = Some(handle),
         }
     }
 

@@ -117,7 +117,7 @@ impl Watch {
         beginning: Beginning,
         marks: FloodMarks,
         fill: Fill,
-    ) -> Count {
+    ) -> FloodCount {
         let anew = !self.flooded && self.since.until(now) >= SECOND;
         let (since, mut new_flows) =
             if anew { (now, [0; 2]) } else { (self.since, self.new_flows) };
@@ -127,14 +127,14 @@ impl Watch {
         let so_many = most(new_flows);
         let too_many = marks.new_flows > 0 && so_many > marks.new_flows;
         if self.flooded || !(too_many || fill.reaches(marks.table_use)) {
-            return Count { since, new_flows, begins: None };
+            return FloodCount { since, new_flows, begins: None };
         }
-        Count { since: now, new_flows: [0; 2], begins: Some(so_many) }
+        FloodCount { since: now, new_flows: [0; 2], begins: Some(so_many) }
     }
 
     /// Whether a flood begins with the flow that has been counted, and how many there were in its
     /// second.
-    pub(super) fn counted(&mut self, count: Count) -> Option<u32> {
+    pub(super) fn counted(&mut self, count: FloodCount) -> Option<u32> {
         (self.since, self.new_flows) = (count.since, count.new_flows);
         if count.begins.is_some() {
             self.flooded = true;
@@ -171,7 +171,7 @@ fn most(new_flows: [u32; 2]) -> u32 {
 
 /// What the watch has counted once one more new flow is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Count {
+pub(super) struct FloodCount {
     since: Millis,
     new_flows: [u32; 2],
     /// A flood begins with this flow: the number of new flows in its second.

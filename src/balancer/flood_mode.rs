@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::flood::{Count, Fill, SECOND};
+use super::flood::{Fill, FloodCount, SECOND};
 use super::{Balancer, FloodNotice};
 use crate::model::{Millis, ServiceId};
 
@@ -16,7 +16,7 @@ impl Balancer {
     /// Stores the count of a service's new flows. If a flood begins with the last one, the service
     /// is in flood mode from now on.
     #[inline]
-    pub(super) fn counted(&mut self, now: Millis, id: ServiceId, count: Count) {
+    pub(super) fn counted(&mut self, now: Millis, id: ServiceId, count: FloodCount) {
         if let Some(new_flows) = self.registry.services[id].watch.counted(count) {
             self.watches.floods.services.push(id);
             self.watches.floods.look.get_or_insert_with(|| now.after(SECOND));

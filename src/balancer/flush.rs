@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::table::Entry;
-use super::{Balancer, PLACES_A_PAGE};
+use super::{Balancer, ENTRIES_A_PAGE};
 
 /// Which connections are forgotten: those of the service and of the real server, if given.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,10 +25,10 @@ pub struct Flushed {
 
 impl Balancer {
     /// Forgets connections from table position `from` on, as if they had timed out; templates stay.
-    /// Examines at most [`PLACES_A_PAGE`], so that a large table does not delay packets.
+    /// Examines at most [`ENTRIES_A_PAGE`], so that a large table does not delay packets.
     pub fn flush(&mut self, which: &Flush, from: usize) -> Flushed {
-        let places = self.tables.connections.places();
-        let end = from.saturating_add(PLACES_A_PAGE).min(places);
+        let places = self.tables.connections.entry_count();
+        let end = from.saturating_add(ENTRIES_A_PAGE).min(places);
         let listed = self.tables.connections.iter_in(from..end);
         let found = listed.filter(|(_, entry)| self.concerns(which, entry));
         let mut keys: Vec<_> = found.map(|(_, entry)| entry.key()).collect();

@@ -13,9 +13,9 @@ use super::decide::First;
 use super::flood::PROBATION;
 use super::flow::Key;
 use super::limit::within;
-use super::position::Segment;
+use super::position::SegmentFields;
 use super::real::Life;
-use super::segment::{Found, Owner};
+use super::segment::{Found, SegmentOwner};
 use super::table::{Handle, Marks};
 use super::tcp::ConnState;
 use super::verdict::{Disposition, Reason, Verdict};
@@ -90,7 +90,7 @@ impl Balancer {
         // and loaded as a whole, and that load waits for the stores.
         if let Some((handle, state, real)) = self.connection(&key) {
             self.note_packet(now, handle);
-            let segment = Segment::of(packet, header);
+            let segment = SegmentFields::of(packet, header);
             if opens {
                 return self.syn_on_connection(now, packet, key, (handle, state, real), &segment);
             }
@@ -129,9 +129,9 @@ impl Balancer {
         packet: &Packet<'_>,
         key: &Key,
         found: Found,
-        segment: &Segment,
+        segment: &SegmentFields,
     ) -> Disposition {
-        let Owner { found, after } = self.owner(now, key, found, segment);
+        let SegmentOwner { found, after } = self.owner(now, key, found, segment);
         let (handle, state, real) = found;
         // The client's own reset is forwarded: the real server needs no other.
         let ending = self.ending(now, real, Protocol::Tcp);

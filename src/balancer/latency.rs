@@ -22,7 +22,7 @@ mod histogram;
 
 pub use histogram::{BOUNDS_MICROS, LatencySnapshot, TimesSnapshot};
 
-use super::position::{Segment, is_after};
+use super::position::{SegmentFields, is_after};
 use super::table::Handle;
 use histogram::Times;
 
@@ -76,7 +76,7 @@ impl Default for Slot {
 
 /// What a segment does to the measurement of its flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Step {
+enum SegmentEffect {
     /// The response has come.
     Ends,
     /// More of the request: the time starts again.
@@ -96,22 +96,22 @@ impl Slot {
     }
 
     /// The effect of a fitting segment of the timed flow.
-    fn step(&self, segment: &Segment) -> Step {
+    fn step(&self, segment: &SegmentFields) -> SegmentEffect {
         if segment.flags.rst() {
-            return Step::Fails;
+            return SegmentEffect::Fails;
         }
         let Some(acknowledged) = self.acknowledged else {
             let answered = segment.flags.ack() && !segment.flags.syn();
-            return if answered { Step::Ends } else { Step::Fails };
+            return if answered { SegmentEffect::Ends } else { SegmentEffect::Fails };
         };
         if segment.flags.ack() && is_after(segment.acknowledgement(), acknowledged) {
-            return Step::Ends;
+            return SegmentEffect::Ends;
         }
         match segment.is_long() {
-            true if is_after(segment.end(), self.end) => Step::Restarts,
+            true if is_after(segment.end(), self.end) => SegmentEffect::Restarts,
             // A retransmission: it is unknown which copy is answered.
-            true => Step::Fails,
-            false => Step::GoesOn,
+            true => SegmentEffect::Fails,
+            false => SegmentEffect::GoesOn,
         }
     }
 }
@@ -119,14 +119,14 @@ impl Slot {
 impl Latency {
     /// Whether [`Self::note`] may have something to do for a segment without SYN of this flow.
     #[inline(always)]
-    pub(super) fn concerns(&self, flow: Handle, at: u32, segment: &Segment) -> bool {
-        let slot = &self.slots[flow.place() % SLOTS];
+    pub(super) fn concerns(&self, flow: Handle, at: u32, segment: &SegmentFields) -> bool {
+        let slot = &self.slots[flow.index() % SLOTS];
         slot.flow == number(flow) || (segment.is_long() && slot.is_due(at))
     }
 
     /// Times a SYN. A repeated one ends the measurement of its flow.
     pub(super) fn opens(&mut self, flow: Handle, at: u32) {
-        let slot = &mut self.slots[flow.place() % SLOTS];
+        let slot = &mut self.slots[flow.index() % SLOTS];
         if slot.flow == number(flow) {
             *slot = Slot { since: at, ..Slot::default() };
         } else if slot.is_due(at) {
@@ -135,18 +135,18 @@ impl Latency {
     }
 
     /// Times a fitting segment.
-    pub(super) fn note(&mut self, flow: Handle, at: u32, segment: &Segment) {
-        let slot = &mut self.slots[flow.place() % SLOTS];
+    pub(super) fn note(&mut self, flow: Handle, at: u32, segment: &SegmentFields) {
+        let slot = &mut self.slots[flow.index() % SLOTS];
         let mut free_since = at;
         if slot.flow == number(flow) {
             match slot.step(segment) {
-                Step::GoesOn => return,
-                Step::Restarts => {
+                SegmentEffect::GoesOn => return,
+                SegmentEffect::Restarts => {
                     (slot.since, slot.end) = (at, segment.end());
                     return;
                 }
-                Step::Fails => {}
-                Step::Ends => {
+                SegmentEffect::Fails => {}
+                SegmentEffect::Ends => {
                     let times = self.times.get_or_insert_default();
                     let passed = at.wrapping_sub(slot.since);
                     match slot.acknowledged {
@@ -169,7 +169,7 @@ impl Latency {
 
     /// Ends the measurement of a flow, whose further packets may not come here.
     pub(super) fn forget(&mut self, flow: Handle) {
-        let slot = &mut self.slots[flow.place() % SLOTS];
+        let slot = &mut self.slots[flow.index() % SLOTS];
         if slot.flow == number(flow) {
             *slot = Slot { since: slot.since, ..Slot::default() };
         }
@@ -187,5 +187,5 @@ impl Latency {
 
 /// The flow's index as stored in slots. The largest table is too small for an index of [`FREE`].
 fn number(flow: Handle) -> u32 {
-    u32::try_from(flow.place()).unwrap_or(FREE)
+    u32::try_from(flow.index()).unwrap_or(FREE)
 }

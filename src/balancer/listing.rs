@@ -16,7 +16,7 @@ pub struct ListCursor {
 
 /// Which real servers a listing contains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Listed {
+pub enum ListFilter {
     /// Every one, and every service.
     All,
     /// Real servers whose tunnels have reported an error, and their services.
@@ -32,7 +32,7 @@ impl Balancer {
         &self,
         from: ListCursor,
         most: usize,
-        listed: Listed,
+        listed: ListFilter,
     ) -> (Vec<ServiceSnapshot>, Option<ListCursor>) {
         let (mut pieces, mut left) = (Vec::new(), most.max(1));
         let mut cursor = from;
@@ -49,12 +49,12 @@ impl Balancer {
             let taken = rest.len().min(left);
             // A service costs about as much as a real server.
             left = left.saturating_sub(taken + 1);
-            let room = if listed == Listed::All { taken } else { 0 };
+            let room = if listed == ListFilter::All { taken } else { 0 };
             let mut reals = Vec::with_capacity(room);
             let examined = rest.iter().take(taken).map(|&id| &self.registry.reals[id]);
-            let wanted = examined.filter(|real| listed == Listed::All || real.has_signalled());
+            let wanted = examined.filter(|real| listed == ListFilter::All || real.has_signalled());
             reals.extend(wanted.map(|real| real.snapshot(self.now, self.stamp, service.kind)));
-            if listed == Listed::All || !reals.is_empty() {
+            if listed == ListFilter::All || !reals.is_empty() {
                 pieces.push(piece(service, reals));
             }
             if taken < rest.len() {
@@ -85,7 +85,7 @@ impl Balancer {
     /// All listed values at once.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let (services, _) = self.list(ListCursor::default(), usize::MAX, Listed::All);
+        let (services, _) = self.list(ListCursor::default(), usize::MAX, ListFilter::All);
         Snapshot { services, ..self.figures() }
     }
 }

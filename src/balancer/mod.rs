@@ -88,14 +88,14 @@ pub use verdict::{Reason, Verdict};
 
 use std::time::Duration;
 
-use carriage::Carriage;
+use carriage::CarryPolicy;
 use deadline::Deadlines;
 use flood::Floods;
 use fragments::{Bounds, Fragments};
 use handshakes::Suspects;
 use limit::Limit;
 use probe_flows::Probes;
-use record::Noted;
+use record::RecordNotes;
 use registry::Registry;
 use size_trial::WantedProbes;
 use table::{Entry, Handle, Table};
@@ -108,7 +108,7 @@ use crate::wire::tcp::MAX_RESET_LEN;
 
 /// Table positions examined for one page of a listing, so that a large table with few connections
 /// does not delay packets.
-pub const PLACES_A_PAGE: usize = 16_384;
+pub const ENTRIES_A_PAGE: usize = 16_384;
 
 /// The limits of a balancer.
 #[derive(Clone, Copy, Debug)]
@@ -132,10 +132,10 @@ pub struct Balancer {
     watches: Watches,
     answers: Answers,
     settings: BalancerSettings,
-    carriage: Carriage,
+    carriage: CarryPolicy,
     counters: Counters,
     /// Notes for the latest packet's record.
-    noted: Noted,
+    noted: RecordNotes,
     /// The latest moment given by a caller, for listings.
     now: Millis,
     /// See [`Self::stamp`].
@@ -203,9 +203,9 @@ impl Balancer {
                 size_probes: WantedProbes::default(),
             },
             settings: BalancerSettings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
-            carriage: Carriage::default(),
+            carriage: CarryPolicy::default(),
             counters: Counters::default(),
-            noted: Noted::default(),
+            noted: RecordNotes::default(),
             now: Millis(0),
             stamp: 0,
         }

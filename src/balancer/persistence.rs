@@ -200,5 +200,5 @@ fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key 
 /// The service in a template's key. A removed service's index may be reused: the old templates name
 /// real servers that are gone.
 fn number(id: ServiceId) -> u32 {
-    id.place
+    id.index
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::balancer::pool::Eligible;
     use crate::balancer::real::Reals;
-    use crate::balancer::tunnel::OwnWay;
+    use crate::balancer::tunnel::LocalRoute;
     use crate::model::FloodMarks;
     use crate::model::Millis;
     use crate::model::RealId;
@@ -103,12 +103,12 @@ mod tests {
     const REFUSES: Policy = Policy { fallback: false, ..FALLS_BACK };
 
     fn reals(weights: &[u32]) -> (Vec<RealId>, Reals) {
-        let service = ServiceId { place: 0, generation: 0 };
+        let service = ServiceId { index: 0, generation: 0 };
         let mut reals = Reals::default();
         let mut real = |(n, &weight): (usize, &u32)| {
             let address = IpAddr::from([10, 0, 0, u8::try_from(n).unwrap_or_default()]);
             reals.insert_with(|_| {
-                Real::new(service, RealSpec::new(address, weight), OwnWay::default())
+                Real::new(service, RealSpec::new(address, weight), LocalRoute::default())
             })
         };
         let ids = weights.iter().enumerate().map(&mut real).collect();

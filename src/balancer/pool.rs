@@ -49,8 +49,8 @@ impl<'a> Pool<'a> {
     }
 
     /// Whether the real server at that index may take a new connection.
-    pub(super) fn is_usable(self, place: usize) -> bool {
-        self.ids.get(place).is_some_and(|&id| self.takes(&self.reals[id]))
+    pub(super) fn is_usable(self, index: usize) -> bool {
+        self.ids.get(index).is_some_and(|&id| self.takes(&self.reals[id]))
     }
 
     /// The index of the last resort, for a scheduler that has found none. Without fallback the
@@ -72,8 +72,8 @@ impl<'a> Pool<'a> {
     }
 
     fn iter_from(self, first: usize) -> impl Iterator<Item = (usize, &'a Real)> {
-        let places = self.ids.iter().enumerate().skip(first);
-        let reals = places.map(move |(place, &id)| (place, &self.reals[id]));
+        let indexes = self.ids.iter().enumerate().skip(first);
+        let reals = indexes.map(move |(index, &id)| (index, &self.reals[id]));
         reals.filter(|(_, real)| !real.is_last_resort())
     }
 }

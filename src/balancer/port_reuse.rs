@@ -12,7 +12,7 @@
 use super::Balancer;
 use super::decide::First;
 use super::flow::Key;
-use super::position::{Position, Segment};
+use super::position::{Position, SegmentFields};
 use super::segment::Found;
 use super::table::{Entry, Handle, Marks};
 use super::tcp::ConnState;
@@ -22,7 +22,7 @@ use crate::wire::Packet;
 
 /// What a SYN finds at an entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Meets {
+pub(super) enum SynMatch {
     /// A connection that is over: a new one takes its place, at the same real server or scheduled.
     Over { elsewhere: bool },
     /// One that may live beside the new one, as the former one. `elsewhere`: the new one is
@@ -41,7 +41,7 @@ impl Balancer {
         packet: &Packet<'_>,
         key: Key,
         (handle, state, real): Found,
-        segment: &Segment,
+        segment: &SegmentFields,
     ) -> Disposition {
         let first = First::Opening(ConnState::None.next(segment.flags));
         let Some(entry) = self.tables.connections.entry(handle) else {
@@ -57,15 +57,15 @@ impl Balancer {
             return self.tunnel(now, packet, real);
         }
         match self.meets(&key, entry, 0) {
-            Meets::Over { elsewhere: true } => {
+            SynMatch::Over { elsewhere: true } => {
                 return self.replace(now, packet, key, handle, first);
             }
-            Meets::Over { elsewhere: false } => return self.reopen(now, packet, key, handle),
-            Meets::Former { elsewhere } => {
+            SynMatch::Over { elsewhere: false } => return self.reopen(now, packet, key, handle),
+            SynMatch::Former { elsewhere } => {
                 let elsewhere = elsewhere.then_some(first);
                 return self.open_beside(now, packet, key, handle, elsewhere);
             }
-            Meets::Same => {}
+            SynMatch::Same => {}
         }
         if state == ConnState::SynRecv {
             // The handshakes are equal; the later one may be its client's next attempt.
@@ -77,14 +77,14 @@ impl Balancer {
 
     /// What a SYN makes of the entry, if it is not that connection's own SYN again. `dead` entries
     /// with its key were there before it.
-    pub(super) fn meets(&self, key: &Key, entry: &Entry, dead: usize) -> Meets {
+    pub(super) fn meets(&self, key: &Key, entry: &Entry, dead: usize) -> SynMatch {
         let leaving = self.leaving(entry.real());
         let half_closed = entry.marks().has(Marks::HALF_CLOSED);
         let room = self.has_room_beside(key, entry.real(), dead);
         match gives_way(entry, leaving, room) {
-            true => Meets::Over { elsewhere: leaving || !self.has_opening_former(key, entry) },
-            false if room => Meets::Former { elsewhere: leaving || half_closed },
-            false => Meets::Same,
+            true => SynMatch::Over { elsewhere: leaving || !self.has_opening_former(key, entry) },
+            false if room => SynMatch::Former { elsewhere: leaving || half_closed },
+            false => SynMatch::Same,
         }
     }
 

@@ -26,7 +26,7 @@ const KEPT_SHIFT: u32 = 16;
 
 /// The fields of a segment that show its sender's position.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
+pub(super) struct SegmentFields {
     sequence: u32,
     /// The sequence number after its data, its SYN and its FIN.
     end: u32,
@@ -34,7 +34,7 @@ pub(super) struct Segment {
     pub(super) flags: Flags,
 }
 
-impl Segment {
+impl SegmentFields {
     /// The fields of a packet with this TCP header. A super-frame is one long segment.
     #[inline(always)]
     pub(super) fn of(packet: &Packet<'_>, header: tcp::Header) -> Self {
@@ -86,7 +86,7 @@ impl Position {
 
     /// The position after the first segment seen of a connection.
     #[inline]
-    pub(super) fn after(segment: &Segment) -> Self {
+    pub(super) fn after(segment: &SegmentFields) -> Self {
         // Data in a SYN may be refused and then sent again (RFC 7413 section 4.1.2): only the SYN
         // counts.
         let syn = segment.flags.syn();
@@ -101,21 +101,21 @@ impl Position {
     #[inline]
     pub(super) fn of(packet: &Packet<'_>) -> Self {
         match packet.transport {
-            Transport::Tcp(header) => Self::after(&Segment::of(packet, header)),
+            Transport::Tcp(header) => Self::after(&SegmentFields::of(packet, header)),
             _ => Self::NONE,
         }
     }
 
     /// Whether the segment may be the client's next one.
     #[inline(always)]
-    pub(super) fn fits(self, segment: &Segment) -> bool {
+    pub(super) fn fits(self, segment: &SegmentFields) -> bool {
         segment.sequence == self.next || self.is_near(segment)
     }
 
     /// A reset without an acknowledgement number has to match exactly, as at a host (RFC 5961
     /// section 3.2).
     #[inline]
-    fn is_near(self, segment: &Segment) -> bool {
+    fn is_near(self, segment: &SegmentFields) -> bool {
         if self.opening {
             return near(segment.sequence, self.next, OPENING_WINDOW);
         }
@@ -129,13 +129,13 @@ impl Position {
 
     /// Whether a fitting segment has data that was not sent before.
     #[inline]
-    pub(super) fn is_extended_by(self, segment: &Segment) -> bool {
+    pub(super) fn is_extended_by(self, segment: &SegmentFields) -> bool {
         is_after(segment.end, self.next)
     }
 
     /// The position after a fitting segment.
     #[inline(always)]
-    pub(super) fn moved_by(self, segment: &Segment) -> Self {
+    pub(super) fn moved_by(self, segment: &SegmentFields) -> Self {
         let ack = segment.flags.ack();
         Self {
             next: if is_after(segment.end, self.next) { segment.end } else { self.next },
@@ -145,7 +145,7 @@ impl Position {
     }
 
     /// Whether the segment is a retransmitted SYN, and only acknowledgements have followed the SYN.
-    pub(super) fn is_after_syn(self, segment: &Segment) -> bool {
+    pub(super) fn is_after_syn(self, segment: &SegmentFields) -> bool {
         segment.sequence.wrapping_add(1) == self.next
     }
 }

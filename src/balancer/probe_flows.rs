@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::flow::Key;
-use super::position::{Segment, later};
+use super::position::{SegmentFields, later};
 use crate::model::{Encap, RealId};
 use crate::wire::icmp::{Quote, QuotedPacket};
 use crate::wire::{Packet, Transport, protocol};
@@ -45,12 +45,12 @@ impl ProbeFlow {
 pub(super) struct Pinned {
     pub(super) real: RealId,
     /// The packets sent of the current probe.
-    pub(super) sent: Option<Sent>,
+    pub(super) sent: Option<SentProbe>,
 }
 
 /// The packets sent of a probe, in the form in which ICMP errors quote them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentProbe {
     /// The first and the last [`QuotedPacket::number`]; they differ for TCP only.
     first: u32,
     last: u32,
@@ -59,7 +59,7 @@ pub(super) struct Sent {
     pub(super) refused: bool,
 }
 
-impl Sent {
+impl SentProbe {
     /// The packets sent, with this one.
     pub(super) fn with(
         before: Option<Self>,
@@ -69,7 +69,7 @@ impl Sent {
         let QuotedPacket { number, label, .. } = quoted;
         match packet.transport {
             Transport::Tcp(header) if !header.flags.syn() => {
-                let end = Segment::of(packet, header).end();
+                let end = SegmentFields::of(packet, header).end();
                 before.map(|sent| Self { last: later(sent.last, end), ..sent })
             }
             // The kernel's next attempt to open the same connection.

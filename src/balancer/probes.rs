@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::probe_flows::{Pinned, ProbeFlow, Sent};
+use super::probe_flows::{Pinned, ProbeFlow, SentProbe};
 use super::real::Real;
 use super::verdict::Disposition;
 use super::{Balancer, ChangeError};
@@ -16,7 +16,7 @@ use crate::wire::icmp::{Quoted, QuotedPacket};
 use crate::wire::{Fragment, Packet};
 
 /// The real servers of probes belong to no service.
-const NO_SERVICE: ServiceId = ServiceId { place: u32::MAX, generation: u32::MAX };
+const NO_SERVICE: ServiceId = ServiceId { index: u32::MAX, generation: u32::MAX };
 
 impl Balancer {
     /// Decides on a probe's packet; `None`: it is not one, but a client's.
@@ -27,7 +27,7 @@ impl Balancer {
         }
         let quoted = QuotedPacket::of(packet)?;
         let pinned = self.tables.probes.flows.get_mut(&ProbeFlow::of(quoted.flow).key())?;
-        pinned.sent = Sent::with(pinned.sent, packet, quoted);
+        pinned.sent = SentProbe::with(pinned.sent, packet, quoted);
         let real = pinned.real;
         self.counters.probes += 1;
         Some(self.tunnel(now, packet, real))

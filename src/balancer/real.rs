@@ -13,10 +13,10 @@ use super::latency::Latency;
 use super::ramp::{FULL, Ramp};
 use super::size_trial::SizeTrial;
 use super::tcp::ConnState;
-use super::tunnel::{OwnWay, Room, Tunnel};
+use super::tunnel::{LocalRoute, Room, Tunnel};
 use crate::model::{
     Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, RealValues, SchedulerKind,
-    ServiceId, Step,
+    ServiceId, WeightStep,
 };
 use crate::wire::encap::Encap;
 
@@ -57,7 +57,7 @@ pub(super) struct Real {
     ramp: Option<Ramp>,
     load: Load,
     /// The share of its weight where flows are placed by hash.
-    step: Step,
+    step: WeightStep,
     /// How many connections it had been given in all when its load was reported.
     given_then: u64,
     /// See [`RealValues::full`].
@@ -101,7 +101,7 @@ pub(super) struct CarriedShare {
 
 /// The counts of a real server that its connections determine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counted {
+pub(super) struct ConnectionCounts {
     active: u64,
     half_open: u64,
     inactive: u64,
@@ -109,7 +109,7 @@ pub(super) struct Counted {
 }
 
 impl Real {
-    pub(super) fn new(service: ServiceId, spec: RealSpec, way: OwnWay) -> Self {
+    pub(super) fn new(service: ServiceId, spec: RealSpec, way: LocalRoute) -> Self {
         Self {
             service,
             address: spec.address,
@@ -122,7 +122,7 @@ impl Real {
             noticed: None,
             ramp: None,
             load: Load::default(),
-            step: Step::FULL,
+            step: WeightStep::FULL,
             given_then: 0,
             full: false,
             active: 0,
@@ -163,14 +163,14 @@ impl Real {
     }
 
     /// The counts, to be restored by [`Self::recall`].
-    pub(super) fn counted(&self) -> Counted {
+    pub(super) fn counted(&self) -> ConnectionCounts {
         let &Self { active, half_open, inactive, full, .. } = self;
-        Counted { active, half_open, inactive, full }
+        ConnectionCounts { active, half_open, inactive, full }
     }
 
     /// Restores counts that [`Self::counted`] has returned.
-    pub(super) fn recall(&mut self, counted: Counted) {
-        let Counted { active, half_open, inactive, full } = counted;
+    pub(super) fn recall(&mut self, counted: ConnectionCounts) {
+        let ConnectionCounts { active, half_open, inactive, full } = counted;
         (self.active, self.half_open) = (active, half_open);
         (self.inactive, self.full) = (inactive, full);
     }
@@ -355,7 +355,7 @@ impl Real {
     pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
         self.life = Life::Up;
         self.last_resort = spec.last_resort;
-        self.step = Step::FULL;
+        self.step = WeightStep::FULL;
         spec.values.each().into_iter().for_each(|value| self.set(value));
         self.availability.readd(spec.state, until);
     }
@@ -434,7 +434,7 @@ impl Real {
         self.step.of(self.hash_weight)
     }
 
-    pub(super) fn set_step(&mut self, step: Step) {
+    pub(super) fn set_step(&mut self, step: WeightStep) {
         self.step = step;
     }
 

@@ -27,7 +27,7 @@ pub struct Record {
     /// The real server that it was sent to, or whose connection it ends.
     pub real: Option<IpAddr>,
     /// What named the real server; `None` for a drop or a refusal.
-    pub why: Option<Grounds>,
+    pub why: Option<DecisionBasis>,
     /// The state of its connection before it; `None`: it had no entry.
     pub before: Option<ConnState>,
     /// The state of its connection after it; `None`: it has no entry.
@@ -81,7 +81,7 @@ impl RecordedVerdict {
 
 /// What a decision is based on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Grounds {
+pub enum DecisionBasis {
     /// The flow's entry in the connection table.
     Entry,
     /// The client's template.
@@ -104,7 +104,7 @@ pub enum Grounds {
     Ended,
 }
 
-impl Grounds {
+impl DecisionBasis {
     /// The name in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -143,7 +143,7 @@ pub(super) enum Placed {
 
 /// What forwarding has found out about a packet, for its record.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Noted {
+pub(super) struct RecordNotes {
     pub(super) placed: Option<(ServiceId, Placed)>,
     pub(super) refused: Option<Reason>,
     /// The real server of a fragment, a quoted flow or an ended connection.

@@ -10,7 +10,7 @@ use super::Balancer;
 use super::flow::Key;
 use super::forward;
 use super::real::Real;
-use super::record::{Grounds, Noted, Placed, Record, RecordedEnds, RecordedVerdict};
+use super::record::{DecisionBasis, Placed, Record, RecordNotes, RecordedEnds, RecordedVerdict};
 use super::segment::Found;
 use super::tcp::ConnState;
 use super::verdict::{Reason, Verdict};
@@ -38,7 +38,7 @@ impl Balancer {
     /// Observes the flow of the packet that is passed to [`Self::forward`] next.
     #[cold]
     pub fn observe(&mut self, packet: &Packet<'_>) -> Observation {
-        self.noted = Noted::default();
+        self.noted = RecordNotes::default();
         let key = ports(packet).map(|(client, port)| forward::key(packet, client, port));
         let found = key.and_then(|key| self.peek(&key).0);
         let service = found.and_then(|(.., real)| self.service_of_real(real));
@@ -64,11 +64,11 @@ impl Balancer {
         };
         let why = self.grounds(packet, seen, verdict, reason);
         // A reset of an unknown flow is noted as a refusal, but the flow has a real server.
-        if why == Some(Grounds::Ended) {
+        if why == Some(DecisionBasis::Ended) {
             reason = None;
         }
         let noted = self.noted.real.or_else(|| seen.found.map(|(.., real)| real));
-        let ended = noted.filter(|_| why == Some(Grounds::Ended));
+        let ended = noted.filter(|_| why == Some(DecisionBasis::Ended));
         let ended = ended.and_then(|real| self.registry.reals.get(real)).map(Real::address);
         let service = self.noted.placed.map(|(service, _)| service);
         let service = service.or_else(|| self.noted.real.and_then(|id| self.service_of_real(id)));
@@ -125,35 +125,37 @@ impl Balancer {
         seen: &Observation,
         verdict: RecordedVerdict,
         reason: Option<Reason>,
-    ) -> Option<Grounds> {
+    ) -> Option<DecisionBasis> {
         match verdict {
             RecordedVerdict::Drop | RecordedVerdict::Hold => return None,
-            RecordedVerdict::Reset => return Some(Grounds::Ended),
-            RecordedVerdict::Reply if self.noted.real.is_some() => return Some(Grounds::Ended),
+            RecordedVerdict::Reset => return Some(DecisionBasis::Ended),
+            RecordedVerdict::Reply if self.noted.real.is_some() => {
+                return Some(DecisionBasis::Ended);
+            }
             RecordedVerdict::Reply => {
                 return match (reason, packet.transport) {
-                    (None, Transport::Icmp { .. }) => Some(Grounds::Echo),
+                    (None, Transport::Icmp { .. }) => Some(DecisionBasis::Echo),
                     _ => None,
                 };
             }
             RecordedVerdict::Tunnel => {}
         }
         if self.counters.probes != seen.probes {
-            return Some(Grounds::Probe);
+            return Some(DecisionBasis::Probe);
         }
         if let Some((service, placed)) = self.noted.placed {
             let kind = self.registry.services.get(service)?.kind;
             return Some(match placed {
-                Placed::Template => Grounds::Template,
-                Placed::Hash => Grounds::Hash,
-                Placed::OnePacket => Grounds::OnePacket(kind),
-                Placed::Scheduler => Grounds::Scheduler(kind),
+                Placed::Template => DecisionBasis::Template,
+                Placed::Hash => DecisionBasis::Hash,
+                Placed::OnePacket => DecisionBasis::OnePacket(kind),
+                Placed::Scheduler => DecisionBasis::Scheduler(kind),
             });
         }
         Some(match packet.transport {
-            Transport::Icmp { .. } => Grounds::IcmpError,
-            _ if packet.fragment == Fragment::Later => Grounds::Fragment,
-            _ => Grounds::Entry,
+            Transport::Icmp { .. } => DecisionBasis::IcmpError,
+            _ if packet.fragment == Fragment::Later => DecisionBasis::Fragment,
+            _ => DecisionBasis::Entry,
         })
     }
 

@@ -8,7 +8,7 @@ use super::names::Names;
 use super::outage::OutageNotice;
 use super::real::{Life, Real, Reals};
 use super::service::{Listens, Service};
-use super::tunnel::{LinkMtus, OwnWay, Sources};
+use super::tunnel::{LinkMtus, LocalRoute, Sources};
 use crate::model::{RealId, ServiceId};
 
 /// Services, real servers and listens.
@@ -73,9 +73,9 @@ impl Registry {
     }
 
     /// The host's source address and MTU towards the real server.
-    pub(super) fn own_way(&self, address: IpAddr) -> OwnWay {
+    pub(super) fn own_way(&self, address: IpAddr) -> LocalRoute {
         let (source, mtu) = (self.sources.get(&address), self.link_mtus.get(&address));
-        OwnWay { source: source.copied(), mtu: mtu.copied() }
+        LocalRoute { source: source.copied(), mtu: mtu.copied() }
     }
 
     /// Adds a real server to those of its address.

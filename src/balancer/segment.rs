@@ -7,7 +7,7 @@
 
 use super::Balancer;
 use super::flow::Key;
-use super::position::{Position, Segment};
+use super::position::{Position, SegmentFields};
 use super::table::{Handle, Marks};
 use super::tcp::ConnState;
 use crate::model::{Millis, RealId};
@@ -17,7 +17,7 @@ pub(super) type Found = (Handle, ConnState, RealId);
 
 /// A segment's connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Owner {
+pub(super) struct SegmentOwner {
     pub(super) found: Found,
     /// The state after the segment.
     pub(super) after: ConnState,
@@ -32,22 +32,28 @@ impl Balancer {
         now: Millis,
         key: &Key,
         found: Found,
-        segment: &Segment,
-    ) -> Owner {
+        segment: &SegmentFields,
+    ) -> SegmentOwner {
         let (handle, state, _) = found;
         if state.reusable() || !self.tables.connections.follow(handle, segment) {
             return self.owner_of_rare(now, key, found, segment);
         }
-        Owner { found, after: state.next(segment.flags) }
+        SegmentOwner { found, after: state.next(segment.flags) }
     }
 
     /// As [`Self::owner`], for a segment that does not fit, or whose connection seems to have
     /// ended.
     #[cold]
-    fn owner_of_rare(&mut self, now: Millis, key: &Key, found: Found, segment: &Segment) -> Owner {
+    fn owner_of_rare(
+        &mut self,
+        now: Millis,
+        key: &Key,
+        found: Found,
+        segment: &SegmentFields,
+    ) -> SegmentOwner {
         let (handle, state, _) = found;
         let Some(entry) = self.tables.connections.entry(handle) else {
-            return Owner { found, after: state };
+            return SegmentOwner { found, after: state };
         };
         let (position, marks) = (entry.position(), entry.marks());
         if position.fits(segment) {
@@ -57,7 +63,7 @@ impl Balancer {
             } else {
                 state.next(segment.flags)
             };
-            return Owner { found, after };
+            return SegmentOwner { found, after };
         }
         if marks.has(Marks::HAS_FORMER)
             && !key.is_former()
@@ -71,13 +77,13 @@ impl Balancer {
         let goes_on = flags.ack() && !flags.rst() && !flags.fin() && !flags.syn();
         if state.unproven() && !position.opening && goes_on {
             self.tables.connections.set_position(handle, Position::after(segment));
-            return Owner { found, after: state.next(flags) };
+            return SegmentOwner { found, after: state.next(flags) };
         }
-        Owner { found, after: state }
+        SegmentOwner { found, after: state }
     }
 
     /// The former connection with this key, if it exists and the segment fits it.
-    fn fitting_former(&mut self, key: &Key, segment: &Segment) -> Option<Found> {
+    fn fitting_former(&mut self, key: &Key, segment: &SegmentFields) -> Option<Found> {
         let former = self.connection(&key.former())?;
         let fits = self.tables.connections.entry(former.0)?.position().fits(segment);
         fits.then_some(former)
@@ -93,7 +99,7 @@ impl Balancer {
         state: ConnState,
         position: Position,
         marks: Marks,
-        segment: &Segment,
+        segment: &SegmentFields,
     ) -> ConnState {
         let flags = segment.flags;
         if !flags.ack() || flags.rst() || flags.fin() || flags.syn() {

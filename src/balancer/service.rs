@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::model::{PortRange, ServiceId};
 
-    const ID: ServiceId = ServiceId { place: 0, generation: 0 };
+    const ID: ServiceId = ServiceId { index: 0, generation: 0 };
     const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 
     fn listen() -> impl Strategy<Value = Listen> {
@@ -256,7 +256,7 @@ mod tests {
             let mut listens = Listens::default();
             let mut model: Vec<(Listen, ServiceId)> = Vec::new();
             for (number, candidate) in candidates.into_iter().enumerate() {
-                let id = ServiceId { place: u32::try_from(number % 4).unwrap(), generation: 0 };
+                let id = ServiceId { index: u32::try_from(number % 4).unwrap(), generation: 0 };
                 let taken = |except| {
                     model
                         .iter()

@@ -8,7 +8,9 @@ use super::counters::Counters;
 use super::latency::LatencySnapshot;
 use super::outage::Outage;
 use super::table::Turnover;
-use crate::model::{Listen, Protocol, RealState, RealValues, SavedState, SchedulerKind, Wanted};
+use crate::model::{
+    AdminState, Listen, Protocol, RealState, RealValues, SavedState, SchedulerKind,
+};
 
 /// A real server and its counters.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,7 +24,7 @@ pub struct RealSnapshot {
     /// Its state.
     pub state: RealState,
     /// Its wanted state, regardless of its health; the deadline of a drain is in `deadline`.
-    pub wanted: Wanted,
+    pub wanted: AdminState,
     /// Whether it was removed, and disappears with its last connection.
     pub removed: bool,
     /// How long until its connections are ended; `None`: no deadline.

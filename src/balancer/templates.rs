@@ -86,7 +86,7 @@ impl Templates {
     ) -> Result<Handle, Full> {
         let template = self.table.insert(client, real, ConnState::None, now, timeout)?;
         // Indexes are used in order, so a new one is at most one past the highest used before.
-        match self.flows.get_mut(template.place()) {
+        match self.flows.get_mut(template.index()) {
             Some(flows) => *flows = 0,
             None => self.flows.push(0),
         }
@@ -105,14 +105,14 @@ impl Templates {
 
     /// A flow of the template has an entry.
     pub(super) fn bind(&mut self, template: Handle) {
-        if let Some(flows) = self.flows.get_mut(template.place()) {
+        if let Some(flows) = self.flows.get_mut(template.index()) {
             *flows += 1;
         }
     }
 
     /// The entry of such a flow was removed.
     pub(super) fn unbind(&mut self, template: Handle) {
-        if let Some(flows) = self.flows.get_mut(template.place()) {
+        if let Some(flows) = self.flows.get_mut(template.index()) {
             *flows = flows.saturating_sub(1);
         }
     }
@@ -120,7 +120,7 @@ impl Templates {
     /// Removes the next expired template without flows; returns its real server.
     pub(super) fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<RealId> {
         while let Some(template) = self.table.due(now, budget) {
-            if self.flows.get(template.place()).is_some_and(|&flows| flows > 0) {
+            if self.flows.get(template.index()).is_some_and(|&flows| flows > 0) {
                 self.table.renew(template, ConnState::None, HELD);
             } else if let Some(entry) = self.table.end(template) {
                 return Some(entry.real());

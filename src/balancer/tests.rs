@@ -45,8 +45,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Existing, FloodMarks, Health, Listen, Load, Persistence, Policy, Protocol, Quiescent, RealSpec,
-    RealState, RealValue, RealValues, SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
+    AdminState, Existing, FloodMarks, Health, Listen, Load, Persistence, Policy, Protocol,
+    Quiescent, RealSpec, RealState, RealValue, RealValues, SchedulerKind, ServiceSpec, Thresholds,
+    Unknown,
 };
 use crate::wire::build::{Family, Ip};
 use crate::wire::packet::MAX_PACKET_LEN;
@@ -282,7 +283,7 @@ fn remove_real(address: IpAddr) -> Change {
     Change::RemoveReal { service: "web".to_owned(), address }
 }
 
-fn set_state(address: IpAddr, state: Wanted) -> Change {
+fn set_state(address: IpAddr, state: AdminState) -> Change {
     Change::SetState { service: "web".to_owned(), address, state }
 }
 

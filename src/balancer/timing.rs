@@ -1,7 +1,7 @@
 //! Passes connections' segments to the [latencies](super::latency) of their real servers.
 
 use super::Balancer;
-use super::position::Segment;
+use super::position::SegmentFields;
 use super::table::{Entry, Handle};
 use crate::model::RealId;
 
@@ -17,14 +17,14 @@ impl Balancer {
 
     /// Times a segment of a connection, which does not open one.
     #[inline(always)]
-    pub(super) fn time_segment(&mut self, flow: Handle, real: RealId, segment: &Segment) {
+    pub(super) fn time_segment(&mut self, flow: Handle, real: RealId, segment: &SegmentFields) {
         if self.registry.reals[real].latency.concerns(flow, self.stamp, segment) {
             self.note_time(flow, real, segment);
         }
     }
 
     #[cold]
-    fn note_time(&mut self, flow: Handle, real: RealId, segment: &Segment) {
+    fn note_time(&mut self, flow: Handle, real: RealId, segment: &SegmentFields) {
         // A forged segment must not count as an answer.
         let fits = |entry: &Entry| entry.position().fits(segment);
         if self.tables.connections.entry(flow).is_some_and(fits) {

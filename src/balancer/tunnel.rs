@@ -49,7 +49,7 @@ pub type LinkMtus = BTreeMap<IpAddr, u32>;
 
 /// The host's source address and MTU towards a real server.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OwnWay {
+pub(super) struct LocalRoute {
     /// See [`Sources`].
     pub(super) source: Option<IpAddr>,
     /// See [`LinkMtus`].

@@ -53,13 +53,13 @@ struct Matched<'a> {
 /// A service that shares no listen is identified by its name.
 fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     let (old, new): (Vec<_>, Vec<_>) = (old.specs().collect(), new.specs().collect());
-    let listens = |place, spec: &'a ServiceSpec| spec.listens.iter().map(move |one| (*one, place));
+    let listens = |index, spec: &'a ServiceSpec| spec.listens.iter().map(move |one| (*one, index));
     let owners: HashMap<Listen, usize> =
-        old.iter().enumerate().flat_map(|(place, spec)| listens(place, spec)).collect();
+        old.iter().enumerate().flat_map(|(index, spec)| listens(index, spec)).collect();
     let mut shared: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for (place, spec) in new.iter().enumerate() {
+    for (index, spec) in new.iter().enumerate() {
         for owner in spec.listens.iter().filter_map(|listen| owners.get(listen)) {
-            *shared.entry((place, *owner)).or_default() += 1;
+            *shared.entry((index, *owner)).or_default() += 1;
         }
     }
     let is_named = |&(new_place, old_place): &(usize, usize)| {
@@ -69,13 +69,13 @@ fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     let mut candidates: Vec<_> = shared.into_iter().collect();
     candidates.sort_by_key(|(places, count)| (!is_named(places), Reverse(*count)));
     let by_name: HashMap<&str, usize> =
-        old.iter().enumerate().map(|(place, spec)| (spec.name.as_str(), place)).collect();
+        old.iter().enumerate().map(|(index, spec)| (spec.name.as_str(), index)).collect();
     let same_name = new.iter().enumerate();
     let same_name =
-        same_name.filter_map(|(place, spec)| Some((place, *by_name.get(spec.name.as_str())?)));
+        same_name.filter_map(|(index, spec)| Some((index, *by_name.get(spec.name.as_str())?)));
     let (mut of_new, mut taken) = (vec![None; new.len()], HashSet::new());
-    for (place, owner) in candidates.into_iter().map(|(places, _)| places).chain(same_name) {
-        if let Some(free @ None) = of_new.get_mut(place)
+    for (index, owner) in candidates.into_iter().map(|(places, _)| places).chain(same_name) {
+        if let Some(free @ None) = of_new.get_mut(index)
             && taken.insert(owner)
         {
             *free = old.get(owner).copied();
@@ -83,7 +83,7 @@ fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     }
     let (pairs, fresh): (Vec<_>, Vec<_>) =
         of_new.into_iter().zip(new).partition(|(old, _)| old.is_some());
-    let gone = old.iter().enumerate().filter(|(place, _)| !taken.contains(place));
+    let gone = old.iter().enumerate().filter(|(index, _)| !taken.contains(index));
     Matched {
         pairs: pairs.into_iter().filter_map(|(old, new)| Some((old?, new))).collect(),
         gone: gone.map(|(_, spec)| *spec).collect(),

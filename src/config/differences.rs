@@ -10,7 +10,7 @@ use super::check::ServiceHealth;
 use super::director::Director;
 use super::http::HttpAddress;
 use super::realserver::{MssSetting, RealServer};
-use super::service::Service;
+use super::service::ServiceConfig;
 
 /// The keys of `[director]` that differ and that a reload can change.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn director_differences(old: &Director, new: &Director) -> Vec<Difference> {
         let after = if before == after { "another" } else { after };
         found.push(Difference { key: "hash_seed", before: before.into(), after: after.into() });
     }
-    found.extend(differences(&OfDirector(old), &OfDirector(new)));
+    found.extend(differences(&OtherSettings(old), &OtherSettings(new)));
     found
 }
 
@@ -34,7 +34,7 @@ pub fn health_differences(old: &Director, new: &Director) -> Vec<(String, Differ
     let before: HashMap<&str, &ServiceHealth> =
         old.services.iter().map(|one| (one.spec.name.as_str(), &one.health)).collect();
     let mut found = Vec::new();
-    for Service { spec, health, .. } in &new.services {
+    for ServiceConfig { spec, health, .. } in &new.services {
         let Some(old) = before.get(spec.name.as_str()) else { continue };
         let of_service = differences(*old, health).into_iter().chain(other_checks(old, health));
         found.extend(of_service.map(|difference| (spec.name.clone(), difference)));
@@ -68,9 +68,9 @@ impl Settings for OfHost<'_> {
 }
 
 /// The other keys.
-struct OfDirector<'a>(&'a Director);
+struct OtherSettings<'a>(&'a Director);
 
-impl Settings for OfDirector<'_> {
+impl Settings for OtherSettings<'_> {
     fn settings(&self) -> Vec<Setting> {
         let Self(config) = self;
         vec![

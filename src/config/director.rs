@@ -18,7 +18,7 @@ use super::fault::{Faults, quoted};
 use super::http::{self, HttpAddress};
 use super::keys;
 use super::section::{Entry, Section};
-use super::service::{self, Service, Services};
+use super::service::{self, ServiceConfig, Services};
 use super::value;
 
 /// The most sources of tunnels: one of each family.
@@ -87,7 +87,7 @@ pub struct Director {
     /// How long idle flows are kept.
     pub timeouts: Timeouts,
     /// The services, in the order of the file.
-    pub services: Vec<Service>,
+    pub services: Vec<ServiceConfig>,
     pub(super) lines: KeyLines,
 }
 
@@ -170,7 +170,7 @@ impl Director {
     /// The checks of all real servers.
     #[must_use]
     pub fn checks(&self) -> Plan {
-        Plan::new(self.services.iter().map(|Service { spec, health, .. }| ServiceInput {
+        Plan::new(self.services.iter().map(|ServiceConfig { spec, health, .. }| ServiceInput {
             name: &spec.name,
             listens: &spec.listens,
             reals: &spec.reals,
@@ -306,8 +306,8 @@ fn hooks(entry: &Entry<'_>, faults: &mut Faults) -> Option<Vec<String>> {
         return None;
     }
     let mut words = Vec::with_capacity(elements.len());
-    for (place, element) in elements.iter().enumerate() {
-        words.extend(element.parsed(|text| value::hook_word(text, place == 0), faults));
+    for (index, element) in elements.iter().enumerate() {
+        words.extend(element.parsed(|text| value::hook_word(text, index == 0), faults));
     }
     Some(words)
 }

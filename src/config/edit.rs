@@ -13,7 +13,7 @@ use super::bounds::{MAX_REALS, MAX_REALS_PER_SERVICE};
 use super::director::Director;
 use super::fault::{Fault, quoted};
 use super::keys;
-use super::service::Service;
+use super::service::ServiceConfig;
 use super::value;
 
 /// The change to the selected real servers.
@@ -90,8 +90,8 @@ impl Director {
             _ => self.select(target)?,
         };
         let mut wanted = self.clone();
-        let named = |one: &&mut Service| services.contains(&one.spec.name);
-        for Service { spec: service, encap, .. } in wanted.services.iter_mut().filter(named) {
+        let named = |one: &&mut ServiceConfig| services.contains(&one.spec.name);
+        for ServiceConfig { spec: service, encap, .. } in wanted.services.iter_mut().filter(named) {
             let here = service.reals.iter_mut().find(|real| real.address == address);
             match (edit, here) {
                 (Edit::Set(value), Some(real)) => value.set(&mut real.values),

@@ -113,10 +113,10 @@ pub const ALL: [(&str, &[&str]); 6] = [
 const fn joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
     let (mut all, mut many, mut part) = ([""; N], 0, 0);
     while part < parts.len() {
-        let mut place = 0;
-        while place < parts[part].len() {
-            all[many] = parts[part][place];
-            (many, place) = (many + 1, place + 1);
+        let mut index = 0;
+        while index < parts[part].len() {
+            all[many] = parts[part][index];
+            (many, index) = (many + 1, index + 1);
         }
         part += 1;
     }

@@ -49,7 +49,7 @@ pub use http::HttpAddress;
 pub use realserver::{AgentSettings, MAX_DIRECTORS, MAX_VIPS, MssSetting, RealServer};
 pub use restart::needs_restart;
 pub use save::{RunningReal, RunningService, SaveError, saved};
-pub use service::Service;
+pub use service::ServiceConfig;
 pub use value::{MAX_BUSY_POLL, MAX_HASH_SEED_LEN, MAX_MAGLEV_SLOTS, MIN_HASH_SEED_LEN};
 pub use value::{MAX_CONNECTIONS, MAX_CONTROL_LEN, MAX_INTERFACE_LEN, MAX_UPLINKS};
 pub use value::{MAX_HOOK_WORD_LEN, MAX_HOOK_WORDS};

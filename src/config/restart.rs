@@ -13,7 +13,7 @@ use super::realserver::RealServer;
 pub(super) fn of_director(old: &Director, new: &Director) -> Vec<Fault> {
     let lines = &new.lines;
     let line = |key| lines.keys.get(key).copied().unwrap_or(lines.section);
-    let found = differences(&OfDirector(old), &OfDirector(new)).into_iter();
+    let found = differences(&FixedSettings(old), &FixedSettings(new)).into_iter();
     found.map(|one| fault("director", line(one.key), &one)).collect()
 }
 
@@ -30,9 +30,9 @@ fn fault(section: &str, line: usize, difference: &Difference) -> Fault {
     Fault { line, key: format!("{section}.{key}"), message }
 }
 
-struct OfDirector<'a>(&'a Director);
+struct FixedSettings<'a>(&'a Director);
 
-impl Settings for OfDirector<'_> {
+impl Settings for FixedSettings<'_> {
     fn settings(&self) -> Vec<Setting> {
         let Self(config) = self;
         let mut settings = of_socket(&config.tun, &config.control, &config.access);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
-use crate::model::Wanted;
+use crate::model::AdminState;
 
 /// A service as it runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,7 +24,7 @@ pub struct RunningReal {
     /// Its weight.
     pub weight: u32,
     /// Its wanted state.
-    pub wanted: Wanted,
+    pub wanted: AdminState,
 }
 
 /// Why the text cannot be updated.
@@ -110,7 +110,7 @@ fn save_real(real: &mut Table, running: RunningReal) {
     if real.get("weight").map_or(Some(WEIGHT), Item::as_integer) != Some(weight) {
         set(real, "weight", weight.into());
     }
-    let (up, state) = (Wanted::Up.name(), running.wanted.name());
+    let (up, state) = (AdminState::Up.name(), running.wanted.name());
     if real.get("state").map_or(Some(up), Item::as_str) != Some(state) {
         set(real, "state", state.into());
     }

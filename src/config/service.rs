@@ -22,7 +22,7 @@ use super::value;
 /// A service as configured: the balancer's part, and the health checks, which the balancer does not
 /// need.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Service {
+pub struct ServiceConfig {
     /// The balancer's part.
     pub spec: ServiceSpec,
     /// Its health checks and their rules.
@@ -31,7 +31,7 @@ pub struct Service {
     pub encap: Encap,
 }
 
-impl Service {
+impl ServiceConfig {
     /// The number of its probes: one for each real server, check and destination.
     fn probed(&self) -> usize {
         let Self { spec, health, .. } = self;
@@ -46,7 +46,7 @@ impl Service {
 /// The services of a document, with the lines for faults.
 #[derive(Default)]
 pub(super) struct Services<'a> {
-    services: Vec<Service>,
+    services: Vec<ServiceConfig>,
     names: HashMap<&'a str, Entry<'a>>,
     listens: Vec<ListenAt<'a>>,
     reals: Vec<RealAt<'a>>,
@@ -90,13 +90,14 @@ pub(super) fn read_all<'a>(document: &'a Document<'_>, faults: &mut Faults) -> S
 }
 
 impl<'a> Services<'a> {
-    pub(super) fn into_services(self) -> Vec<Service> {
+    pub(super) fn into_services(self) -> Vec<ServiceConfig> {
         self.services
     }
 
     /// How many of them have a Maglev table.
     pub(super) fn with_maglev(&self) -> usize {
-        let with_maglev = |service: &&Service| service.spec.scheduler == SchedulerKind::Maglev;
+        let with_maglev =
+            |service: &&ServiceConfig| service.spec.scheduler == SchedulerKind::Maglev;
         self.services.iter().filter(with_maglev).count()
     }
 
@@ -141,7 +142,7 @@ impl<'a> Services<'a> {
         };
         policy::check_one_packet(&spec, section, faults);
         let health = check::read(section, &spec, faults);
-        self.services.push(Service { spec, health, encap });
+        self.services.push(ServiceConfig { spec, health, encap });
     }
 
     fn read_name(&mut self, section: &Section<'a>, faults: &mut Faults) -> Option<&'a str> {
@@ -247,7 +248,7 @@ impl<'a> Services<'a> {
     }
 
     fn check_totals(&self, entry: &Entry<'_>, faults: &mut Faults) {
-        let checks = self.services.iter().map(Service::probed).sum();
+        let checks = self.services.iter().map(ServiceConfig::probed).sum();
         for (what, count, most) in [
             ("listens", self.listens.len(), MAX_LISTENS),
             ("real servers", self.reals.len(), MAX_REALS),
@@ -266,9 +267,9 @@ impl<'a> Services<'a> {
         sorted.sort_by_key(|at| (at.listen.protocol, at.listen.address, at.listen.ports.first));
         let mut highest: Option<&ListenAt<'_>> = None;
         for at in sorted {
-            let (listen, place) = (at.listen, (at.listen.protocol, at.listen.address));
+            let (listen, endpoint) = (at.listen, (at.listen.protocol, at.listen.address));
             let same_place =
-                highest.filter(|other| (other.listen.protocol, other.listen.address) == place);
+                highest.filter(|other| (other.listen.protocol, other.listen.address) == endpoint);
             if let Some(other) =
                 same_place.filter(|other| other.listen.ports.overlaps(listen.ports))
             {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::balancer::maglev;
 use crate::model::duration;
-use crate::model::{Existing, SchedulerKind, Timeouts, Wanted};
+use crate::model::{AdminState, Existing, SchedulerKind, Timeouts};
 use crate::wire::encap::{Encap, gue};
 
 use super::bounds::MAX_SERVICES;
@@ -172,9 +172,14 @@ pub(super) fn existing(text: &str) -> Result<Existing, String> {
 }
 
 /// A real server's state at the start.
-pub(super) fn state(text: &str) -> Result<Wanted, String> {
-    let states = [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled, Wanted::Down];
-    one_of(text, &states, Wanted::name)
+pub(super) fn state(text: &str) -> Result<AdminState, String> {
+    let states = [
+        AdminState::Up,
+        AdminState::Draining { deadline: None },
+        AdminState::Disabled,
+        AdminState::Down,
+    ];
+    one_of(text, &states, AdminState::name)
 }
 
 /// An encapsulation by its name.

@@ -9,7 +9,7 @@ use super::alteration::{Alteration, Altered, StateUntil, Summary};
 use crate::balancer::Change;
 use crate::balancer::snapshot;
 use crate::model::{
-    Policy, RealSpec, RealState, RealValues, ServiceSpec, Timeouts, Wanted, differences,
+    AdminState, Policy, RealSpec, RealState, RealValues, ServiceSpec, Timeouts, differences,
 };
 
 /// The state before the changes, indexed by name.
@@ -237,9 +237,15 @@ impl<'a> Before<'a> {
         Some(Alteration::of_real(service, *address, what))
     }
 
-    fn state(&self, service: &str, address: IpAddr, state: Wanted, after: &After<'_>) -> Altered {
+    fn state(
+        &self,
+        service: &str,
+        address: IpAddr,
+        state: AdminState,
+        after: &After<'_>,
+    ) -> Altered {
         let left = match state {
-            Wanted::Draining { deadline } => {
+            AdminState::Draining { deadline } => {
                 deadline.or_else(|| self.policy_after(service, after).drain_deadline)
             }
             _ => None,
@@ -284,8 +290,8 @@ impl<'a> Before<'a> {
             if Some(whole) == other { left } else { whole }
         });
         Some(match real.wanted {
-            Wanted::Up if real.removed => StateUntil { state: RealState::Draining, left },
-            Wanted::Draining { .. } => StateUntil { state: RealState::Draining, left },
+            AdminState::Up if real.removed => StateUntil { state: RealState::Draining, left },
+            AdminState::Draining { .. } => StateUntil { state: RealState::Draining, left },
             other => StateUntil { state: other.plain(), left: None },
         })
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancer::record::{Grounds, Record, RecordedEnds};
+use crate::balancer::record::{DecisionBasis, Record, RecordedEnds};
 use crate::model::Seed;
 use crate::wire::protocol;
 
@@ -128,7 +128,7 @@ impl TracedDecision {
             service: record.service.as_deref().map(ToOwned::to_owned),
             address: record.real,
             why: record.why.map(|why| text(why.name())),
-            scheduler: record.why.and_then(Grounds::scheduler).map(|kind| text(kind.name())),
+            scheduler: record.why.and_then(DecisionBasis::scheduler).map(|kind| text(kind.name())),
             before: record.before.map(|state| text(state.name())),
             after: record.after.map(|state| text(state.name())),
             packet: None,

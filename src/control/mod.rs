@@ -54,7 +54,7 @@ pub use hook::{HookCounts, hook_environment};
 pub use host::{HostStatus, Wrong};
 pub use latency::{LATENCY_BOUNDS_MICROS, ListedLatency, ListedTimes};
 pub use list::{List, ListedReal, ListedService, Rate, Thousandths, Use, VirtualIp};
-pub use plan::{Fate, Moved, Planned, ReloadPlan};
+pub use plan::{FlowOutcome, Moved, Planned, ReloadPlan};
 pub use readiness::Readiness;
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
 pub use request::{

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::balancer::Change;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::snapshot;
-use crate::model::{Difference, Existing, Policy, RealState, RealValue, Value, Wanted};
+use crate::model::{AdminState, Difference, Existing, Policy, RealState, RealValue, Value};
 
 use super::alteration::{Alteration, Altered};
 use super::before::{After, Before};
@@ -46,13 +46,13 @@ pub struct Planned<C = Alteration> {
     /// lost, only those.
     pub connections: u64,
     /// What happens to them.
-    pub fate: Fate,
+    pub fate: FlowOutcome,
 }
 
 /// What happens to connections.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Fate {
+pub enum FlowOutcome {
     /// They go on, and there may be new ones.
     Kept,
     /// They go on until they end; there are no new ones.
@@ -83,9 +83,9 @@ impl ReloadPlan {
         Alteration::each(changes, before, &after, |change, shown, before| {
             let (connections, fate) = touched(change, &shown, changes, before, &after);
             match fate {
-                Fate::Kept => {}
-                Fate::Drained => plan.connections_drained += connections,
-                Fate::Lost => plan.connections_lost += connections,
+                FlowOutcome::Kept => {}
+                FlowOutcome::Drained => plan.connections_drained += connections,
+                FlowOutcome::Lost => plan.connections_lost += connections,
             }
             plan.changes.push(Planned { change: shown, connections, fate });
         });
@@ -95,7 +95,7 @@ impl ReloadPlan {
     /// The plan with changes that affect no connection.
     #[must_use]
     pub fn with(mut self, settings: Vec<Alteration>) -> Self {
-        let planned = |change| Planned { change, connections: 0, fate: Fate::Kept };
+        let planned = |change| Planned { change, connections: 0, fate: FlowOutcome::Kept };
         self.changes.extend(settings.into_iter().map(planned));
         self
     }
@@ -200,7 +200,7 @@ impl<C: fmt::Display> ReloadPlan<C> {
     }
 }
 
-impl Fate {
+impl FlowOutcome {
     fn name(self) -> &'static str {
         match self {
             Self::Kept => "kept",
@@ -218,22 +218,22 @@ fn touched(
     changes: &[Change],
     before: &Before<'_>,
     after: &After<'_>,
-) -> (u64, Fate) {
+) -> (u64, FlowOutcome) {
     let (connections, fate) = concerned(change, before);
     let resets = |service: &str| before.policy_after(service, after).existing == Existing::Reset;
     match change {
         Change::RenameServices { .. } => {
             let reals = before.reals_now(shown.service.as_deref().unwrap_or_default());
-            (reals.iter().map(self::connections).sum(), Fate::Kept)
+            (reals.iter().map(self::connections).sum(), FlowOutcome::Kept)
         }
-        Change::SetState { service, state: Wanted::Down | Wanted::Disabled, .. }
+        Change::SetState { service, state: AdminState::Down | AdminState::Disabled, .. }
             if resets(service) =>
         {
-            (connections, Fate::Lost)
+            (connections, FlowOutcome::Lost)
         }
         Change::RemoveReal { service, address } if resets(service) => {
             let out = before.real_now(service, *address).is_some_and(is_out);
-            (connections, if out { Fate::Lost } else { fate })
+            (connections, if out { FlowOutcome::Lost } else { fate })
         }
         Change::SetPolicy { service, .. }
             if matches!(&shown.what, Altered::Setting(one) if one.key == Policy::EXISTING)
@@ -241,7 +241,7 @@ fn touched(
         {
             match already_out(service, changes, before) {
                 0 => (connections, fate),
-                lost => (lost, Fate::Lost),
+                lost => (lost, FlowOutcome::Lost),
             }
         }
         _ => (connections, fate),
@@ -276,28 +276,33 @@ fn already_out(name: &str, changes: &[Change], before: &Before<'_>) -> u64 {
 }
 
 /// How many connections a change affects, and what happens to them if none is ended.
-fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
+fn concerned(change: &Change, before: &Before<'_>) -> (u64, FlowOutcome) {
     let all = |name: &str| before.reals_now(name).iter().map(connections).sum();
     let one = |name: &str, address| before.real_now(name, address).map_or(0, connections);
     match change {
-        Change::RemoveService { service } => (all(service), Fate::Lost),
-        Change::RemoveReal { service, address } => (one(service, *address), Fate::Drained),
+        Change::RemoveService { service } => (all(service), FlowOutcome::Lost),
+        Change::RemoveReal { service, address } => (one(service, *address), FlowOutcome::Drained),
         Change::SetState { service, address, state } => {
-            let fate = if *state == Wanted::Up { Fate::Kept } else { Fate::Drained };
+            let fate =
+                if *state == AdminState::Up { FlowOutcome::Kept } else { FlowOutcome::Drained };
             (one(service, *address), fate)
         }
         Change::SetReal { service, address, value } => {
-            let fate = if *value == RealValue::Weight(0) { Fate::Drained } else { Fate::Kept };
+            let fate = if *value == RealValue::Weight(0) {
+                FlowOutcome::Drained
+            } else {
+                FlowOutcome::Kept
+            };
             (one(service, *address), fate)
         }
-        Change::AddReal { service, real } => (one(service, real.address), Fate::Kept),
+        Change::AddReal { service, real } => (one(service, real.address), FlowOutcome::Kept),
         Change::RestoreState { service, address, .. }
         | Change::SetHealth { service, address, .. }
         | Change::SetLoad { service, address, .. }
-        | Change::SetStep { service, address, .. } => (one(service, *address), Fate::Kept),
+        | Change::SetStep { service, address, .. } => (one(service, *address), FlowOutcome::Kept),
         Change::SetListens { service, .. }
         | Change::SetScheduler { service, .. }
-        | Change::SetPolicy { service, .. } => (all(service), Fate::Kept),
+        | Change::SetPolicy { service, .. } => (all(service), FlowOutcome::Kept),
         Change::AddService(_)
         | Change::RenameServices { .. }
         | Change::SetMaglev { .. }
@@ -308,7 +313,7 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         | Change::SetSources(_)
         | Change::SetLinkMtus(_)
         | Change::SetInterfaces(_)
-        | Change::SetTimeouts(_) => (0, Fate::Kept),
+        | Change::SetTimeouts(_) => (0, FlowOutcome::Kept),
     }
 }
 

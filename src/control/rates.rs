@@ -9,13 +9,13 @@ use super::table::Columns;
 
 /// The counters of a real server.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counted {
+struct RateCounters {
     connections: u64,
     packets: u64,
     bytes: u64,
 }
 
-impl Counted {
+impl RateCounters {
     fn of(real: &ListedReal) -> Self {
         let &ListedReal { connections, packets, bytes, .. } = real;
         Self { connections, packets, bytes }
@@ -50,7 +50,7 @@ impl Counted {
     }
 }
 
-impl Sum for Counted {
+impl Sum for RateCounters {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), |sum, one| Self {
             connections: sum.connections.saturating_add(one.connections),
@@ -71,16 +71,16 @@ impl List {
         let mut counted = HashMap::new();
         for ListedService { name, reals, .. } in before.services.iter().filter(|_| !restarted) {
             let reals = reals.iter();
-            counted.extend(reals.map(|real| ((&**name, &*real.address), Counted::of(real))));
+            counted.extend(reals.map(|real| ((&**name, &*real.address), RateCounters::of(real))));
         }
         for ListedService { name, reals, rate, .. } in &mut self.services {
             let come = reals.iter_mut().map(|real| {
                 let before = counted.get(&(&**name, &*real.address)).copied();
-                let come = Counted::of(real).since(before.unwrap_or_default());
+                let come = RateCounters::of(real).since(before.unwrap_or_default());
                 real.rate = Some(come.per_second(milliseconds));
                 come
             });
-            *rate = Some(come.sum::<Counted>().per_second(milliseconds));
+            *rate = Some(come.sum::<RateCounters>().per_second(milliseconds));
         }
         self.rate_milliseconds = Some(milliseconds);
         self

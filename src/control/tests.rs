@@ -9,7 +9,7 @@ use crate::balancer::snapshot;
 use crate::balancer::table::Turnover;
 use crate::balancer::verdict::Disposition;
 use crate::balancer::{Counters, Reason, Snapshot};
-use crate::model::{Protocol, RealState, RealValue, RealValues, SchedulerKind, Wanted};
+use crate::model::{AdminState, Protocol, RealState, RealValue, RealValues, SchedulerKind};
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn real(host: &str) -> snapshot::RealSnapshot {
         values: RealValues::default(),
         last_resort: false,
         state: RealState::Up,
-        wanted: Wanted::Up,
+        wanted: AdminState::Up,
         removed: false,
         deadline: None,
         effective_weight: None,
@@ -65,7 +65,7 @@ fn state() -> Snapshot {
     counters.count(Disposition::Reply);
     counters.count(Disposition::Hold);
     let mut far = real("10.1.0.11");
-    (far.state, far.wanted) = (RealState::Draining, Wanted::Draining { deadline: None });
+    (far.state, far.wanted) = (RealState::Draining, AdminState::Draining { deadline: None });
     (far.protocol_unreachable, far.path_mtu) = (2, Some(1400));
     let service = |name: &str, listens: &[&str], reals| snapshot::ServiceSnapshot {
         outage: None,

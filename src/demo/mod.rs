@@ -10,7 +10,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use cables::{DemoReal, FAMILIES, REALS};
-use traffic::{Replies, Served};
+use traffic::{Replies, RequestsByReal};
 
 use crate::netns;
 
@@ -89,7 +89,7 @@ fn show_traffic() -> Result<()> {
 }
 
 /// How many requests over each family the real server served.
-fn shares(real: &DemoReal, served: &[Served]) -> String {
+fn shares(real: &DemoReal, served: &[RequestsByReal]) -> String {
     let shares = FAMILIES.iter().zip(served).map(|(family, served)| {
         format!("{} requests over {}", served.get(real.name).unwrap_or(&0), family.name)
     });
@@ -97,7 +97,7 @@ fn shares(real: &DemoReal, served: &[Served]) -> String {
 }
 
 /// Requests are sent one after the other, so that wrr gives exact shares.
-fn check_shares(served: &[Served]) -> Result<()> {
+fn check_shares(served: &[RequestsByReal]) -> Result<()> {
     let weights: usize = REALS.iter().map(|real| real.weight).sum();
     for (family, served) in FAMILIES.iter().zip(served) {
         let name = family.name;

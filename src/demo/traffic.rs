@@ -21,7 +21,7 @@ const CHUNK: usize = 1 << 20;
 const TIME_LIMIT: &str = "30";
 
 /// How many requests each real server served.
-pub(super) type Served = BTreeMap<String, usize>;
+pub(super) type RequestsByReal = BTreeMap<String, usize>;
 
 /// Packets from a VIP.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +33,13 @@ pub(super) struct Replies {
 }
 
 /// Sends `count` requests over a family, each on its own connection.
-pub(super) fn requests(family: &Family, count: usize) -> Result<Served> {
+pub(super) fn requests(family: &Family, count: usize) -> Result<RequestsByReal> {
     let answers = output(
         at("client", "curl")
             .args(["-sS", "--fail-early", "--max-time", TIME_LIMIT, "-H", "Connection: close"])
             .arg(format!("http://{}/?[1-{count}]", family.host())),
     )?;
-    let mut served = Served::new();
+    let mut served = RequestsByReal::new();
     for name in answers.lines() {
         *served.entry(name.to_owned()).or_default() += 1;
     }

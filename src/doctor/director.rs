@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::ends::{self, EndHeard};
+use super::ends::{self, EndAnswer};
 use super::firewall::Ruleset;
 use super::host::host_findings;
 use super::observed::DirectorFacts;
@@ -94,14 +94,14 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
         format!("probes of {}/{}: {}", port.destination, port.protocol, port.detail)
     });
     let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
-    let answered = matches!(heard, Some(EndHeard::Answered { .. }));
+    let answered = matches!(heard, Some(EndAnswer::Answered { .. }));
     let answers = match (ports::answers(ports), heard) {
         // Its daemon receives tunnelled packets.
-        (_, Some(EndHeard::Answered { .. })) => PortAnswers::Some,
-        (PortAnswers::Untried | PortAnswers::Silent, Some(EndHeard::Refused(_))) => {
+        (_, Some(EndAnswer::Answered { .. })) => PortAnswers::Some,
+        (PortAnswers::Untried | PortAnswers::Silent, Some(EndAnswer::Refused(_))) => {
             PortAnswers::Refused
         }
-        (PortAnswers::Untried, Some(EndHeard::Silent)) => PortAnswers::Silent,
+        (PortAnswers::Untried, Some(EndAnswer::Silent)) => PortAnswers::Silent,
         (answers, _) => answers,
     };
     match answers {
@@ -112,7 +112,7 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
                 .filter(|found| !(answered && found.cause == Cause::Listener))
                 .take(MOST_ALIKE)
                 .collect();
-            found.extend((heard == Some(&EndHeard::Silent)).then(|| foreign(real)));
+            found.extend((heard == Some(&EndAnswer::Silent)).then(|| foreign(real)));
             found
         }
         PortAnswers::Refused => {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::host::commands;
-use super::inquiry::{EndState, InquiryAnswer, Listening};
+use super::inquiry::{EndState, InquiryAnswer, ListenerKinds};
 use super::{Cause, Finding, Severity};
 use crate::model::{Listen, Protocol};
 
@@ -15,7 +15,7 @@ const MSS: &str = "the MSS that fits the tunnel";
 
 /// The answer from the other end of a tunnel.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum EndHeard {
+pub enum EndAnswer {
     /// Its daemon has answered.
     Answered {
         /// The answer.
@@ -39,7 +39,7 @@ pub struct FullSize {
     /// Approximately the largest size that did.
     pub largest: Option<usize>,
     /// The path MTU that a router has reported.
-    pub told: Option<u16>,
+    pub reported: Option<u16>,
 }
 
 /// The facts about a virtual IP at the other end of a tunnel.
@@ -52,14 +52,14 @@ pub struct EndFacts {
     /// Its ports, in the order of the inquiry.
     pub listens: Vec<Listen>,
     /// The answer.
-    pub heard: EndHeard,
+    pub heard: EndAnswer,
     /// Full-size packets, if they were sent.
     pub full: Option<FullSize>,
 }
 
 /// The findings about an end that has answered.
 pub(super) fn findings(end: &EndFacts, program: &str) -> Vec<Finding> {
-    let EndHeard::Answered { answer, clock } = &end.heard else { return Vec::new() };
+    let EndAnswer::Answered { answer, clock } = &end.heard else { return Vec::new() };
     let mut found = state(end, answer);
     found.extend(end.full.as_ref().and_then(|full| mtu(end.real, full)));
     if answer.program != program {
@@ -181,40 +181,40 @@ fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
     if full.passed {
         return None;
     }
-    let fits = full.told.map(usize::from).or(full.largest).unwrap_or_default();
+    let fits = full.reported.map(usize::from).or(full.largest).unwrap_or_default();
     let text = format!(
         "the way to real server {real} does not carry packets of {} bytes, the MTU of this host's \
          route; about {fits} come through",
         full.mtu
     );
-    let seen = match full.told {
-        Some(told) => format!("a router says {told}"),
+    let seen = match full.reported {
+        Some(reported) => format!("a router says {reported}"),
         None => "no router says so: uploads hang".to_owned(),
     };
     let family = if real.is_ipv4() { "-4" } else { "-6" };
     // The present route, without the output of `ip route` that is no valid input.
     let kept = "s/ from :://; s/ proto [^ ]+//; s/ (uid|metric|pref|hoplimit) .*//";
     let route = format!("ip {family} -o route get {real} | sed -E '{kept}'");
-    let severity = if full.told.is_some() { Severity::Warning } else { Severity::Fault };
+    let severity = if full.reported.is_some() { Severity::Warning } else { Severity::Fault };
     let command = format!("ip {family} route replace $({route}) mtu {fits}");
     Some(Finding::new(Cause::Mtu, severity, text).seen(seen).mended_by(command))
 }
 
-fn listener(end: &EndFacts, listen: &Listen, heard: Listening) -> Option<Finding> {
+fn listener(end: &EndFacts, listen: &Listen, heard: ListenerKinds) -> Option<Finding> {
     let EndFacts { real, vip, .. } = end;
     let flag = if listen.protocol == Protocol::Udp { 'u' } else { 't' };
     let show = format!("ss -{flag}lnp 'sport = {}'", listen.ports.first);
-    let at_vip = heard.has(Listening::VIP);
-    if at_vip || (heard.has(Listening::WILDCARD) && listen.protocol == Protocol::Tcp) {
+    let at_vip = heard.has(ListenerKinds::VIP);
+    if at_vip || (heard.has(ListenerKinds::WILDCARD) && listen.protocol == Protocol::Tcp) {
         return None;
     }
-    let (cause, severity, text) = if heard.has(Listening::WILDCARD) {
+    let (cause, severity, text) = if heard.has(ListenerKinds::WILDCARD) {
         let text = format!(
             "the UDP server on {listen} at real server {real} is bound to every address: unless it \
              uses IP_PKTINFO it answers from the wrong one; bind it to {vip}"
         );
         (Cause::UdpWildcard, Severity::Warning, text)
-    } else if heard.has(Listening::ELSEWHERE) {
+    } else if heard.has(ListenerKinds::ELSEWHERE) {
         let text = format!(
             "the server on {listen} at real server {real} listens on another address only: let it \
              listen on {vip} or on every address"

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn end(state: EndState, listening: Listening) -> EndFacts {
+fn end(state: EndState, listening: ListenerKinds) -> EndFacts {
     let answer = InquiryAnswer {
         state,
         listening: vec![listening],
@@ -14,7 +14,7 @@ fn end(state: EndState, listening: Listening) -> EndFacts {
         real: "10.0.0.11".parse().unwrap(),
         vip: "192.0.2.10".parse().unwrap(),
         listens: vec!["192.0.2.10:53/udp".parse().unwrap()],
-        heard: EndHeard::Answered { answer, clock: 0 },
+        heard: EndAnswer::Answered { answer, clock: 0 },
         full: None,
     }
 }
@@ -27,17 +27,17 @@ fn causes(end: &EndFacts) -> Vec<&'static str> {
 fn each_state_has_its_finding_with_a_command() {
     let well = EndState::CONFIGURED.and(EndState::PRESENT);
     let table = [
-        (well, Listening::VIP, vec![]),
-        (EndState::default(), Listening::VIP, vec!["vip_missing"]),
-        (EndState::CONFIGURED, Listening::default(), vec!["vip_missing"]),
-        (well.and(EndState::ELSEWHERE), Listening::VIP, vec!["announcing"]),
-        (well.and(EndState::ANSWERS_ARP), Listening::VIP, vec!["announcing"]),
-        (well.and(EndState::STRICT), Listening::VIP, vec!["rp_filter"]),
-        (well.and(EndState::NO_MSS), Listening::VIP, vec!["mss"]),
-        (well.and(EndState::FAULTS), Listening::VIP, vec!["host"]),
-        (well, Listening::WILDCARD, vec!["udp_wildcard"]),
-        (well, Listening::ELSEWHERE, vec!["listener"]),
-        (well, Listening::default(), vec!["listener"]),
+        (well, ListenerKinds::VIP, vec![]),
+        (EndState::default(), ListenerKinds::VIP, vec!["vip_missing"]),
+        (EndState::CONFIGURED, ListenerKinds::default(), vec!["vip_missing"]),
+        (well.and(EndState::ELSEWHERE), ListenerKinds::VIP, vec!["announcing"]),
+        (well.and(EndState::ANSWERS_ARP), ListenerKinds::VIP, vec!["announcing"]),
+        (well.and(EndState::STRICT), ListenerKinds::VIP, vec!["rp_filter"]),
+        (well.and(EndState::NO_MSS), ListenerKinds::VIP, vec!["mss"]),
+        (well.and(EndState::FAULTS), ListenerKinds::VIP, vec!["host"]),
+        (well, ListenerKinds::WILDCARD, vec!["udp_wildcard"]),
+        (well, ListenerKinds::ELSEWHERE, vec!["listener"]),
+        (well, ListenerKinds::default(), vec!["listener"]),
     ];
     for (state, listening, expected) in table {
         let end = end(state, listening);
@@ -51,20 +51,20 @@ fn each_state_has_its_finding_with_a_command() {
 
 #[test]
 fn another_release_a_wrong_clock_and_a_narrow_path_are_named() {
-    let mut end = end(EndState::CONFIGURED.and(EndState::PRESENT), Listening::VIP);
+    let mut end = end(EndState::CONFIGURED.and(EndState::PRESENT), ListenerKinds::VIP);
     assert_eq!(findings(&end, "2")[0].cause, Cause::Version);
     for (ahead, expected) in [(CLOCKS, 0), (CLOCKS + 1, 1), (-CLOCKS, 0), (-CLOCKS - 1, 1)] {
-        let EndHeard::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
+        let EndAnswer::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
         *clock = ahead;
         assert_eq!(findings(&end, "1").len(), expected, "{ahead} ms");
     }
-    let EndHeard::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
+    let EndAnswer::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
     *clock = 0;
-    for (told, severity) in [(None, Severity::Fault), (Some(1_400), Severity::Warning)] {
-        end.full = Some(FullSize { mtu: 1_500, passed: false, largest: Some(1_396), told });
+    for (reported, severity) in [(None, Severity::Fault), (Some(1_400), Severity::Warning)] {
+        end.full = Some(FullSize { mtu: 1_500, passed: false, largest: Some(1_396), reported });
         let found = findings(&end, "1");
         assert_eq!((found[0].cause, found[0].severity), (Cause::Mtu, severity));
-        let fits = told.map_or(1_396, usize::from);
+        let fits = reported.map_or(1_396, usize::from);
         assert!(found[0].mend[0].ends_with(&format!("mtu {fits}")), "{found:?}");
         assert_eq!(found[0].on, "", "the path is this host's matter");
     }

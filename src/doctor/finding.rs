@@ -161,9 +161,9 @@ impl Diagnosis {
     pub fn human(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
-        for (place, finding) in self.findings.iter().enumerate() {
+        for (index, finding) in self.findings.iter().enumerate() {
             let Finding { severity, text: what, evidence, mend, on, .. } = finding;
-            let _ = writeln!(text, "{}. {}: {what}", place + 1, severity.name());
+            let _ = writeln!(text, "{}. {}: {what}", index + 1, severity.name());
             if !evidence.is_empty() {
                 let _ = writeln!(text, "   seen: {evidence}");
             }

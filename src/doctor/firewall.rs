@@ -9,4 +9,4 @@ mod ruleset;
 mod sets;
 
 pub use condition::{CtState, Probe};
-pub use ruleset::{Hook, Place, Ruleset, Verdict};
+pub use ruleset::{DropPoint, Hook, Ruleset, Verdict};

@@ -64,9 +64,9 @@ pub struct Question {
 
 /// The kinds of sockets that listen on ports, as bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Listening(u8);
+pub struct ListenerKinds(u8);
 
-impl Listening {
+impl ListenerKinds {
     /// A socket bound to the virtual IP.
     pub const VIP: Self = Self(1);
     /// A socket bound to every address.
@@ -132,7 +132,7 @@ pub struct InquiryAnswer {
     /// The MSS that it advertises for the virtual IP's family.
     pub mss: u16,
     /// The listening sockets, for each of the inquiry's ports.
-    pub listening: Vec<Listening>,
+    pub listening: Vec<ListenerKinds>,
     /// The program's version.
     pub program: String,
     /// The problems of its host, as many as there was room for.
@@ -243,7 +243,7 @@ impl InquiryAnswer {
         self.state = EndState(u16::from_be_bytes([state, states]));
         self.mss = u16::from_be_bytes([mss, mss_low]);
         let (heard, rest) = rest.split_at_checked(count)?;
-        self.listening = heard.iter().copied().map(Listening).collect();
+        self.listening = heard.iter().copied().map(ListenerKinds).collect();
         let (len, rest) = rest.split_first()?;
         let (program, rest) = rest.split_at_checked(usize::from(*len))?;
         let (len, rest) = rest.split_first_chunk::<2>()?;

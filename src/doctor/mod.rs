@@ -23,9 +23,9 @@ mod tunnels;
 
 pub use cause::Cause;
 pub use director::diagnose_director;
-pub use ends::{EndFacts, EndHeard, FullSize};
+pub use ends::{EndAnswer, EndFacts, FullSize};
 pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};
-pub use observed::{DirectorFacts, Listened, WayOut};
+pub use observed::{DirectorFacts, Listened, RouteToReal};
 pub use realserver::{RealServerFacts, diagnose_realserver};
 pub use tunnels::Tunnelled;

@@ -22,7 +22,7 @@ pub struct Listened {
 
 /// The route to a real server.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct WayOut {
+pub struct RouteToReal {
     /// The real server.
     pub real: IpAddr,
     /// The tunnel's source, if the route has one.
@@ -45,7 +45,7 @@ pub struct DirectorFacts {
     /// The ports on each uplink.
     pub listened: Vec<Listened>,
     /// The routes to the real servers.
-    pub ways: Vec<WayOut>,
+    pub ways: Vec<RouteToReal>,
     /// The firewall; `None`: its rules could not be read.
     pub ruleset: Option<Ruleset>,
     /// What became of marked packets that were sent like clients' packets.

@@ -1,9 +1,9 @@
 //! Findings about the way of packets through a director: by marked packets, and by evaluating the
 //! rules of its firewall.
 
-use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
+use super::firewall::{CtState, DropPoint, Hook, Probe, Ruleset, Verdict};
 use super::marked::{Ending, MarkedClient, Point};
-use super::observed::{DirectorFacts, Listened, WayOut};
+use super::observed::{DirectorFacts, Listened, RouteToReal};
 use super::{Cause, Finding, Severity};
 use crate::control::counted;
 use crate::model::Listen;
@@ -41,8 +41,8 @@ fn of_marked(
         Some(Finding { evidence, ..finding })
     };
     match (&marked.first, &marked.second) {
-        (Ending::Through, Some(Ending::Dropped(place))) => {
-            ended(invalid(one, tun, place), "a marked second packet")
+        (Ending::Through, Some(Ending::Dropped(point))) => {
+            ended(invalid(one, tun, point), "a marked second packet")
         }
         (Ending::Through, None | Some(Ending::Through)) => {
             let doubt = forwarded(one, tun, ruleset).filter(|doubt| !doubt.evidence.is_empty())?;
@@ -50,7 +50,7 @@ fn of_marked(
             let evidence = format!("{}; marked packets from {from} got through", doubt.evidence);
             Some(Finding { severity: Severity::Note, text, evidence, ..doubt })
         }
-        (Ending::Dropped(place), _) => ended(refused(one, tun, place), "a marked packet"),
+        (Ending::Dropped(point), _) => ended(refused(one, tun, point), "a marked packet"),
         // What the daemon reports about its host explains it already.
         _ if !facts.host.is_empty() => forwarded(one, tun, ruleset),
         (Ending::Through, Some(ending)) | (ending, _) => Some(lost(ending, marked, tun)),
@@ -143,44 +143,44 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
         dropped => dropped,
     };
     match (way(CtState::New), way(CtState::Invalid)) {
-        (Verdict::Drops(place), _) => Some(refused(one, tun, &place)),
-        (Verdict::Passes, Verdict::Drops(place)) => Some(invalid(one, tun, &place)),
+        (Verdict::Drops(point), _) => Some(refused(one, tun, &point)),
+        (Verdict::Passes, Verdict::Drops(point)) => Some(invalid(one, tun, &point)),
         (Verdict::Passes, Verdict::Passes) => None,
     }
 }
 
-/// A place where a flow's first packet is dropped.
-fn refused(Listened { listen, uplink }: &Listened, tun: &str, place: &Place) -> Finding {
+/// A point where a flow's first packet is dropped.
+fn refused(Listened { listen, uplink }: &Listened, tun: &str, point: &DropPoint) -> Finding {
     let text = format!(
         "the firewall {} clients' packets for {listen} between {uplink} and {tun}",
-        drops(place)
+        drops(point)
     );
-    let accept = insert(place, &accepted(listen, tun, place));
-    dropped(Cause::Firewall, text, place).about(listen.address).mended_by(accept)
+    let accept = insert(point, &accepted(listen, tun, point));
+    dropped(Cause::Firewall, text, point).about(listen.address).mended_by(accept)
 }
 
 /// The rule that accepts what goes into the TUN; before the routing decision, what is for the
 /// virtual IP.
-fn accepted(listen: &Listen, tun: &str, place: &Place) -> String {
+fn accepted(listen: &Listen, tun: &str, point: &DropPoint) -> String {
     let family = if listen.address.is_ipv4() { "ip" } else { "ip6" };
-    match place.hook.as_str() {
+    match point.hook.as_str() {
         "prerouting" | "ingress" => format!("{family} daddr {} accept", listen.address),
         _ => format!("oifname \"{tun}\" accept"),
     }
 }
 
-/// A place where later packets are dropped.
-fn invalid(Listened { listen, .. }: &Listened, tun: &str, place: &Place) -> Finding {
+/// A point where later packets are dropped.
+fn invalid(Listened { listen, .. }: &Listened, tun: &str, point: &DropPoint) -> Finding {
     let text = format!(
         "the firewall {} packets for {listen} that connection tracking calls invalid: all but a \
          connection's first, since the replies do not pass here",
-        drops(place)
+        drops(point)
     );
-    let accept = insert(place, &accepted(listen, tun, place));
-    dropped(Cause::CtInvalid, text, place).about(listen.address).mended_by(accept)
+    let accept = insert(point, &accepted(listen, tun, point));
+    dropped(Cause::CtInvalid, text, point).about(listen.address).mended_by(accept)
 }
 
-fn sent(way: &WayOut, ruleset: &Ruleset) -> Option<Finding> {
+fn sent(way: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
     let probe = |protocol, port| Probe {
         version: if way.real.is_ipv4() { 4 } else { 6 },
         input: Some(String::new()),
@@ -196,22 +196,22 @@ fn sent(way: &WayOut, ruleset: &Ruleset) -> Option<Finding> {
     let mut all =
         all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));
     all.find_map(|(tunnelled, (number, port))| {
-        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number, port)) else {
+        let Verdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
             return None;
         };
-        let text = format!("the firewall {} tunnelled packets to {}", drops(&place), way.real);
-        let accept = insert(&place, &format!("{} accept", tunnelled.nft()));
-        Some(dropped(Cause::Firewall, text, &place).about(way.real).mended_by(accept))
+        let text = format!("the firewall {} tunnelled packets to {}", drops(&point), way.real);
+        let accept = insert(&point, &format!("{} accept", tunnelled.nft()));
+        Some(dropped(Cause::Firewall, text, &point).about(way.real).mended_by(accept))
     })
 }
 
-fn drops(place: &Place) -> &'static str {
-    if place.certain { "drops" } else { "may drop" }
+fn drops(point: &DropPoint) -> &'static str {
+    if point.certain { "drops" } else { "may drop" }
 }
 
 /// The finding of a drop: a fault only if the drop is certain.
-pub(super) fn dropped(cause: Cause, text: String, place: &Place) -> Finding {
-    let Place { family, table, chain, rule, certain, .. } = place;
+pub(super) fn dropped(cause: Cause, text: String, point: &DropPoint) -> Finding {
+    let DropPoint { family, table, chain, rule, certain, .. } = point;
     let severity = if *certain { Severity::Fault } else { Severity::Warning };
     let doubt = if *certain { "" } else { ", if conditions are met that this program cannot tell" };
     let seen = format!("{rule}, by base chain {chain} of table {family} {table}{doubt}");
@@ -219,8 +219,8 @@ pub(super) fn dropped(cause: Cause, text: String, place: &Place) -> Finding {
 }
 
 /// The command that inserts a rule at the start of the chain.
-pub(super) fn insert(place: &Place, rule: &str) -> String {
-    let Place { family, table, chain, .. } = place;
+pub(super) fn insert(point: &DropPoint, rule: &str) -> String {
+    let DropPoint { family, table, chain, .. } = point;
     // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
     format!("nft insert rule {family} {table} {chain} {rule}")
 }

@@ -112,14 +112,14 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
         let tunnelled = facts.tunnelled;
         let numbers = tunnelled.protocols().into_iter().filter(|(number, _)| inner(*number));
         numbers.into_iter().find_map(|(number, port)| {
-            let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number, port)) else {
+            let Verdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
                 return None;
             };
             let family = if source.is_ipv4() { "ip" } else { "ip6" };
             let rule = format!("{} {family} saddr {net} accept", tunnelled.nft());
             let text = format!("the firewall drops tunnelled packets from director {net}");
-            let finding = dropped(Cause::Firewall, text, &place);
-            Some(finding.mended_by(insert(&place, &rule)))
+            let finding = dropped(Cause::Firewall, text, &point);
+            Some(finding.mended_by(insert(&point, &rule)))
         })
     });
     let delivered = facts.vips.iter().find_map(|vip| {
@@ -133,11 +133,11 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             port: None,
             state: CtState::New,
         };
-        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe) else { return None };
+        let Verdict::Drops(point) = ruleset.judge(&hooks, &probe) else { return None };
         let rule = format!("iifname \"{}\" accept", facts.tun);
         let text = format!("the firewall drops what comes out of {} for {vip}", facts.tun);
-        let finding = dropped(Cause::Firewall, text, &place).about(*vip);
-        Some(finding.mended_by(insert(&place, &rule)))
+        let finding = dropped(Cause::Firewall, text, &point).about(*vip);
+        Some(finding.mended_by(insert(&point, &rule)))
     });
     tunnelled.into_iter().chain(delivered).collect()
 }

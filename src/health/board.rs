@@ -17,9 +17,9 @@ use super::report::{self, Finding, KEPT};
 use super::schedule::Doubt;
 use super::spec::Initial;
 use super::weighed::Weighed;
-use crate::model::{Health, Millis, Wanted};
+use crate::model::{AdminState, Health, Millis};
 use check::Check;
-use service::{Real, Service};
+use service::{CheckedReal, CheckedService};
 
 pub use check::CheckId;
 
@@ -70,7 +70,7 @@ pub struct Board {
     /// The checks whose next probe is scheduled.
     queue: BTreeSet<(Millis, CheckId)>,
     of_real: HashMap<IpAddr, Vec<CheckId>>,
-    services: Vec<Service>,
+    services: Vec<CheckedService>,
     next_id: u64,
     seed: u64,
     lag: Lag,
@@ -98,7 +98,7 @@ impl Board {
     pub fn adopt(&mut self, now: Millis, plan: &Plan) {
         let ids = self.take_checks(now, plan);
         let old = std::mem::take(&mut self.services);
-        let mut known: HashMap<(&str, IpAddr), &Real> = HashMap::new();
+        let mut known: HashMap<(&str, IpAddr), &CheckedReal> = HashMap::new();
         for service in &old {
             known.extend(
                 service.reals.iter().map(|real| ((service.name.as_str(), real.address), real)),
@@ -148,9 +148,9 @@ impl Board {
         now: Millis,
         plan: &ServicePlan,
         ids: &[CheckId],
-        before: Option<&Service>,
-        known: &HashMap<(&str, IpAddr), &Real>,
-    ) -> Service {
+        before: Option<&CheckedService>,
+        known: &HashMap<(&str, IpAddr), &CheckedReal>,
+    ) -> CheckedService {
         let place = self.services.len();
         let mut reals = Vec::with_capacity(plan.reals.len());
         for (index, real) in plan.reals.iter().enumerate() {
@@ -165,7 +165,7 @@ impl Board {
                     check.begin_as(if old.passes { Initial::Up } else { Initial::Down });
                 }
             }
-            reals.push(Real {
+            reals.push(CheckedReal {
                 address: real.address,
                 weight: real.weight,
                 out: real.out,
@@ -179,7 +179,7 @@ impl Board {
         let (quorum, panic) = before.map_or((true, false), |one| (one.quorum, one.panic));
         let (load, listens) = (plan.load, plan.listens.clone());
         let (name, rules) = (plan.name.clone(), plan.rules);
-        Service { name, rules, load, listens, quorum, panic, reals }
+        CheckedService { name, rules, load, listens, quorum, panic, reals }
     }
 
     /// When the next probe is due.
@@ -236,11 +236,17 @@ impl Board {
 
     /// Records that the operator has taken a service's real server out of service, or put it back.
     /// That counts for the quorum and not for its health.
-    pub fn set_wanted(&mut self, now: Millis, service: &str, address: IpAddr, wanted: Wanted) {
+    pub fn set_admin_state(
+        &mut self,
+        now: Millis,
+        service: &str,
+        address: IpAddr,
+        wanted: AdminState,
+    ) {
         let Some(index) = self.services.iter().position(|one| one.name == service) else { return };
         let Some(service) = self.services.get_mut(index) else { return };
         for real in service.reals.iter_mut().filter(|real| real.address == address) {
-            real.out = wanted != Wanted::Up;
+            real.out = wanted != AdminState::Up;
         }
         service.tell_loads(&mut self.events);
         self.judge(now, index);
@@ -281,7 +287,7 @@ impl Board {
     /// The real servers that are down, for a balancer with no knowledge of their health.
     #[must_use]
     pub fn down(&self) -> Vec<(String, IpAddr)> {
-        let down = |service: &Service| {
+        let down = |service: &CheckedService| {
             let reals = service.reals.iter().filter(|real| real.health == Health::Down);
             reals.map(|real| (service.name.clone(), real.address)).collect::<Vec<_>>()
         };

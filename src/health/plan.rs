@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::rule::Rules;
 use super::spec::{CheckSpec, Probe, Via};
-use crate::model::{Encap, Listen, RealSpec, Wanted};
+use crate::model::{AdminState, Encap, Listen, RealSpec};
 
 /// The largest number of checks of a director, counted per real server: it keeps their state and
 /// results in memory.
@@ -111,7 +111,7 @@ impl Plan {
                 RealPlan {
                     address: real.address,
                     weight: real.values.weight,
-                    out: real.state != Wanted::Up,
+                    out: real.state != AdminState::Up,
                     checks: planned
                         .map(|check| place(check, &mut plan.checks, &mut places))
                         .collect(),
@@ -128,11 +128,11 @@ impl Plan {
     /// The plan with the operator's changes since the configuration was read: `state` returns the
     /// wanted state of a service's real server, if it is known.
     #[must_use]
-    pub fn with_states(mut self, state: impl Fn(&str, IpAddr) -> Option<Wanted>) -> Self {
+    pub fn with_states(mut self, state: impl Fn(&str, IpAddr) -> Option<AdminState>) -> Self {
         for service in &mut self.services {
             for real in &mut service.reals {
                 if let Some(state) = state(&service.name, real.address) {
-                    real.out = state != Wanted::Up;
+                    real.out = state != AdminState::Up;
                 }
             }
         }

@@ -17,7 +17,7 @@ use super::report::Finding;
 use super::rule::{Panic, Quorum, Rules};
 use super::schedule::Doubt;
 use super::spec::{CheckSpec, Initial, Probe, Timing, Via};
-use crate::model::{Health, Listen, Millis, RealSpec, Wanted};
+use crate::model::{AdminState, Health, Listen, Millis, RealSpec};
 
 const TIMING: Timing = Timing {
     interval: Duration::from_secs(2),
@@ -364,18 +364,18 @@ fn a_server_that_the_operator_takes_out_counts_for_neither_quorum_nor_panic() {
     let mut now = Millis(0);
     board.adopt(now, &checked(Rules { panic: Panic(50), ..rules }));
     run(&mut board, &mut now, Millis(5_000), |_, _| true);
-    board.set_wanted(now, "web", address(1), Wanted::Disabled);
+    board.set_admin_state(now, "web", address(1), AdminState::Disabled);
     assert_eq!(board.without_quorum(), [""; 0], "two are left");
-    board.set_wanted(now, "web", address(2), Wanted::Draining { deadline: None });
+    board.set_admin_state(now, "web", address(2), AdminState::Draining { deadline: None });
     assert_eq!(board.without_quorum(), ["web"]);
     assert_eq!(words(&mut board), [], "its health does not change");
-    board.set_wanted(now, "web", address(2), Wanted::Up);
+    board.set_admin_state(now, "web", address(2), AdminState::Up);
     assert_eq!(board.without_quorum(), [""; 0]);
     // One of the other two is down: half of them, which does not exceed the threshold.
     run(&mut board, &mut now, Millis(10_000), |real, _| real == address(3));
     assert_eq!(board.down(), [("web".to_owned(), address(1)), ("web".to_owned(), address(2))]);
     // Also after a reload, whose plan has the operator's states.
-    let out = |_: &str, real| (real == address(3)).then_some(Wanted::Down);
+    let out = |_: &str, real| (real == address(3)).then_some(AdminState::Down);
     board.adopt(now, &checked(rules).with_states(out));
     assert_eq!(board.without_quorum(), ["web"]);
     run(&mut board, &mut now, Millis(20_000), |_, _| true);
@@ -414,7 +414,7 @@ proptest! {
     ) {
         let mut board = Board::new(seed);
         let checks = [spec(80, Timing { rise: 1, fall: 2, ..TIMING }), spec(81, TIMING)];
-        let mut told = std::collections::HashMap::new();
+        let mut states = std::collections::HashMap::new();
         let mut now = Millis(0);
         let mut count = 3;
         board.adopt(now, &plan(&[("web", &checks[..1]), ("both", &checks)], count, Rules::DEFAULT));
@@ -425,7 +425,7 @@ proptest! {
                     let first = if flag { &checks[..1] } else { &checks[..] };
                     let services = [("web", first), ("both", &checks[..])];
                     board.adopt(now, &plan(&services, count, Rules::DEFAULT));
-                    told.retain(|(_, real), _| (1..=count).any(|last| *real == address(last)));
+                    states.retain(|(_, real), _| (1..=count).any(|last| *real == address(last)));
                 }
                 1 => board.hurry(now, address(value), Doubt::Quoted),
                 _ => {
@@ -436,14 +436,14 @@ proptest! {
                 }
             }
             for (service, real, health) in words(&mut board) {
-                let before = told.insert((service, real), health).unwrap_or_default();
+                let before = states.insert((service, real), health).unwrap_or_default();
                 prop_assert_ne!(before, health, "reported twice");
             }
             let report = board.report(now);
             for service in &report.services {
                 for real in &service.reals {
                     let key = (service.name.clone(), real.address);
-                    prop_assert_eq!(told.get(&key).copied().unwrap_or_default(), real.health);
+                    prop_assert_eq!(states.get(&key).copied().unwrap_or_default(), real.health);
                     let all = report.checks.iter().filter(|check| {
                         check.check.real == real.address && check.services.contains(&service.name)
                     });

@@ -2,7 +2,7 @@
 
 use super::load::{LastReport, Rotation, Weighting};
 use super::spec::{ExecProbe, Probe, Timing};
-use crate::model::{Established, Listen, Load, Millis, Protocol, Step};
+use crate::model::{Established, Listen, Load, Millis, Protocol, WeightStep};
 
 /// A kind of check that reports more than pass or fail. A real server has at most one of each in a
 /// service.
@@ -30,7 +30,7 @@ impl Reporter {
 pub(super) struct Weighed {
     weighting: Weighting,
     /// The share of the weight in steps.
-    pub(super) step: Step,
+    pub(super) step: WeightStep,
     /// The rotation that the agent reports.
     owner: Rotation,
     /// Connections that it reports.
@@ -40,7 +40,7 @@ pub(super) struct Weighed {
     /// The load that the balancer has.
     pub(super) sent: Load,
     /// The step that was last reported.
-    pub(super) sent_step: Step,
+    pub(super) sent_step: WeightStep,
 }
 
 impl Weighed {
@@ -121,7 +121,7 @@ impl Weighed {
         };
         let step = match load {
             true => self.step.after(weighting.thousandths()),
-            false => Step::FULL,
+            false => WeightStep::FULL,
         };
         Self { weighting, step, owner, connections, ..self.clone() }
     }

@@ -11,7 +11,7 @@ use super::ipv6;
 use super::plan::{Announcement, HostPlan, Mss, check_tun, distinct, write};
 use super::problem::Problem;
 use super::refusal::HostRefusal;
-use super::step::{MAIN, Object, PROTOCOL, Step};
+use super::step::{HostStep, MAIN, Object, PROTOCOL};
 use super::sysctl::conf;
 use uplinks::Distinct;
 
@@ -54,14 +54,14 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
     let (warnings, silent) = forwarding::warnings(desired, &uplinks, &families, facts);
     problems.extend(silent);
 
-    let told: Vec<IpAddr> =
+    let announced: Vec<IpAddr> =
         vips.iter().copied().filter(|vip| !desired.withdrawn.contains(vip)).collect();
     let announcements =
-        if desired.arp { announcements(&uplinks, &told, facts) } else { Vec::new() };
+        if desired.arp { announcements(&uplinks, &announced, facts) } else { Vec::new() };
     let mut steps = settings(desired, &uplinks, &egress, &families, facts);
     steps.extend(routes(desired, &vips, MAIN, facts, &mut problems));
     if desired.announce_table != 0 {
-        steps.extend(routes(desired, &told, desired.announce_table, facts, &mut problems));
+        steps.extend(routes(desired, &announced, desired.announce_table, facts, &mut problems));
     }
     steps.extend(announcements.iter().filter_map(|one| proxy(one, facts)));
     steps.extend(hiding(desired, facts));
@@ -118,7 +118,7 @@ fn settings(
     egress: &[&Link],
     families: &[Family],
     facts: &Facts,
-) -> Vec<Step> {
+) -> Vec<HostStep> {
     let mut steps = Vec::new();
     if families.contains(&Family::V4) {
         steps.extend(uplinks.iter().flat_map(|uplink| forwarding::v4(uplink, facts)));
@@ -139,7 +139,7 @@ fn routes(
     table: u32,
     facts: &Facts,
     problems: &mut Vec<Problem>,
-) -> Vec<Step> {
+) -> Vec<HostStep> {
     let own = facts.link(&desired.tun).filter(|_| facts.tun_is_ours).map(|link| link.index);
     let ours = |hop: Option<u32>| own.is_some() && hop == own;
     let sources = Family::BOTH.map(|family| egress::source(desired, family, facts));
@@ -152,7 +152,7 @@ fn routes(
             let [v4, v6] = sources;
             let source = if address.is_ipv4() { v4 } else { v6 };
             let link = desired.tun.clone();
-            steps.push(Step::Add(Object::Route { address, link, table, source }));
+            steps.push(HostStep::Add(Object::Route { address, link, table, source }));
         }
     }
     steps
@@ -161,7 +161,7 @@ fn routes(
 /// The steps of a plan that hide other programs' routes. They are in force exactly while this
 /// returns them, even if no plan is possible.
 #[must_use]
-pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<Step> {
+pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<HostStep> {
     if desired.neighbour_routes {
         neighbours::routes(&desired.reals, facts).collect()
     } else {
@@ -194,7 +194,7 @@ fn anycast(vip: IpAddr, facts: &Facts) -> Option<(IpAddr, IpNet, String)> {
 /// to the TUN: strict reverse path filtering drops them, loose does not. The larger of `all` and
 /// the interface's value applies. An existing 2 stays in the plan: another daemon may have set it,
 /// and may undo it first. IPv6 has no such filter.
-fn loose_rp_filter(link: &str, facts: &Facts) -> Option<Step> {
+fn loose_rp_filter(link: &str, facts: &Facts) -> Option<HostStep> {
     let own = facts.conf(link, "rp_filter");
     let all = facts.conf("all", "rp_filter");
     if own.max(all) == 1 || own == 2 {
@@ -219,10 +219,10 @@ fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Annou
 }
 
 /// An entry of another program has the same effect and must outlive this daemon.
-fn proxy(announcement: &Announcement, facts: &Facts) -> Option<Step> {
+fn proxy(announcement: &Announcement, facts: &Facts) -> Option<HostStep> {
     let Announcement { link, address } = announcement;
     let index = facts.link(link)?.index;
     let there = facts.proxies.get(&(index, *address));
     let foreign = there.is_some_and(|protocol| *protocol != PROTOCOL);
-    (!foreign).then(|| Step::Add(Object::Proxy { address: *address, link: link.clone() }))
+    (!foreign).then(|| HostStep::Add(Object::Proxy { address: *address, link: link.clone() }))
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::family::Family;
 use super::route::{Route, RouteKind};
 use super::routes::Routes;
-use super::step::{MAIN, Object, Step};
+use super::step::{HostStep, MAIN, Object};
 use super::sysctl;
 
 /// Kernel modules that receive tunnelled packets. Over IPv4: `ipip` for protocol 4 and `sit` for
@@ -193,17 +193,17 @@ impl Facts {
     /// Whether the step is in force. A setting that no longer exists was removed with its
     /// interface.
     #[must_use]
-    pub fn holds(&self, step: &Step) -> bool {
+    pub fn holds(&self, step: &HostStep) -> bool {
         match step {
-            Step::Write { sysctl, to, .. } => self.sysctl(sysctl).is_none_or(|now| now == to),
+            HostStep::Write { sysctl, to, .. } => self.sysctl(sysctl).is_none_or(|now| now == to),
             _ => !self.lacks(step),
         }
     }
 
     /// Whether the host lacks what the step adds. Settings and copies are not checked.
     #[must_use]
-    pub fn lacks(&self, step: &Step) -> bool {
-        let Step::Add(object) = step else { return false };
+    pub fn lacks(&self, step: &HostStep) -> bool {
+        let HostStep::Add(object) = step else { return false };
         let index = |name: &str| self.link(name).map(|link| link.index);
         match object {
             Object::Proxy { address, link } => {

@@ -6,7 +6,7 @@ use super::facts::{Facts, Link};
 use super::family::Family;
 use super::plan::write;
 use super::refusal::HostRefusal;
-use super::step::Step;
+use super::step::HostStep;
 use super::sysctl::conf6;
 
 /// Checks that IPv6 packets can reach an IPv6 virtual IP. `all` alone does not show it: it is the
@@ -32,7 +32,7 @@ pub(super) fn speaks(link: &Link, facts: &Facts) -> bool {
 /// The settings of a new TUN before it is up. They keep the host's own router solicitations and
 /// multicast reports out of it. Without an IPv6 virtual IP it gets no IPv6; with one it gets no
 /// link-local address (`addr_gen_mode` = 1), the source of these packets.
-pub(super) fn on_tun(tun: &str, vips: &[IpAddr], facts: &Facts) -> Vec<Step> {
+pub(super) fn on_tun(tun: &str, vips: &[IpAddr], facts: &Facts) -> Vec<HostStep> {
     let settings: &[(&str, &str)] = if Family::V6.is_among(vips) {
         &[("addr_gen_mode", "1"), ("accept_ra", "0"), ("disable_ipv6", "0")]
     } else {

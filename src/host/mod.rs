@@ -39,11 +39,11 @@ pub use desired::{DesiredDirector, DesiredRealServer};
 pub use facts::{Address, Facts, Link, Lookup, Proxies, Rule, TUNNEL_MODULES, TunnelDevice};
 pub use family::Family;
 pub use plan::{
-    Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Ways,
+    Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, TunnelRoutes,
 };
-pub use problem::{Ledger, Problem, ProblemChange, ProblemKind, Standing};
+pub use problem::{CurrentProblems, OngoingProblem, Problem, ProblemChange, ProblemKind};
 pub use record::{Record, RecordKey};
 pub use refusal::{HostRefusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
-pub use routes::{RouteEvent, Routes, Unclear};
-pub use step::{MAIN, Object, PROTOCOL, Step};
+pub use routes::{AmbiguousRoute, RouteEvent, Routes};
+pub use step::{HostStep, MAIN, Object, PROTOCOL};

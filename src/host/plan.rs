@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::facts::Facts;
 use super::problem::Problem;
 use super::refusal::HostRefusal;
-use super::step::{Object, Step};
+use super::step::{HostStep, Object};
 
 /// The smallest MTU of a TUN: what every IPv4 host must accept (RFC 791).
 pub const MIN_TUN_MTU: u16 = 576;
@@ -26,7 +26,7 @@ pub type LinkMtus = BTreeMap<IpAddr, u32>;
 
 /// Sources, MTUs and interfaces from a director to its real servers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Ways {
+pub struct TunnelRoutes {
     /// The tunnels' source addresses.
     pub sources: OuterSources,
     /// The MTUs.
@@ -54,9 +54,9 @@ pub struct HostPlan {
     /// The TUN's MTU in bytes.
     pub tun_mtu: u16,
     /// Settings of the TUN that must be in force before it is up.
-    pub on_tun: Vec<Step>,
+    pub on_tun: Vec<HostStep>,
     /// All other steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<HostStep>,
     /// Addresses to probe (RFC 5227, RFC 4862 5.4) before the first step, and to announce after the
     /// last.
     pub announcements: Vec<Announcement>,
@@ -72,7 +72,7 @@ pub struct HostPlan {
     /// The MSS that this host's kernel advertises for the virtual IPs (real server).
     pub advertised_mss: Mss,
     /// The paths to the real servers (director).
-    pub ways: Ways,
+    pub ways: TunnelRoutes,
     /// The largest MTU of this host's links in bytes (real server).
     pub link_mtu: u32,
 }
@@ -97,7 +97,7 @@ impl HostPlan {
             unwanted.iter().map(|one| (one.link.as_str(), one.address)).collect();
         self.announcements.retain(|one| !unwanted.contains(&(one.link.as_str(), one.address)));
         self.steps.retain(|step| match step {
-            Step::Add(Object::Proxy { address, link }) => {
+            HostStep::Add(Object::Proxy { address, link }) => {
                 !unwanted.contains(&(link.as_str(), *address))
             }
             _ => true,
@@ -138,7 +138,7 @@ pub(super) fn distinct(vips: &[IpAddr]) -> Vec<IpAddr> {
 
 /// A write to an existing setting; its current value comes from the facts, or is `fallback` if the
 /// interface does not exist yet.
-pub(super) fn write(facts: &Facts, sysctl: String, fallback: &str, to: &str) -> Option<Step> {
+pub(super) fn write(facts: &Facts, sysctl: String, fallback: &str, to: &str) -> Option<HostStep> {
     let from = facts.sysctl(&sysctl).or_else(|| facts.sysctl(fallback))?.to_owned();
-    Some(Step::Write { sysctl, from, to: to.to_owned(), beside: BTreeMap::new() })
+    Some(HostStep::Write { sysctl, from, to: to.to_owned(), beside: BTreeMap::new() })
 }

@@ -113,7 +113,7 @@ impl From<HostRefusal> for Problem {
 
 /// A problem and its beginning.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Standing {
+pub struct OngoingProblem {
     /// The problem, with the text of the last check.
     pub problem: Problem,
     /// When it began, without interruption.
@@ -126,16 +126,16 @@ pub enum ProblemChange {
     /// The problem is new.
     Began(Problem),
     /// It is over.
-    Ended(Standing),
+    Ended(OngoingProblem),
 }
 
 /// The current problems.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    standing: Vec<Standing>,
+pub struct CurrentProblems {
+    standing: Vec<OngoingProblem>,
 }
 
-impl Ledger {
+impl CurrentProblems {
     /// Records the problems of a check at `now`, each once, and returns the differences.
     pub fn update(&mut self, now: SystemTime, found: Vec<Problem>) -> Vec<ProblemChange> {
         let before = std::mem::take(&mut self.standing);
@@ -152,7 +152,7 @@ impl Ledger {
             if since.is_none() {
                 turns.push(ProblemChange::Began(problem.clone()));
             }
-            self.standing.push(Standing { problem, since: since.unwrap_or(now) });
+            self.standing.push(OngoingProblem { problem, since: since.unwrap_or(now) });
         }
         let over = before.into_iter().filter(|old| !keys.contains(&old.problem.key()));
         turns.extend(over.map(ProblemChange::Ended));
@@ -161,7 +161,7 @@ impl Ledger {
 
     /// The current problems, in the order of the last check.
     #[must_use]
-    pub fn standing(&self) -> &[Standing] {
+    pub fn standing(&self) -> &[OngoingProblem] {
         &self.standing
     }
 }

@@ -7,10 +7,10 @@ use super::desired::DesiredRealServer;
 use super::facts::{Facts, Link, Rule, TunnelDevice};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{HostPlan, Ways, check_tun, distinct, write};
+use super::plan::{HostPlan, TunnelRoutes, check_tun, distinct, write};
 use super::problem::{Problem, ProblemKind};
 use super::refusal::HostRefusal;
-use super::step::{Object, Step};
+use super::step::{HostStep, Object};
 use super::sysctl::conf;
 
 /// The TUN's MTU. It limits nothing: the daemon may write longer packets, and no packet leaves by
@@ -55,16 +55,16 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
     }
     problems.extend(dropped_replies(desired, &vips, facts));
     for &address in &vips {
-        steps.push(Step::Add(Object::Address { address, link: desired.tun.clone() }));
+        steps.push(HostStep::Add(Object::Address { address, link: desired.tun.clone() }));
     }
     let copies = if desired.mss_route { copies::check(desired, facts) } else { Ok(()) };
     if desired.mss_route && copies.is_ok() {
         // Routes before rules: a lookup skips a rule whose table is empty, but not one whose table
         // is half filled.
-        steps.push(Step::Add(Object::Copies { table: desired.table }));
+        steps.push(HostStep::Add(Object::Copies { table: desired.table }));
         for &from in &vips {
             let (table, priority) = (desired.table, desired.rule_priority);
-            steps.push(Step::Add(Object::Rule { from, table, priority }));
+            steps.push(HostStep::Add(Object::Rule { from, table, priority }));
         }
     }
     problems.extend(copies.err().map(Problem::from));
@@ -83,7 +83,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         uplinks: Vec::new(),
         captured: Vec::new(),
         advertised_mss: copies::advertised_mss(desired, facts),
-        ways: Ways::default(),
+        ways: TunnelRoutes::default(),
         link_mtu: link_mtu(desired, facts),
     })
 }
@@ -207,7 +207,7 @@ fn tunnel(kind: TunnelDevice, facts: &Facts) -> Option<String> {
 /// `arp_ignore` = 1: answer only for addresses of the receiving interface. `arp_announce` = 2:
 /// never use the virtual IP as the sender of a request. The larger of `all` and the interface's
 /// value applies.
-fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
+fn silent_arp(link: &Link, facts: &Facts) -> Vec<HostStep> {
     let name = &link.name;
     let ignore = facts.conf(name, "arp_ignore");
     let announce = facts.conf(name, "arp_announce");
@@ -245,7 +245,7 @@ fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
 
 /// The routes to clients do not lead through the TUN, so strict reverse path filtering would drop
 /// every packet.
-fn loose_rp_filter(tun: &str, facts: &Facts) -> Option<Step> {
+fn loose_rp_filter(tun: &str, facts: &Facts) -> Option<HostStep> {
     let own = match facts.link(tun) {
         Some(_) => facts.conf(tun, "rp_filter"),
         None => facts.conf("default", "rp_filter"),

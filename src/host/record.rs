@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::step::{Object, Step};
+use super::step::{HostStep, Object};
 
 /// What a step changes. A host has at most one step for each: a later one replaces it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -26,7 +26,7 @@ pub enum RecordKey {
     Copies(u32),
 }
 
-impl Step {
+impl HostStep {
     /// The key of what the step changes.
     #[must_use]
     pub fn record_key(&self) -> RecordKey {
@@ -50,9 +50,9 @@ type Position = (bool, u64);
 /// Steps in the order in which they were recorded, guards first. Each operation costs the logarithm
 /// of their number.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(from = "Vec<Step>")]
+#[serde(from = "Vec<HostStep>")]
 pub struct Record {
-    steps: BTreeMap<Position, Step>,
+    steps: BTreeMap<Position, HostStep>,
     positions: HashMap<RecordKey, Position>,
     /// How many were ever added.
     added: u64,
@@ -60,7 +60,7 @@ pub struct Record {
 
 impl Record {
     /// Records a step after the others. It replaces the one with the same key.
-    pub fn add(&mut self, step: Step) {
+    pub fn add(&mut self, step: HostStep) {
         self.added += 1;
         let position = (!step.guards(), self.added);
         if let Some(replaced) = self.positions.insert(step.record_key(), position) {
@@ -71,24 +71,24 @@ impl Record {
 
     /// The step with this key.
     #[must_use]
-    pub fn about(&self, key: &RecordKey) -> Option<&Step> {
+    pub fn about(&self, key: &RecordKey) -> Option<&HostStep> {
         self.steps.get(self.positions.get(key)?)
     }
 
     /// The step that leads to the same state.
     #[must_use]
-    pub fn same_end(&self, step: &Step) -> Option<&Step> {
+    pub fn same_end(&self, step: &HostStep) -> Option<&HostStep> {
         self.about(&step.record_key()).filter(|known| known.same_end(step))
     }
 
     /// Whether exactly this step is recorded.
     #[must_use]
-    pub fn contains(&self, step: &Step) -> bool {
+    pub fn contains(&self, step: &HostStep) -> bool {
         self.about(&step.record_key()) == Some(step)
     }
 
     /// Removes exactly this step.
-    pub fn forget(&mut self, step: &Step) {
+    pub fn forget(&mut self, step: &HostStep) {
         let key = step.record_key();
         if self.about(&key) == Some(step)
             && let Some(position) = self.positions.remove(&key)
@@ -98,7 +98,7 @@ impl Record {
     }
 
     /// Removes the steps for which `keep` is false.
-    pub fn retain(&mut self, keep: impl Fn(&Step) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&HostStep) -> bool) {
         let positions = &mut self.positions;
         self.steps.retain(|_, step| {
             let kept = keep(step);
@@ -110,7 +110,7 @@ impl Record {
     }
 
     /// The steps in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Step> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &HostStep> {
         self.steps.values()
     }
 
@@ -127,16 +127,16 @@ impl Record {
     }
 }
 
-impl FromIterator<Step> for Record {
-    fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
+impl FromIterator<HostStep> for Record {
+    fn from_iter<I: IntoIterator<Item = HostStep>>(steps: I) -> Self {
         let mut record = Self::default();
         steps.into_iter().for_each(|step| record.add(step));
         record
     }
 }
 
-impl From<Vec<Step>> for Record {
-    fn from(steps: Vec<Step>) -> Self {
+impl From<Vec<HostStep>> for Record {
+    fn from(steps: Vec<HostStep>) -> Self {
         steps.into_iter().collect()
     }
 }

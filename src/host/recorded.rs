@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::family::Family;
-use super::step::{Object, Step};
+use super::step::{HostStep, Object};
 use super::sysctl::FORCE_FORWARDING;
 
 /// The longest name of an interface in bytes (`IFNAMSIZ` without the closing zero).
@@ -31,7 +31,7 @@ const SETTINGS: [(Family, &str, &str, &[&str]); 12] = [
     (Family::V6, "neigh", "proxy_delay", &["0"]),
 ];
 
-impl Step {
+impl HostStep {
     /// Whether a plan can have this step. A state file is only as trustworthy as its writer: any
     /// other step could write any setting and remove any route.
     #[must_use]
@@ -107,9 +107,9 @@ mod tests {
 
     use super::*;
 
-    fn write(sysctl: &str, from: &str, to: &str) -> Step {
+    fn write(sysctl: &str, from: &str, to: &str) -> HostStep {
         let (sysctl, from, to) = (sysctl.to_owned(), from.to_owned(), to.to_owned());
-        Step::Write { sysctl, from, to, beside: BTreeMap::new() }
+        HostStep::Write { sysctl, from, to, beside: BTreeMap::new() }
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_setting_restored_beside_a_write_is_one_of_ours() {
-        let beside = |name: &str, value: &str| Step::Write {
+        let beside = |name: &str, value: &str| HostStep::Write {
             sysctl: "net/ipv6/conf/all/forwarding".into(),
             from: "0".into(),
             to: "1".into(),
@@ -157,21 +157,23 @@ mod tests {
         let link = || "eth0".to_owned();
         let route = |link: &str, table| {
             let link = link.to_owned();
-            Step::Add(Object::Route { address, link, table, source: None })
+            HostStep::Add(Object::Route { address, link, table, source: None })
         };
         assert!(route("vstun0", 254).is_planned());
-        assert!(Step::Add(Object::Proxy { address, link: link() }).is_planned());
+        assert!(HostStep::Add(Object::Proxy { address, link: link() }).is_planned());
         assert!(
-            Step::Add(Object::Rule { from: address, table: 1020, priority: 1020 }).is_planned()
+            HostStep::Add(Object::Rule { from: address, table: 1020, priority: 1020 }).is_planned()
         );
-        assert!(Step::Add(Object::Copies { table: 1020 }).is_planned());
-        assert!(!Step::Remove(Object::Copies { table: 1020 }).is_planned());
-        assert!(!Step::Add(Object::Copies { table: LOCAL }).is_planned());
+        assert!(HostStep::Add(Object::Copies { table: 1020 }).is_planned());
+        assert!(!HostStep::Remove(Object::Copies { table: 1020 }).is_planned());
+        assert!(!HostStep::Add(Object::Copies { table: LOCAL }).is_planned());
         assert!(!route("vstun0", LOCAL).is_planned());
         assert!(!route("vstun0", 0).is_planned());
         assert!(!route("a b", 254).is_planned());
-        assert!(!Step::Add(Object::Rule { from: address, table: 1020, priority: 0 }).is_planned());
+        assert!(
+            !HostStep::Add(Object::Rule { from: address, table: 1020, priority: 0 }).is_planned()
+        );
         let address: IpAddr = [0, 0, 0, 0].into();
-        assert!(!Step::Add(Object::Address { address, link: link() }).is_planned());
+        assert!(!HostStep::Add(Object::Address { address, link: link() }).is_planned());
     }
 }

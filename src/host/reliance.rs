@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::family::Family;
-use super::step::Step;
+use super::step::HostStep;
 use super::sysctl::{FORCE_FORWARDING, conf_of};
 
 /// Settings and their values.
@@ -15,8 +15,8 @@ type SettingValues = BTreeMap<String, String>;
 
 /// The family whose packets an interface forwards because of this step; `None` for other steps.
 #[must_use]
-pub fn forwarding(step: &Step) -> Option<Family> {
-    let Step::Write { sysctl, .. } = step else { return None };
+pub fn forwarding(step: &HostStep) -> Option<Family> {
+    let HostStep::Write { sysctl, .. } = step else { return None };
     family_of(sysctl).filter(|family| *sysctl != everywhere(*family))
 }
 
@@ -31,7 +31,7 @@ pub fn is_forwarding(setting: &str, family: Family) -> bool {
 /// setting.
 #[must_use]
 pub fn relied_on(
-    step: &Step,
+    step: &HostStep,
     before: &SettingValues,
     now: &SettingValues,
     ours: impl Fn(&str) -> bool,
@@ -78,8 +78,8 @@ mod tests {
         list.iter().map(|(link, value)| (path(link), (*value).to_owned())).collect()
     }
 
-    fn step(link: &str) -> Step {
-        Step::Write {
+    fn step(link: &str) -> HostStep {
+        HostStep::Write {
             sysctl: format!("net/ipv4/conf/{link}/forwarding"),
             from: "0".into(),
             to: "1".into(),
@@ -100,7 +100,7 @@ mod tests {
         let path = |link: &str| Some(format!("net/ipv4/conf/{link}/forwarding"));
         assert_eq!(found(&[("eth0", "1")]), None, "ours, and eth1 as before");
         assert_eq!(found(&[("eth0", "1"), ("all", "1")]), path("all"), "ip_forward");
-        assert_eq!(found(&[("eth0", "1"), ("wg0", "1")]), path("wg0"), "told to");
+        assert_eq!(found(&[("eth0", "1"), ("wg0", "1")]), path("wg0"), "set to");
         let inherited = [("eth0", "1"), ("default", "1"), ("wg0", "1")];
         assert_eq!(found(&inherited), path("default"));
         assert_eq!(found(&[("eth0", "1"), ("wg0", "0")]), None);
@@ -110,7 +110,7 @@ mod tests {
     fn without_a_record_or_for_other_settings_nothing_is_reported() {
         let now = settings(&[("all", "1"), ("eth0", "1")]);
         assert_eq!(relied_on(&step("eth0"), &SettingValues::new(), &now, |_| false), None);
-        let other = Step::Write {
+        let other = HostStep::Write {
             sysctl: "net/ipv4/conf/eth0/rp_filter".into(),
             from: "1".into(),
             to: "2".into(),

@@ -11,7 +11,7 @@ use super::family::Family;
 use super::plan::HostPlan;
 use super::problem::{Problem, ProblemKind};
 use super::realserver;
-use super::step::{MAIN, Object, PROTOCOL, Step};
+use super::step::{HostStep, MAIN, Object, PROTOCOL};
 
 /// A host on the internet, where there is a default route (RFC 5737, RFC 3849).
 const FAR_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -30,8 +30,8 @@ pub struct Reply {
 #[must_use]
 pub fn questions(plan: &HostPlan, facts: &Facts) -> Vec<Reply> {
     let clients = Family::BOTH.map(|family| client(family, facts));
-    let ask = |step: &Step| {
-        let Step::Add(Object::Rule { from: vip, .. }) = *step else { return None };
+    let ask = |step: &HostStep| {
+        let HostStep::Add(Object::Rule { from: vip, .. }) = *step else { return None };
         let [v4, v6] = clients;
         let to = if vip.is_ipv4() { v4 } else { v6 };
         Some(Reply { vip, to: to? })

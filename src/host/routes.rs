@@ -33,7 +33,7 @@ pub enum RouteEvent {
 /// The event is ambiguous: several routes have the same key, and the kernel's choice among them
 /// depended on the request. The tables have to be read again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Unclear;
+pub struct AmbiguousRoute;
 
 impl RouteEvent {
     /// The route of the event.
@@ -111,14 +111,16 @@ impl Routes {
     ///
     /// # Errors
     ///
-    /// [`Unclear`]; then nothing has changed.
-    pub fn follow(&mut self, event: RouteEvent) -> Result<(), Unclear> {
+    /// [`AmbiguousRoute`]; then nothing has changed.
+    pub fn follow(&mut self, event: RouteEvent) -> Result<(), AmbiguousRoute> {
         let (table, destination) = (event.route().table, event.route().destination.trunc());
         let there = self.tables.entry(table).or_default().entry(destination).or_default();
         let key = event.route().key();
         let mut same_key = there.iter_mut().filter(|route| route.key() == key);
         let outcome = match (event, same_key.next(), same_key.next()) {
-            (RouteEvent::Made { .. } | RouteEvent::Gone(_), Some(_), Some(_)) => Err(Unclear),
+            (RouteEvent::Made { .. } | RouteEvent::Gone(_), Some(_), Some(_)) => {
+                Err(AmbiguousRoute)
+            }
             (RouteEvent::Made { route, .. }, None, _) => {
                 there.push(route);
                 Ok(())
@@ -130,14 +132,14 @@ impl Routes {
                 } else if *known == route {
                     Ok(())
                 } else {
-                    Err(Unclear)
+                    Err(AmbiguousRoute)
                 }
             }
             (RouteEvent::Gone(_), None, _) => Ok(()),
             (RouteEvent::Gone(route), Some(known), None) => {
                 // An IPv6 multipath route can lose one next hop and keep the others.
                 if known.hops.len() > 1 && known.hops != route.hops {
-                    Err(Unclear)
+                    Err(AmbiguousRoute)
                 } else {
                     there.retain(|known| known.key() != key);
                     Ok(())

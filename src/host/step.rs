@@ -18,7 +18,7 @@ pub const MAIN: u32 = 254;
 /// One change of the host. It is recorded in the state file before it is made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub enum HostStep {
     /// Sets a kernel setting.
     Write {
         /// Its path below `/proc/sys`, with slashes, since interface names may contain dots.
@@ -95,7 +95,7 @@ pub enum Object {
     },
 }
 
-impl Step {
+impl HostStep {
     /// The step that undoes this one.
     #[must_use]
     pub fn inverse(&self) -> Self {
@@ -212,7 +212,7 @@ impl Object {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for HostStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write { sysctl, from, to, .. } => {

@@ -7,7 +7,7 @@ pub struct RealId(pub(crate) u32);
 /// A service.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ServiceId {
-    pub(crate) place: u32,
+    pub(crate) index: u32,
     /// How many services have used that index before.
     pub(crate) generation: u32,
 }

@@ -15,7 +15,7 @@ pub struct RealSpec {
     /// The values that can change while it runs.
     pub values: RealValues,
     /// Its state at the start.
-    pub state: Wanted,
+    pub state: AdminState,
     /// Whether it takes new connections only while no other real server of its service does.
     pub last_resort: bool,
 }
@@ -25,7 +25,7 @@ impl RealSpec {
     #[must_use]
     pub const fn new(address: IpAddr, weight: u32) -> Self {
         let values = RealValues::of_weight(weight);
-        Self { address, values, state: Wanted::Up, last_resort: false }
+        Self { address, values, state: AdminState::Up, last_resort: false }
     }
 
     /// The same, with that encapsulation.
@@ -79,7 +79,7 @@ impl Default for Load {
 
 /// The wanted state of a real server, from the configuration or an operator.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Wanted {
+pub enum AdminState {
     /// Takes new flows (unless its weight is 0).
     #[default]
     Up,
@@ -95,7 +95,7 @@ pub enum Wanted {
     Disabled,
 }
 
-impl Wanted {
+impl AdminState {
     /// The state without its deadline.
     #[must_use]
     pub fn plain(self) -> RealState {
@@ -118,14 +118,14 @@ impl Wanted {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SavedState {
     /// The wanted state.
-    pub wanted: Wanted,
+    pub wanted: AdminState,
     /// The time after which its flows end, regardless of the service's deadline; `None`: no limit.
     pub left: Option<Duration>,
     /// Whether its slow start was over, so that it is not repeated.
     pub grown: bool,
 }
 
-/// The health of a real server according to its checks; independent of [`Wanted`].
+/// The health of a real server according to its checks; independent of [`AdminState`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Health {
     /// It answers, or it has no check.

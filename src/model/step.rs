@@ -4,12 +4,12 @@
 /// A share of a real server's weight, in eighths. It follows a share of the weight in thousandths
 /// with hysteresis: a share that varies by less than a step moves no flow.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Step(u32);
+pub struct WeightStep(u32);
 
 /// Thousandths in a step.
 const WIDTH: u32 = 125;
 
-impl Step {
+impl WeightStep {
     /// The whole weight.
     pub const FULL: Self = Self(8);
 
@@ -50,7 +50,7 @@ impl Step {
     }
 }
 
-impl Default for Step {
+impl Default for WeightStep {
     fn default() -> Self {
         Self::FULL
     }
@@ -84,7 +84,11 @@ mod tests {
             (8, u32::MAX, 16),
         ];
         for (before, thousandths, after) in rows {
-            assert_eq!(Step(before).after(thousandths), Step(after), "{before} {thousandths}");
+            assert_eq!(
+                WeightStep(before).after(thousandths),
+                WeightStep(after),
+                "{before} {thousandths}"
+            );
         }
     }
 
@@ -95,7 +99,7 @@ mod tests {
             around in 63_u32..=1_900,
             wavers in prop::collection::vec(0_u32..WIDTH / 2, 1..40),
         ) {
-            let mut step = Step(before);
+            let mut step = WeightStep(before);
             let mut moves = 0;
             for waver in wavers {
                 let after = step.after(around + waver);

@@ -1,11 +1,11 @@
 //! The kernel's half of the fast path: an eBPF program at the uplinks, and the maps that it shares
 //! with this process (`bpf/fast_path.bpf.c`).
 //!
-//! The flows, the index of their places and the tunnels are arrays in memory that both halves
+//! The flows, the index of their keys and the tunnels are arrays in memory that both halves
 //! share: a flow is entered or taken back by a few stores. The process owns all of it: the kernel
 //! detaches the program when the process ends.
 
-mod places;
+mod flow_index;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -21,8 +21,8 @@ use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::programs::{TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader, Pod};
 
-pub use places::FlowKey;
-use places::{Places, buckets_for};
+pub use flow_index::FlowKey;
+use flow_index::{FlowIndex, buckets_for};
 use shared::Shared;
 
 use super::errors::because;
@@ -55,7 +55,7 @@ unsafe impl Pod for Refusals {}
 #[repr(C)]
 #[derive(Debug)]
 struct Flow {
-    /// Its key. The last word is 0 if the index has none for this place.
+    /// Its key. The last word is 0 if no key has this index.
     key: [AtomicU64; 5],
     ticket: AtomicU64,
     position: AtomicU64,
@@ -81,7 +81,7 @@ const _: () = assert!(size_of::<MapTunnel>() == 64 && offset_of!(MapTunnel, dest
 /// What one CPU has carried through a tunnel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Count {
+pub struct CarriedCount {
     /// Packets on the wire.
     pub packets: u64,
     /// Their bytes, without outer headers.
@@ -89,14 +89,14 @@ pub struct Count {
     /// Frames; a super-frame is one.
     pub frames: u64,
 }
-const _: () = assert!(size_of::<Count>() == 24);
+const _: () = assert!(size_of::<CarriedCount>() == 24);
 
 // SAFETY: it is plain integers without padding.
-unsafe impl Pod for Count {}
+unsafe impl Pod for CarriedCount {}
 
 /// The headers and the interface for packets to a real server.
 #[derive(Clone, Copy, Debug)]
-pub struct Way {
+pub struct MapTunnelSpec {
     /// The real server.
     pub destination: IpAddr,
     /// The outer source, of the same family.
@@ -121,8 +121,8 @@ pub struct MapProgress {
 
 /// The maps.
 pub struct Maps {
-    places: Places,
-    counts: PerCpuArray<MapData, Count>,
+    flow_index: FlowIndex,
+    counts: PerCpuArray<MapData, CarriedCount>,
     refused: PerCpuArray<MapData, Refusals>,
     flows: Shared<Flow>,
     tunnels: Shared<MapTunnel>,
@@ -130,9 +130,9 @@ pub struct Maps {
 
 impl fmt::Debug for Maps {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { places, counts: _, refused: _, flows, tunnels } = self;
+        let Self { flow_index, counts: _, refused: _, flows, tunnels } = self;
         let mut shown = formatter.debug_struct("Maps");
-        shown.field("places", places).field("flows", flows).field("tunnels", tunnels);
+        shown.field("flow_index", flow_index).field("flows", flows).field("tunnels", tunnels);
         shown.finish_non_exhaustive()
     }
 }
@@ -182,7 +182,7 @@ pub fn load(flows: u32) -> io::Result<(Program, Maps)> {
         .map_err(|error| because("the kernel refuses the program", &error))?;
     let mut map = |name: &str| ebpf.take_map(name).ok_or_else(|| missing(name));
     let maps = Maps {
-        places: Places::new(Shared::of(map("buckets")?, buckets)?, seed),
+        flow_index: FlowIndex::new(Shared::of(map("buckets")?, buckets)?, seed),
         refused: map("refused")?.try_into().map_err(|error| because("refused", &error))?,
         counts: map("counts")?.try_into().map_err(|error| because("counts", &error))?,
         flows: Shared::of(map("flows")?, flows.max(1))?,
@@ -257,7 +257,7 @@ impl Program {
 
 impl Maps {
     /// Opens a tunnel. No other tunnel may have its number.
-    pub fn open(&mut self, number: u32, way: &Way) {
+    pub fn open(&mut self, number: u32, way: &MapTunnelSpec) {
         let Some(tunnel) = self.tunnels.at(slot(number)) else { return };
         let store = |at: &AtomicU32, value| at.store(value, Ordering::Relaxed);
         store(&tunnel.interface, way.interface);
@@ -279,9 +279,9 @@ impl Maps {
 
     /// The totals of all tunnels that have had this number's slot.
     #[must_use]
-    pub fn count(&self, number: u32) -> Count {
-        let Ok(counts) = self.counts.get(&slot(number), 0) else { return Count::default() };
-        counts.iter().fold(Count::default(), |sum, one| Count {
+    pub fn count(&self, number: u32) -> CarriedCount {
+        let Ok(counts) = self.counts.get(&slot(number), 0) else { return CarriedCount::default() };
+        counts.iter().fold(CarriedCount::default(), |sum, one| CarriedCount {
             packets: sum.packets.wrapping_add(one.packets),
             bytes: sum.bytes.wrapping_add(one.bytes),
             frames: sum.frames.wrapping_add(one.frames),
@@ -291,33 +291,33 @@ impl Maps {
     /// Carries a flow through the tunnel `number` from now on. Returns whether there was room.
     pub fn enter(
         &mut self,
-        place: u32,
+        index: u32,
         key: &FlowKey,
         number: u32,
         label: u32,
         (next, acknowledged): (u32, u32),
     ) -> bool {
-        let Some(flow) = self.flows.at(place) else { return false };
+        let Some(flow) = self.flows.at(index) else { return false };
         let position = u64::from(acknowledged) << 32 | u64::from(next);
         flow.position.store(position, Ordering::Relaxed);
         flow.last.store(0, Ordering::Relaxed);
         flow.label.store(label.to_be(), Ordering::Relaxed);
         let words = key.words();
         if flow.key[4].load(Ordering::Relaxed) == 0 {
-            if !self.places.insert(words, place) {
+            if !self.flow_index.insert(words, index) {
                 return false;
             }
             flow.key.iter().zip(words).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
         }
-        let ticket = u64::from(self.places.tag(words)) << 32 | u64::from(number);
+        let ticket = u64::from(self.flow_index.tag(words)) << 32 | u64::from(number);
         flow.ticket.store(ticket, Ordering::Release);
         true
     }
 
     /// The record of the flow at an index.
     #[must_use]
-    pub fn seen(&self, place: u32) -> MapProgress {
-        let Some(flow) = self.flows.at(place) else {
+    pub fn seen(&self, index: u32) -> MapProgress {
+        let Some(flow) = self.flows.at(index) else {
             return MapProgress { last: None, next: 0, acknowledged: 0 };
         };
         let position = flow.position.load(Ordering::Acquire);
@@ -329,13 +329,13 @@ impl Maps {
 
     /// Whether the flow at an index is carried: it was entered, and its tunnel is open.
     #[must_use]
-    pub fn carries(&self, place: u32) -> bool {
-        self.flows.at(place).is_some_and(|flow| self.is_open(flow.ticket.load(Ordering::Relaxed)))
+    pub fn carries(&self, index: u32) -> bool {
+        self.flows.at(index).is_some_and(|flow| self.is_open(flow.ticket.load(Ordering::Relaxed)))
     }
 
     /// Stops carrying the flow at an index. Returns whether it was carried until now.
-    pub fn hold(&mut self, place: u32) -> bool {
-        let Some(flow) = self.flows.at(place) else { return false };
+    pub fn hold(&mut self, index: u32) -> bool {
+        let Some(flow) = self.flows.at(index) else { return false };
         let ticket = flow.ticket.swap(0, Ordering::SeqCst);
         self.is_open(ticket)
     }
@@ -348,12 +348,12 @@ impl Maps {
     }
 
     /// As [`Self::hold`]; also forgets its key.
-    pub fn forget(&mut self, place: u32) {
-        self.hold(place);
-        let Some(flow) = self.flows.at(place) else { return };
+    pub fn forget(&mut self, index: u32) {
+        self.hold(index);
+        let Some(flow) = self.flows.at(index) else { return };
         let words = flow.key.each_ref().map(|word| word.load(Ordering::Relaxed));
         if words[4] != 0 {
-            self.places.remove(words, place);
+            self.flow_index.remove(words, index);
             flow.key[4].store(0, Ordering::Relaxed);
         }
     }
@@ -370,14 +370,14 @@ impl Maps {
 
     /// How many keys the index has.
     #[cfg(test)]
-    pub(crate) fn places_in_use(&self) -> usize {
-        self.places.in_use()
+    pub(crate) fn slots_in_use(&self) -> usize {
+        self.flow_index.in_use()
     }
 
     /// The descriptors of the maps that have a part for each flow.
     #[cfg(test)]
     pub(crate) fn descriptors(&self) -> [i32; 2] {
-        [self.places.descriptor(), self.flows.descriptor()]
+        [self.flow_index.descriptor(), self.flows.descriptor()]
     }
 }
 

@@ -215,12 +215,12 @@ mod tests {
         let up = IFF_UP | IFF_LOWER_UP;
         let name = attribute(3, b"eth0\0");
         let fails_over = [name.clone(), attribute(IFLA_EVENT, &3_u32.to_ne_bytes())].concat();
-        let told = |running, announce| HostEvent::Link { index: 7, running, announce };
+        let change = |running, announce| HostEvent::Link { index: 7, running, announce };
         let table = [
-            (link(up, &name), told(true, false)),
-            (link(IFF_UP, &name), told(false, false)),
-            (link(up, &fails_over), told(true, true)),
-            (link(up, &attribute(IFLA_EVENT, &2_u32.to_ne_bytes())), told(true, false)),
+            (link(up, &name), change(true, false)),
+            (link(IFF_UP, &name), change(false, false)),
+            (link(up, &fails_over), change(true, true)),
+            (link(up, &attribute(IFLA_EVENT, &2_u32.to_ne_bytes())), change(true, false)),
             (message(RTM_NEWNETCONF, &[2, 0, 0, 0]), HostEvent::Settings),
             (message(RTM_NEWNEXTHOP, &[2, 0, 0, 0]), HostEvent::Nexthop),
             (message(RTM_DELNEXTHOP, &[2, 0, 0, 0]), HostEvent::Nexthop),

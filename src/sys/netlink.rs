@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use route_socket::RouteSocket;
 
-pub use route_socket::{Refused, RouteRequest};
+pub use route_socket::{RefusedRequest, RouteRequest};
 pub use rtnetlink::IpVersion;
 pub use rtnetlink::packet_core;
 pub use rtnetlink::packet_route;
@@ -44,7 +44,7 @@ pub struct Netlink {
 
 /// A change on the host.
 #[derive(Debug)]
-pub enum Heard {
+pub enum HostChange {
     /// A route was added. `replaces`: it replaced one with the same key.
     RouteMade {
         /// The route.
@@ -167,7 +167,10 @@ impl Netlink {
     /// # Errors
     ///
     /// The requests could not be sent; the kernel may have applied some.
-    pub async fn change_routes(&self, requests: &[RouteRequest]) -> io::Result<Vec<Refused>> {
+    pub async fn change_routes(
+        &self,
+        requests: &[RouteRequest],
+    ) -> io::Result<Vec<RefusedRequest>> {
         self.routes.lock().await.change(requests).await
     }
 
@@ -354,19 +357,19 @@ impl Events {
     /// # Errors
     ///
     /// The connection is closed.
-    pub async fn next(&mut self) -> io::Result<Heard> {
+    pub async fn next(&mut self) -> io::Result<HostChange> {
         let Some(message) = self.messages.next().await else {
             return Err(io::Error::other("the netlink connection is closed"));
         };
         let replaces = message.header.flags & NLM_F_REPLACE != 0;
         Ok(match message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
-                Heard::RouteMade { route, replaces }
+                HostChange::RouteMade { route, replaces }
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
-                Heard::RouteGone(route)
+                HostChange::RouteGone(route)
             }
-            _ => Heard::Other,
+            _ => HostChange::Other,
         })
     }
 }

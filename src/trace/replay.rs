@@ -47,7 +47,7 @@ pub struct ReplayOutcome {
 
 /// A packet whose decision differs.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
-pub struct Difference {
+pub struct ReplayDifference {
     /// The packet's number in the file.
     pub packet: u64,
     /// The recorded decision.
@@ -90,7 +90,7 @@ impl Replay {
     }
 
     /// Decides on a packet again; the difference, if there is one.
-    pub fn packet(&mut self, recorded: &RecordedPacket) -> Option<Difference> {
+    pub fn packet(&mut self, recorded: &RecordedPacket) -> Option<ReplayDifference> {
         let before = &recorded.decision;
         self.pass(Millis(before.milliseconds));
         let packet = Packet::parse(&recorded.bytes).ok().filter(|packet| judged(recorded, packet));
@@ -127,7 +127,7 @@ impl Replay {
             self.elsewhere.insert(ends());
         }
         let packet = recorded.number;
-        Some(Difference { packet, recorded: recorded_decision, replayed })
+        Some(ReplayDifference { packet, recorded: recorded_decision, replayed })
     }
 
     /// Advances the clock, never back.

@@ -10,14 +10,14 @@ pub const HEADERS: usize = 120;
 
 /// A decision that is kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Kept {
+pub struct RecordedDecision {
     /// The decision.
     pub record: Record,
     len: u8,
     bytes: [u8; HEADERS],
 }
 
-impl Kept {
+impl RecordedDecision {
     /// With the headers of its packet.
     fn new(record: Record, packet: &[u8]) -> Self {
         let headers = Snaplen::Headers.came(packet);
@@ -38,7 +38,7 @@ impl Kept {
 /// The latest decisions. Its memory is allocated as they come, up to its capacity.
 #[derive(Debug)]
 pub struct Ring {
-    kept: Vec<Kept>,
+    kept: Vec<RecordedDecision>,
     capacity: usize,
     /// How many decisions were added in all.
     count: u64,
@@ -62,8 +62,8 @@ impl Ring {
         if self.capacity == 0 {
             return;
         }
-        let kept = Kept::new(record, packet);
-        match self.place(self.count).and_then(|place| self.kept.get_mut(place)) {
+        let kept = RecordedDecision::new(record, packet);
+        match self.index(self.count).and_then(|index| self.kept.get_mut(index)) {
             Some(oldest) => *oldest = kept,
             None => self.kept.push(kept),
         }
@@ -72,11 +72,11 @@ impl Ring {
 
     /// Up to `most` decisions from number `from` on, oldest first, and the number to go on from.
     /// Decisions that are no longer kept are left out.
-    pub fn since(&self, from: u64, most: usize) -> (impl Iterator<Item = &Kept>, u64) {
+    pub fn since(&self, from: u64, most: usize) -> (impl Iterator<Item = &RecordedDecision>, u64) {
         let oldest = self.count - self.kept.len() as u64;
         let from = from.clamp(oldest, self.count);
         let next = from.saturating_add(most as u64).min(self.count);
-        let kept = move |number| self.place(number).and_then(|place| self.kept.get(place));
+        let kept = move |number| self.index(number).and_then(|index| self.kept.get(index));
         ((from..next).filter_map(kept), next)
     }
 
@@ -86,7 +86,7 @@ impl Ring {
         self.count
     }
 
-    fn place(&self, number: u64) -> Option<usize> {
+    fn index(&self, number: u64) -> Option<usize> {
         usize::try_from(number.checked_rem(self.capacity as u64)?).ok()
     }
 }
@@ -140,7 +140,7 @@ mod tests {
         let long = Family::V4.udp(53).options(&[1; 40]).data(&[7; 200]).bytes();
         ring.push(record(2), &long);
         let (kept, _) = ring.since(0, 2);
-        let headers: Vec<_> = kept.map(Kept::headers).collect();
+        let headers: Vec<_> = kept.map(RecordedDecision::headers).collect();
         assert_eq!(headers, [&packet[..60], &long[..68]]);
     }
 }

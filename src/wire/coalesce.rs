@@ -124,20 +124,20 @@ impl Group {
         frame.packet().get(self.header_len..).unwrap_or_default()
     }
 
-    fn alone(place: usize) -> Self {
-        Self { first: place, last: place, count: 1, ..Self::NONE }
+    fn alone(index: usize) -> Self {
+        Self { first: index, last: index, count: 1, ..Self::NONE }
     }
 
     /// A group of one segment, which other segments may extend.
     #[inline]
-    fn begun(place: usize, segment: &Segment<'_>) -> Self {
+    fn begun(index: usize, segment: &Segment<'_>) -> Self {
         Self {
             header_len: segment.header_len(),
             packet_len: segment.header_len() + segment.payload_len(),
             segment: segment.payload_len(),
             sequence: segment.next_sequence(),
             identification: segment.identification(),
-            ..Self::alone(place)
+            ..Self::alone(index)
         }
     }
 
@@ -166,8 +166,8 @@ impl Group {
 
     /// Adds `next`; returns whether more may follow.
     #[inline]
-    fn take(&mut self, place: usize, next: &Segment<'_>, numbering: Numbering) -> bool {
-        self.last = place;
+    fn take(&mut self, index: usize, next: &Segment<'_>, numbering: Numbering) -> bool {
+        self.last = index;
         self.count += 1;
         self.packet_len += next.payload_len();
         self.sequence = next.next_sequence();
@@ -207,9 +207,9 @@ impl Coalescer {
     /// the first [`MAX_BATCH`].
     pub fn sort<F: Framed>(&mut self, frames: &[F]) -> usize {
         self.count = 0;
-        let mut open = Opened::default();
-        for (place, frame) in frames.iter().take(MAX_BATCH).enumerate() {
-            self.add(place, frame, &mut open);
+        let mut open = OpenGroups::default();
+        for (index, frame) in frames.iter().take(MAX_BATCH).enumerate() {
+            self.add(index, frame, &mut open);
         }
         frames.len().min(MAX_BATCH)
     }
@@ -220,12 +220,12 @@ impl Coalescer {
     }
 
     /// The indexes of a group's frames, in order.
-    pub fn places(&self, group: &Group) -> impl Iterator<Item = usize> {
+    pub fn frame_indexes(&self, group: &Group) -> impl Iterator<Item = usize> {
         let mut at = group.first;
         (0..group.count).map(move |_| {
-            let place = at;
-            at = self.next.get(place).copied().unwrap_or(place);
-            place
+            let index = at;
+            at = self.next.get(index).copied().unwrap_or(index);
+            index
         })
     }
 
@@ -261,25 +261,25 @@ impl Coalescer {
     }
 
     #[inline]
-    fn add<'f>(&mut self, place: usize, frame: &'f impl Framed, open: &mut Opened<'f>) {
-        if let Some(own) = self.next.get_mut(place) {
-            *own = place;
+    fn add<'f>(&mut self, index: usize, frame: &'f impl Framed, open: &mut OpenGroups<'f>) {
+        if let Some(own) = self.next.get_mut(index) {
+            *own = index;
         }
         match segment::classify(frame) {
-            SegmentKind::Tcp(segment) => self.add_tcp(place, segment, open),
-            SegmentKind::Other => self.begin(Group::alone(place)),
+            SegmentKind::Tcp(segment) => self.add_tcp(index, segment, open),
+            SegmentKind::Other => self.begin(Group::alone(index)),
             SegmentKind::AnyFlow => {
-                *open = Opened::default();
-                self.begin(Group::alone(place));
+                *open = OpenGroups::default();
+                self.begin(Group::alone(index));
             }
         }
     }
 
     #[inline]
-    fn add_tcp<'f>(&mut self, place: usize, segment: Segment<'f>, open: &mut Opened<'f>) {
+    fn add_tcp<'f>(&mut self, index: usize, segment: Segment<'f>, open: &mut OpenGroups<'f>) {
         let mut sound = true;
         if let Some(slot) = open.of(&segment) {
-            match self.join(place, &segment, slot) {
+            match self.join(index, &segment, slot) {
                 Joined::GoesOn => return,
                 Joined::Ended => return *slot = None,
                 Joined::Apart => {}
@@ -290,15 +290,15 @@ impl Coalescer {
         // A segment with a wrong checksum, or one that ends a frame or cannot be merged, opens no
         // group.
         if !sound || !segment.mergeable() || segment.push() {
-            return self.begin(Group::alone(place));
+            return self.begin(Group::alone(index));
         }
         open.put(Open { head: segment, group: self.count });
-        self.begin(Group::begun(place, &segment));
+        self.begin(Group::begun(index, &segment));
     }
 
     /// Tries to add a segment to its flow's open group.
     #[inline]
-    fn join(&mut self, place: usize, segment: &Segment<'_>, slot: &Option<Open<'_>>) -> Joined {
+    fn join(&mut self, index: usize, segment: &Segment<'_>, slot: &Option<Open<'_>>) -> Joined {
         let Some(Open { head, group }) = slot else { return Joined::Apart };
         let Some(group) = self.groups.get_mut(*group) else { return Joined::Apart };
         if !segment.mergeable() {
@@ -313,9 +313,9 @@ impl Coalescer {
         }
         group.verified = true;
         if let Some(next) = self.next.get_mut(group.last) {
-            *next = place;
+            *next = index;
         }
-        if group.take(place, segment, numbering) { Joined::GoesOn } else { Joined::Ended }
+        if group.take(index, segment, numbering) { Joined::GoesOn } else { Joined::Ended }
     }
 
     #[inline]
@@ -341,11 +341,11 @@ enum Joined {
 
 /// The open groups.
 #[derive(Default)]
-struct Opened<'f> {
+struct OpenGroups<'f> {
     slots: [Option<Open<'f>>; MAX_OPEN],
 }
 
-impl<'f> Opened<'f> {
+impl<'f> OpenGroups<'f> {
     /// The open group of the segment's flow.
     #[inline]
     fn of(&mut self, segment: &Segment<'_>) -> Option<&mut Option<Open<'f>>> {

@@ -144,7 +144,7 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
 ///
 /// `None` for a segment that is an RST itself. `packet` may be a super-frame, or the first fragment
 /// of a segment.
-pub fn hang_up(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
+pub fn reset_receiver(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     let Transport::Tcp(segment) = packet.transport else { return None };
     if segment.flags.rst() {

@@ -1,7 +1,7 @@
 //! The fields of a TCP header that are needed to follow one direction of a connection (RFC 9293
 //! section 3.1).
 
-pub use super::reply::{MAX_RESET_LEN, hang_up, reset};
+pub use super::reply::{MAX_RESET_LEN, reset, reset_receiver};
 
 /// The flag bits of a TCP header's fourteenth byte.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

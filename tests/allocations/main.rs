@@ -14,8 +14,8 @@ use vstun::balancer::{
     Balancer, Change, Limits, Outlet, Reason, Tunnel, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::model::{
-    FloodMarks, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent, RealSpec,
-    RealValue, SchedulerKind, Seed, ServiceSpec, Wanted,
+    AdminState, FloodMarks, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent,
+    RealSpec, RealValue, SchedulerKind, Seed, ServiceSpec,
 };
 use vstun::wire::Packet;
 use vstun::wire::icmp::{Quoted, QuotedPacket};
@@ -380,7 +380,7 @@ fn answers_and_drops_allocate_nothing() {
         let over = Change::SetState {
             service: "web".to_owned(),
             address: Family::V4.real(11),
-            state: Wanted::Draining { deadline: Some(Duration::ZERO) },
+            state: AdminState::Draining { deadline: Some(Duration::ZERO) },
         };
         director.apply(Millis(0), &over).unwrap();
         let ended = family.tcp(Flags::ACK).data(b"data").bytes();

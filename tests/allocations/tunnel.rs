@@ -3,7 +3,7 @@
 use vstun::balancer::outer::Inner;
 use vstun::decap::{Admission, Gate, Mss};
 use vstun::wire::coalesce::{self, Coalescer};
-use vstun::wire::encap::joins::{Joins, Segment, Way};
+use vstun::wire::encap::joins::{GuePacket, Joins, OuterFields};
 use vstun::wire::encap::{self, Encap, MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::virtio::Offload;
@@ -57,14 +57,14 @@ fn a_super_frame_is_split_and_wrapped_without_allocating() {
 fn packets_in_gue_are_joined_without_allocating() {
     let mut joins = Joins::default();
     for number in 0..2_000_u16 {
-        let way = Way {
+        let way = OuterFields {
             source: Family::V6.director(),
             destination: Family::V6.real(u8::try_from(number % 50).unwrap()),
             source_port: 61_440 + number % 4,
             traffic_class: u8::try_from(number % 3).unwrap(),
         };
         let inner = vec![7; 18 + usize::from(number) % 1_400];
-        let segment = Segment::new(way, number.into(), 4, [&inner[..8], &inner[8..]]).unwrap();
+        let segment = GuePacket::new(way, number.into(), 4, [&inner[..8], &inner[8..]]).unwrap();
         let entered = allocations(|| {
             while let Err(place) = joins.enter(&segment) {
                 let send = joins.take(place).unwrap();
@@ -120,7 +120,7 @@ fn a_batch_is_coalesced_without_allocating() {
             for group in coalescer.groups() {
                 written += Coalescer::header(group, &frames[group.first()], &mut room).unwrap();
                 written += coalescer
-                    .places(group)
+                    .frame_indexes(group)
                     .map(|place| group.payload(&frames[place]).len())
                     .sum::<usize>();
             }

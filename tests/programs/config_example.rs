@@ -8,7 +8,7 @@ use vstun::balancer::maglev;
 use vstun::config::{self, Access, Director, MssSetting, RealServer, keys};
 use vstun::health::spec::{CheckSpec, HttpProbe, Probe, Timing, Via};
 use vstun::model::duration;
-use vstun::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
+use vstun::model::{AdminState, Existing, Policy, SchedulerKind, Timeouts};
 
 const EXAMPLE: &str = include_str!("../../config.example");
 
@@ -107,7 +107,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(director.timeouts, Timeouts::DEFAULT);
     assert_eq!(director.services[0].spec.scheduler, SchedulerKind::WeightedLeastConnections);
     assert_eq!(director.services[0].spec.reals[0].values.weight, 1);
-    assert_eq!(director.services[0].spec.reals[0].state, Wanted::Up);
+    assert_eq!(director.services[0].spec.reals[0].state, AdminState::Up);
     let policy = director.services[0].spec.policy;
     assert_eq!((policy.existing, policy.drain_deadline), (Existing::Keep, None));
     assert_eq!(policy.slow_start, Duration::ZERO);

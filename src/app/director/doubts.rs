@@ -46,8 +46,9 @@ mod tests {
     #[test]
     fn a_thousand_errors_in_a_tenth_of_a_second_hurry_checks_ten_times() {
         let (mut doubts, one) = (Doubts::default(), IpAddr::from([10, 0, 0, 11]));
-        let told = (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one, FORGED)).count();
-        assert_eq!(told, 10);
+        let reported =
+            (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one, FORGED)).count();
+        assert_eq!(reported, 10);
         assert!(doubts.tell(Millis(99), IpAddr::from([10, 0, 0, 12]), FORGED));
         assert!(doubts.tell(Millis(99), one, Doubt::Quoted), "a genuine one counts nevertheless");
     }

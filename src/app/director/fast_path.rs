@@ -14,7 +14,7 @@ use crate::balancer::carrier::{
 use crate::balancer::flow::Key;
 use crate::config::{self, FastPath};
 use crate::model::Millis;
-use crate::sys::fast_path::{self, Count, FlowKey, Maps, Program, TUNNELS, Way};
+use crate::sys::fast_path::{self, CarriedCount, FlowKey, MapTunnelSpec, Maps, Program, TUNNELS};
 
 /// How many numbers are tried for a new tunnel: slots of open tunnels are skipped.
 const TRIES: u32 = 64;
@@ -23,7 +23,7 @@ const NANOS_A_MILLI: u64 = 1_000_000;
 
 /// The program at the uplinks; the control thread's end.
 #[derive(Debug)]
-pub(super) struct Attached {
+pub(super) struct FastPathProgram {
     program: Option<Program>,
     /// Whether the director must not run without it.
     needed: bool,
@@ -35,20 +35,20 @@ pub(super) struct Attached {
 pub(super) fn load(
     config: &config::Director,
     started: Instant,
-) -> anyhow::Result<(Attached, Option<KernelCarrier>)> {
+) -> anyhow::Result<(FastPathProgram, Option<KernelCarrier>)> {
     let needed = config.fast_path == FastPath::On;
     if config.fast_path == FastPath::Off {
-        return Ok((Attached::none(), None));
+        return Ok((FastPathProgram::none(), None));
     }
     match fast_path::load(config.max_connections) {
         Ok((program, maps)) => {
             let carrier = KernelCarrier::new(maps, started);
-            Ok((Attached { program: Some(program), needed }, Some(carrier)))
+            Ok((FastPathProgram { program: Some(program), needed }, Some(carrier)))
         }
         Err(error) if needed => Err(error).context(hint()),
         Err(error) => {
             log::warn!("no fast path, all packets come to the director: {error}; {}", hint());
-            Ok((Attached::none(), None))
+            Ok((FastPathProgram::none(), None))
         }
     }
 }
@@ -57,8 +57,8 @@ fn hint() -> &'static str {
     "fast_path needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN"
 }
 
-impl Attached {
-    /// Attached to no interface.
+impl FastPathProgram {
+    /// FastPathProgram to no interface.
     pub(super) fn none() -> Self {
         Self { program: None, needed: false }
     }
@@ -131,7 +131,7 @@ pub(super) struct KernelCarrier {
     /// The number of the open tunnel in each slot; 0: none.
     open: Vec<u32>,
     /// The counters of each slot when they were last read.
-    counted: Vec<Count>,
+    counted: Vec<CarriedCount>,
 }
 
 impl KernelCarrier {
@@ -142,7 +142,7 @@ impl KernelCarrier {
             began: fast_path::monotonic().saturating_sub(passed),
             last_number: 0,
             open: vec![0; TUNNELS as usize],
-            counted: vec![Count::default(); TUNNELS as usize],
+            counted: vec![CarriedCount::default(); TUNNELS as usize],
         }
     }
 
@@ -168,8 +168,8 @@ fn key_of(key: &Key) -> FlowKey {
     FlowKey::new(key.protocol(), client, vip)
 }
 
-fn place_of(place: usize) -> u32 {
-    u32::try_from(place).unwrap_or(u32::MAX)
+fn index_of(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 impl Carrier for KernelCarrier {
@@ -179,7 +179,7 @@ impl Carrier for KernelCarrier {
         self.counted[slot(number)] = self.maps.count(number);
         let limit = u32::try_from(tunnel.limit).unwrap_or(u32::MAX);
         let CarriedTunnel { real: destination, source, interface, .. } = *tunnel;
-        self.maps.open(number, &Way { destination, source, interface, limit });
+        self.maps.open(number, &MapTunnelSpec { destination, source, interface, limit });
         Some(TunnelNumber(number))
     }
 
@@ -199,14 +199,14 @@ impl Carrier for KernelCarrier {
         }
     }
 
-    fn enter(&mut self, place: usize, flow: &CarriedFlow) -> bool {
+    fn enter(&mut self, index: usize, flow: &CarriedFlow) -> bool {
         let position = (flow.next, u32::from(flow.acknowledged) << 16);
         let TunnelNumber(number) = flow.tunnel;
-        self.maps.enter(place_of(place), &key_of(&flow.key), number, flow.label, position)
+        self.maps.enter(index_of(index), &key_of(&flow.key), number, flow.label, position)
     }
 
-    fn seen(&self, place: usize) -> FlowProgress {
-        let seen = self.maps.seen(place_of(place));
+    fn seen(&self, index: usize) -> FlowProgress {
+        let seen = self.maps.seen(index_of(index));
         let moment = |nanos: u64| Millis(nanos.saturating_sub(self.began) / NANOS_A_MILLI);
         FlowProgress {
             last: seen.last.map(moment),
@@ -215,16 +215,16 @@ impl Carrier for KernelCarrier {
         }
     }
 
-    fn carries(&self, place: usize) -> bool {
-        self.maps.carries(place_of(place))
+    fn carries(&self, index: usize) -> bool {
+        self.maps.carries(index_of(index))
     }
 
-    fn hold(&mut self, place: usize) -> bool {
-        self.maps.hold(place_of(place))
+    fn hold(&mut self, index: usize) -> bool {
+        self.maps.hold(index_of(index))
     }
 
-    fn forget(&mut self, place: usize, _: &Key) {
-        self.maps.forget(place_of(place));
+    fn forget(&mut self, index: usize, _: &Key) {
+        self.maps.forget(index_of(index));
     }
 
     fn not_carried(&self) -> NotCarriedCounts {

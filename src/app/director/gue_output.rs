@@ -9,11 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::balancer::outer::TTL;
 use crate::sys::raw::segmented::{Headers, SegmentedSender};
-use crate::wire::encap::joins::{Joins, MAX_INNER, Segment, Send, Way};
+use crate::wire::encap::joins::{GuePacket, Joins, MAX_INNER, OuterFields, Send};
 use crate::wire::encap::{self, MAX_OUTER_LEN, Outer, Shim, gue};
 use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
 
-use super::sent::Ledger;
+use super::sent::SendLog;
 
 /// Source ports, and so sockets for each family.
 const PORTS: usize = (*gue::SOURCE_PORTS.end() - *gue::SOURCE_PORTS.start()) as usize + 1;
@@ -66,12 +66,12 @@ impl GueOutput {
 
     /// How a packet of `len` bytes with those headers goes; `None` if by a raw socket. Over IPv4
     /// one that routers may fragment does, since several sends have the same identifications.
-    pub(super) fn way(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<Way> {
+    pub(super) fn way(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<OuterFields> {
         let Shim::Gue { source_port, .. } = shim else { return None };
         let fits = len <= MAX_INNER && (outer.dont_fragment || outer.destination.is_ipv6());
         let sends = fits && self.refused < REFUSALS;
         let ipv6 = outer.destination.is_ipv6();
-        (sends && self.open(ipv6, source_port).is_some()).then_some(Way {
+        (sends && self.open(ipv6, source_port).is_some()).then_some(OuterFields {
             source: outer.source,
             destination: outer.destination,
             source_port,
@@ -81,7 +81,7 @@ impl GueOutput {
 
     /// See [`Joins::enter`].
     #[inline]
-    pub(super) fn enter(&mut self, segment: &Segment<'_>) -> Result<(), usize> {
+    pub(super) fn enter(&mut self, segment: &GuePacket<'_>) -> Result<(), usize> {
         self.joins.enter(segment)
     }
 
@@ -91,45 +91,51 @@ impl GueOutput {
         self.joins.before(real, source_port)
     }
 
-    /// Sends those at that place, and copies them for a trace.
+    /// Sends those at that position, and copies them for a trace.
     pub(super) fn leave(
         &mut self,
-        place: usize,
-        ledger: &mut Ledger,
+        position: usize,
+        send_log: &mut SendLog,
         tapped: Option<&mut Vec<Vec<u8>>>,
     ) {
-        let Some(send) = self.joins.take(place) else { return };
+        let Some(send) = self.joins.take(position) else { return };
         if let Some(tapped) = tapped {
             self.copy(&send, tapped);
         }
-        self.send(&send, ledger);
+        self.send(&send, send_log);
         self.joins.give_back(send);
     }
 
-    fn send(&mut self, send: &Send, ledger: &mut Ledger) {
-        let Way { source, destination, source_port, traffic_class } = send.way();
+    fn send(&mut self, send: &Send, send_log: &mut SendLog) {
+        let OuterFields { source, destination, source_port, traffic_class } = send.way();
         let to = SocketAddr::new(destination, self.port);
         let flow_label = source_port.into();
         let headers = Headers { source, destination: to, traffic_class, flow_label };
         let ip = if destination.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
-        ledger.sent.bytes += (send.len() + send.count() * (ip + UDP_HEADER_LEN)) as u64;
-        ledger.sent.calls += 1;
+        send_log.sent.bytes += (send.len() + send.count() * (ip + UDP_HEADER_LEN)) as u64;
+        send_log.sent.calls += 1;
         let Some(socket) = self.open(destination.is_ipv6(), source_port) else { return };
         match again(|| socket.send(&headers, send.datagrams(), send.size())) {
             Ok(()) => self.refused = 0,
-            Err(error) => self.failed(send, &headers, &error, ledger),
+            Err(error) => self.failed(send, &headers, &error, send_log),
         }
     }
 
     /// Sends one by one what did not go together.
     #[cold]
-    fn failed(&mut self, send: &Send, headers: &Headers, error: &io::Error, ledger: &mut Ledger) {
+    fn failed(
+        &mut self,
+        send: &Send,
+        headers: &Headers,
+        error: &io::Error,
+        send_log: &mut SendLog,
+    ) {
         let destination = headers.destination.ip();
         let refused = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO));
         let too_big = |error: &io::Error| error.raw_os_error() == Some(libc::EMSGSIZE);
         if !refused && !too_big(error) || send.count() == 1 {
             for _ in send.datagrams() {
-                ledger.failed(destination, error, 0);
+                send_log.failed(destination, error, 0);
             }
             self.refused += u32::from(refused);
             return;
@@ -138,11 +144,11 @@ impl GueOutput {
         let Some(socket) = self.open(destination.is_ipv6(), source_port) else { return };
         let mut any_too_big = false;
         for datagram in send.datagrams() {
-            ledger.sent.calls += 1;
+            send_log.sent.calls += 1;
             let one = || socket.send(headers, std::iter::once(datagram), datagram.len());
             if let Err(error) = again(one) {
                 any_too_big |= too_big(&error);
-                ledger.failed(destination, &error, 0);
+                send_log.failed(destination, &error, 0);
             }
         }
         if refused && !any_too_big {
@@ -179,7 +185,7 @@ impl GueOutput {
     /// and the padding.
     #[cold]
     fn copy(&self, send: &Send, tapped: &mut Vec<Vec<u8>>) {
-        let Way { source, destination, source_port, traffic_class } = send.way();
+        let OuterFields { source, destination, source_port, traffic_class } = send.way();
         let outer = Outer {
             source,
             destination,

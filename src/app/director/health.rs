@@ -99,7 +99,7 @@ impl RunningDirector {
 
     /// Warns at the start about services without a check, and shows the line to add.
     pub(super) fn warn_of_unchecked(&self) {
-        for config::Service { spec, health, .. } in &self.config.services {
+        for config::ServiceConfig { spec, health, .. } in &self.config.services {
             if spec.reals.is_empty() || !health.checks.is_empty() {
                 continue;
             }

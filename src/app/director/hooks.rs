@@ -34,7 +34,7 @@ struct Run {
 
 /// Counters of the runs.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct HookCounters {
     run: AtomicU64,
     failed: AtomicU64,
     killed: AtomicU64,
@@ -45,7 +45,7 @@ pub(super) struct Counts {
     group: AtomicU32,
 }
 
-impl Counts {
+impl HookCounters {
     /// Whether that process belongs to the current run.
     pub(super) fn is_of_run(&self, pid: i32) -> bool {
         let group = self.group.load(Ordering::Relaxed);
@@ -69,14 +69,14 @@ impl Counts {
 pub(super) struct Hooks {
     words: Option<Arc<[String]>>,
     queue: mpsc::Sender<Run>,
-    counts: Arc<Counts>,
+    counts: Arc<HookCounters>,
 }
 
 /// Runs the program for queued changes.
 #[derive(Debug)]
 pub(super) struct HookRunner {
     queue: mpsc::Receiver<Run>,
-    counts: Arc<Counts>,
+    counts: Arc<HookCounters>,
     limit: Duration,
     complaints: LogThrottle,
 }
@@ -88,7 +88,7 @@ pub(super) struct HookTask(JoinHandle<()>);
 impl Hooks {
     pub(super) fn new(words: Option<&[String]>) -> (Self, HookRunner) {
         let (queue, runs) = mpsc::channel(QUEUE);
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(HookCounters::default());
         let complaints = LogThrottle::default();
         let runner =
             HookRunner { queue: runs, counts: Arc::clone(&counts), limit: LIMIT, complaints };
@@ -100,7 +100,7 @@ impl Hooks {
         self.words = words.map(Arc::from);
     }
 
-    pub(super) fn counts(&self) -> Arc<Counts> {
+    pub(super) fn counts(&self) -> Arc<HookCounters> {
         Arc::clone(&self.counts)
     }
 
@@ -172,7 +172,7 @@ impl HookTask {
     pub(super) async fn finish(self) {
         let Self(mut task) = self;
         if timeout(AT_THE_END, &mut task).await.is_err() {
-            log::warn!("the hook has not been told of everything: the director stops");
+            log::warn!("the hook program has not run for every event: the director stops");
             task.abort();
             let _ = task.await;
         }

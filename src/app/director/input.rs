@@ -73,7 +73,7 @@ impl Input {
 
     /// The packets of all frames that have been read.
     pub(super) fn packets(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.packets.iter().map(|place| self.bytes.get(place.clone()).unwrap_or_default())
+        self.packets.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default())
     }
 
     /// Makes frame `index` the current one.
@@ -122,10 +122,10 @@ impl Input {
     /// Stores an answer until it is sent and returns its range; `None` if earlier answers have to
     /// be sent first.
     pub(super) fn answer(&mut self, answer: &[u8]) -> Option<Range<usize>> {
-        let place = self.answered..self.answered + answer.len();
-        self.bytes.get_mut(place.clone())?.copy_from_slice(answer);
-        self.answered = place.end;
-        Some(place)
+        let range = self.answered..self.answered + answer.len();
+        self.bytes.get_mut(range.clone())?.copy_from_slice(answer);
+        self.answered = range.end;
+        Some(range)
     }
 
     /// Space among the answers for a held packet of any length; empty if earlier answers have to be
@@ -168,8 +168,8 @@ mod tests {
     fn an_answer_of_any_length_fits_and_one_too_many_is_refused_until_the_others_are_sent() {
         let mut input = Input::new();
         let longest = vec![7; usize::from(u16::MAX)];
-        let place = input.answer(&longest).expect("the first answer fits");
-        assert_eq!(input.bytes().get(place), Some(&longest[..]));
+        let range = input.answer(&longest).expect("the first answer fits");
+        assert_eq!(input.bytes().get(range), Some(&longest[..]));
         assert_eq!(input.answer(&longest), None);
         input.clear_answers();
         assert!(input.answer(&longest).is_some());
@@ -181,11 +181,11 @@ mod tests {
         let mut answers = input.answered..input.bytes().len();
         for len in [1_500, MAX_PACKET_LEN] {
             assert_eq!(input.released_room().len(), MAX_PACKET_LEN);
-            let place = input.released(len);
-            assert_eq!(input.with_room_before(place.clone()).0.len(), MAX_OUTER_LEN);
-            assert_eq!(place.len(), len);
-            assert!(place.start - MAX_OUTER_LEN >= answers.start && place.end <= answers.end);
-            answers.start = place.end;
+            let range = input.released(len);
+            assert_eq!(input.with_room_before(range.clone()).0.len(), MAX_OUTER_LEN);
+            assert_eq!(range.len(), len);
+            assert!(range.start - MAX_OUTER_LEN >= answers.start && range.end <= answers.end);
+            answers.start = range.end;
         }
         assert!(input.released_room().is_empty());
         input.clear_answers();

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot::Sender;
 
 use crate::balancer::carrier::NotCarriedCounts;
-use crate::balancer::listing::{ListCursor, Listed};
+use crate::balancer::listing::{ListCursor, ListFilter};
 use crate::balancer::{
     Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
     OutageNotice, Selection, Snapshot, Suspicion, snapshot,
@@ -21,14 +21,14 @@ use crate::model::{Millis, Seed};
 
 use super::packets::Reads;
 use super::recorder::RecordedPiece;
-use super::sent::Sent;
+use super::sent::SendCounters;
 use super::tracing::LiveTrace;
 
 /// The packet thread's figures, without the services, which are sent in pieces.
 #[derive(Debug)]
 pub(super) struct DirectorReport {
     pub(super) snapshot: Snapshot,
-    pub(super) sent: Sent,
+    pub(super) sent: SendCounters,
     pub(super) reads: Reads,
     /// Whether flows are carried.
     pub(super) fast_path: bool,
@@ -40,7 +40,7 @@ pub(super) struct DirectorReport {
 
 /// A piece of the list of services.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(super) struct ServicePage {
     pub(super) services: Vec<snapshot::ServiceSnapshot>,
     /// The position to go on from; `None` at the end.
     pub(super) next: Option<ListCursor>,
@@ -49,7 +49,7 @@ pub(super) struct Piece {
 }
 
 /// A piece of the connection list, and the table position to go on from.
-pub(super) type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
+pub(super) type ConnectionPage = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
 /// The requested changes, and whether they have been applied.
 pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
@@ -80,9 +80,9 @@ pub(super) enum DirectorMessage {
     /// Asks for everything but the services and the connections.
     Report(Sender<DirectorReport>),
     /// Asks for services and real servers from a position on.
-    Services { from: ListCursor, listed: Listed, answer: Sender<Piece> },
+    Services { from: ListCursor, listed: ListFilter, answer: Sender<ServicePage> },
     /// Asks for up to `most` of the selected connections from table position `from` on.
-    Connections { from: usize, most: usize, which: Arc<Selection>, answer: Sender<Page> },
+    Connections { from: usize, most: usize, which: Arc<Selection>, answer: Sender<ConnectionPage> },
     /// Applies changes in order, all or none, and returns them.
     Apply { changes: Vec<Change>, answer: Sender<Applied> },
     /// Changes how the loop works from now on; there is no answer.

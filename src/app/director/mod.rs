@@ -129,9 +129,9 @@ async fn direct(
     inbox.start(packet_thread.clone(), events, random_words::<1>()?[0])?;
     let (hooks, hook_runner) = Hooks::new(config.hooks.as_deref());
     let hook_task = hook_runner.start();
-    let told = (withdrawn, ways, hooks, attached);
+    let host_side = (withdrawn, ways, hooks, attached);
     let mut running =
-        RunningDirector::new(config, options, packet_thread.clone(), checks, random, told);
+        RunningDirector::new(config, options, packet_thread.clone(), checks, random, host_side);
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {

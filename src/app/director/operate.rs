@@ -14,7 +14,7 @@ use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected};
 use crate::control::{Alteration, Altered, Request, VirtualIp, counted};
-use crate::model::{RealValue, Target, Wanted};
+use crate::model::{AdminState, RealValue, Target};
 
 /// The weight of a real server added without one, as in a configuration.
 const WEIGHT: u32 = 1;
@@ -35,10 +35,10 @@ impl RunningDirector {
             Request::RemoveReal { real } => self.edit(session, &real, Edit::Remove).await,
             Request::Drain { real, deadline } => {
                 let deadline = deadline.as_deref().map(config::deadline).transpose()?;
-                self.set_state(&real, Wanted::Draining { deadline }).await
+                self.set_state(&real, AdminState::Draining { deadline }).await
             }
-            Request::Enable { real } => self.set_state(&real, Wanted::Up).await,
-            Request::Disable { real } => self.set_state(&real, Wanted::Disabled).await,
+            Request::Enable { real } => self.set_state(&real, AdminState::Up).await,
+            Request::Disable { real } => self.set_state(&real, AdminState::Disabled).await,
             Request::Flush { service, address, all } => self.flush(service, address, all).await,
             Request::Announce { address } => self.announce(session, &address).await,
             Request::Withdraw { address } => self.withdraw(session, &address).await,
@@ -62,10 +62,10 @@ impl RunningDirector {
         Ok(Answer::of(altered).with(warnings))
     }
 
-    pub(super) async fn set_state(&mut self, real: &Target, state: Wanted) -> CommandResult {
+    pub(super) async fn set_state(&mut self, real: &Target, state: AdminState) -> CommandResult {
         let running = self.snapshot().await?;
         let Selected { services, address } = match state {
-            Wanted::Up => self.select_to_enable(real, &running)?,
+            AdminState::Up => self.select_to_enable(real, &running)?,
             _ => self.config.select_also(real, &removed(real, &running))?,
         };
         let change = |service: &String| {

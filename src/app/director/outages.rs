@@ -10,7 +10,7 @@ use crate::balancer::snapshot::RealSnapshot;
 use crate::balancer::{Outage, OutageNotice, Snapshot};
 use crate::config;
 use crate::control::{Alteration, Altered, Origin};
-use crate::model::{RealState, ServiceSpec, Wanted};
+use crate::model::{AdminState, RealState, ServiceSpec};
 
 impl RunningDirector {
     /// Publishes that services have lost their last available real server, or have one again.
@@ -66,7 +66,7 @@ pub(super) fn expected(
     let now: HashMap<_, _> = services
         .flat_map(|service| service.reals.iter().map(|real| ((&*service.name, real.address), real)))
         .collect();
-    let after = |(key, wanted): ((&str, IpAddr), Wanted)| match now.get(&key) {
+    let after = |(key, wanted): ((&str, IpAddr), AdminState)| match now.get(&key) {
         Some(real) if before.get(&key) == Some(&wanted.plain()) => real.state,
         Some(real) if fails(real) && wanted.plain() == RealState::Up => RealState::Down,
         _ => wanted.plain(),
@@ -79,7 +79,7 @@ pub(super) fn expected(
     wanted.specs().filter_map(warning).collect()
 }
 
-fn states(spec: &ServiceSpec) -> impl Iterator<Item = ((&str, IpAddr), Wanted)> {
+fn states(spec: &ServiceSpec) -> impl Iterator<Item = ((&str, IpAddr), AdminState)> {
     spec.reals.iter().map(|real| ((spec.name.as_str(), real.address), real.state))
 }
 

@@ -7,14 +7,14 @@ use crate::app::budgets::director::BATCH;
 use crate::balancer::outer::{self, Inner};
 use crate::balancer::{Sources, Tunnel};
 use crate::sys::raw::{Batch, BatchMessage, Sender};
-use crate::wire::encap::joins::{self, Way};
+use crate::wire::encap::joins::{self, OuterFields};
 use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
 use crate::wire::encap::{self, Encap, MAX_SHIM_LEN, Outer, Shim};
 use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::gue_output::GueOutput;
 use super::input::Input;
-use super::sent::{Ledger, Sent};
+use super::sent::{SendCounters, SendLog};
 
 /// Bytes for the outer headers and the shim.
 const OUTER_ROOM: usize = MAX_PIECE_HEADER_LEN + MAX_SHIM_LEN;
@@ -42,7 +42,7 @@ pub(super) struct Output {
     /// Whether packets in GUE were queued since joined ones have left.
     queued_gue: bool,
     random: u64,
-    ledger: Ledger,
+    send_log: SendLog,
     /// Copies of the packets sent since [`Self::tap`]; `None`: no trace needs them.
     tapped: Option<Vec<Vec<u8>>>,
 }
@@ -64,13 +64,13 @@ impl Output {
             gue: GueOutput::new(gue_port),
             queued_gue: false,
             random: seed.max(1),
-            ledger: Ledger::default(),
+            send_log: SendLog::default(),
             tapped: None,
         }
     }
 
-    pub(super) fn sent(&self) -> &Sent {
-        &self.ledger.sent
+    pub(super) fn sent(&self) -> &SendCounters {
+        &self.send_log.sent
     }
 
     /// Sets the outer source address for IPv4, see [`Self::new`].
@@ -105,7 +105,7 @@ impl Output {
         tunnel: &Tunnel,
     ) {
         if !self.has_source(tunnel) {
-            return self.ledger.unreachable(tunnel.real, 1);
+            return self.send_log.unreachable(tunnel.real, 1);
         }
         let Range { start, end } = at;
         if let Some(way) = self.joined(inner, tunnel, end - start) {
@@ -126,7 +126,7 @@ impl Output {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
                 self.push(BatchMessage { destination, header: 0..0, payload, fragment_of: 0 });
             }
-            None => self.ledger.too_big(),
+            None => self.send_log.too_big(),
         }
     }
 
@@ -134,7 +134,7 @@ impl Output {
     /// the input.
     pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, tunnel: &Tunnel) {
         if !self.has_source(tunnel) {
-            return self.ledger.unreachable(tunnel.real, plan.count());
+            return self.send_log.unreachable(tunnel.real, plan.count());
         }
         if let Some(way) = self.joined(inner, tunnel, plan.on_wire().longest) {
             return self.split_joined(input, inner, plan, way);
@@ -154,7 +154,7 @@ impl Output {
                 return;
             };
             let Some(payload) = plan.write(index, input.packet(), header) else {
-                self.ledger.too_big();
+                self.send_log.too_big();
                 continue;
             };
             let len = plan.header_len() + payload.len();
@@ -167,7 +167,7 @@ impl Output {
                 continue;
             }
             let Some(outer_len) = encap::write(shim, &outer, inner.version, content, room) else {
-                self.ledger.too_big();
+                self.send_log.too_big();
                 continue;
             };
             let header = slot + OUTER_ROOM;
@@ -188,7 +188,7 @@ impl Output {
         rest: Range<usize>,
     ) {
         let identification = u32::from(self.random()) << 16 | u32::from(self.random());
-        let Some(next) = shim.protocol(inner_version) else { return self.ledger.too_big() };
+        let Some(next) = shim.protocol(inner_version) else { return self.send_log.too_big() };
         // The bytes that are cut begin with the shim.
         let before = shim.len() + inside;
         for range in pieces.ranges() {
@@ -196,22 +196,22 @@ impl Output {
             self.make_room(input);
             let slot = self.batch.len() * SLOT;
             let Some(room) = self.headers.get_mut(slot..slot + SLOT) else {
-                return self.ledger.too_big();
+                return self.send_log.too_big();
             };
             if range.start == 0 {
                 let (room, headers) = room.split_at_mut(OUTER_ROOM);
                 let rest = input.bytes().get(rest.clone()).unwrap_or_default();
                 let inner = [headers.get(..inside).unwrap_or_default(), rest];
                 if shim.write(outer, inner_version, inner, room).is_none() {
-                    return self.ledger.too_big();
+                    return self.send_log.too_big();
                 }
-                self.ledger.sent.queued += 1;
-                self.ledger.sent.fragmented += 1;
+                self.send_log.sent.queued += 1;
+                self.send_log.sent.fragmented += 1;
             }
             let end = OUTER_ROOM - shim.len();
             let room = room.get_mut(..end).unwrap_or_default();
             let Some(header_len) = pieces.write(outer, next, identification, &range, room) else {
-                return self.ledger.too_big();
+                return self.send_log.too_big();
             };
             let before_first = if range.start == 0 { before } else { 0 };
             let header = slot + end;
@@ -220,7 +220,7 @@ impl Output {
                 destination: outer.destination,
                 header: header - header_len..header + before_first,
                 payload: at(range.start)..at(range.end),
-                fragment_of: self.ledger.sent.fragmented,
+                fragment_of: self.send_log.sent.fragmented,
             });
         }
     }
@@ -233,11 +233,11 @@ impl Output {
         if self.tapped.is_some() {
             self.copy(input);
         }
-        let Self { sender, batch, headers, ledger, .. } = self;
+        let Self { sender, batch, headers, send_log, .. } = self;
         let calls = batch.flush(sender, headers, input.bytes(), |message, error| {
-            ledger.failed(message.destination, &error, message.fragment_of);
+            send_log.failed(message.destination, &error, message.fragment_of);
         });
-        ledger.sent.calls += calls as u64;
+        send_log.sent.calls += calls as u64;
     }
 
     /// Sends all queued packets, and those that were joined.
@@ -249,17 +249,17 @@ impl Output {
     }
 
     /// Sends packets that were joined.
-    fn leave(&mut self, input: &Input, place: usize) {
+    fn leave(&mut self, input: &Input, position: usize) {
         // They may be of the same flows, and were there first.
         if std::mem::take(&mut self.queued_gue) {
             self.flush(input);
         }
-        self.gue.leave(place, &mut self.ledger, self.tapped.as_mut());
+        self.gue.leave(position, &mut self.send_log, self.tapped.as_mut());
     }
 
     /// How the packets of a flow, the longest of `len` bytes, go together with others; `None` if
     /// they go one by one.
-    fn joined(&mut self, inner: Inner, tunnel: &Tunnel, len: usize) -> Option<Way> {
+    fn joined(&mut self, inner: Inner, tunnel: &Tunnel, len: usize) -> Option<OuterFields> {
         if tunnel.encap != Encap::Gue || outer::pieces(tunnel, len).is_some() {
             return None;
         }
@@ -268,24 +268,24 @@ impl Output {
     }
 
     /// Joins a packet, which is there in two parts, with others.
-    fn join(&mut self, input: &Input, way: Way, inner: Inner, parts: [&[u8]; 2]) {
-        let Some(segment) = joins::Segment::new(way, inner.flow(), inner.version, parts) else {
-            return self.ledger.too_big();
+    fn join(&mut self, input: &Input, way: OuterFields, inner: Inner, parts: [&[u8]; 2]) {
+        let Some(segment) = joins::GuePacket::new(way, inner.flow(), inner.version, parts) else {
+            return self.send_log.too_big();
         };
-        while let Err(place) = self.gue.enter(&segment) {
-            self.leave(input, place);
+        while let Err(position) = self.gue.enter(&segment) {
+            self.leave(input, position);
         }
-        self.ledger.sent.queued += 1;
+        self.send_log.sent.queued += 1;
     }
 
     /// Joins a super-frame's segments with others.
-    fn split_joined(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, way: Way) {
+    fn split_joined(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, way: OuterFields) {
         let mut header = [0; MAX_HEADER_LEN];
         let packet = input.packet();
         for index in 0..plan.count() {
             let payload = plan.write(index, packet, &mut header);
             let Some(payload) = payload.and_then(|payload| packet.get(payload)) else {
-                self.ledger.too_big();
+                self.send_log.too_big();
                 continue;
             };
             let header = header.get(..plan.header_len()).unwrap_or_default();
@@ -297,8 +297,8 @@ impl Output {
     /// queued alone.
     fn after_joined(&mut self, input: &Input, inner: Inner, tunnel: &Tunnel) {
         if tunnel.encap == Encap::Gue {
-            while let Some(place) = self.gue.before(inner.shim(tunnel.encap, 0), tunnel.real) {
-                self.leave(input, place);
+            while let Some(position) = self.gue.before(inner.shim(tunnel.encap, 0), tunnel.real) {
+                self.leave(input, position);
             }
             self.queued_gue = true;
         }
@@ -336,11 +336,11 @@ impl Output {
 
     fn push(&mut self, message: BatchMessage) {
         if message.fragment_of == 0 {
-            self.ledger.sent.queued += 1;
+            self.send_log.sent.queued += 1;
         } else {
-            self.ledger.sent.fragments += 1;
+            self.send_log.sent.fragments += 1;
         }
-        self.ledger.sent.bytes += (message.header.len() + message.payload.len()) as u64;
+        self.send_log.sent.bytes += (message.header.len() + message.payload.len()) as u64;
         self.batch.push(message);
     }
 

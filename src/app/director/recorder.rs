@@ -22,7 +22,7 @@ use crate::control::{TraceBegins, TracedDecision, to_hex};
 use crate::model::{Millis, Seed};
 use crate::sys::folder::Folder;
 use crate::trace::pcapng::Writer;
-use crate::trace::ring::{Kept, Ring};
+use crate::trace::ring::{RecordedDecision, Ring};
 
 /// The file in the state folder that a panic leaves.
 const NAME: &str = "recorder.pcapng";
@@ -46,7 +46,7 @@ struct Recorder {
 /// A piece of the recorded decisions.
 #[derive(Debug)]
 pub(super) struct RecordedPiece {
-    pub(super) kept: Vec<Kept>,
+    pub(super) kept: Vec<RecordedDecision>,
     /// The number of the first decision here.
     pub(super) first: u64,
     /// The number to go on from.
@@ -109,7 +109,7 @@ pub(super) fn piece(now: Millis, from: u64, most: usize) -> Option<RecordedPiece
 }
 
 /// A kept decision in its listed form, of a director whose clock was zero at `epoch`.
-pub(super) fn decision(kept: &Kept, epoch: Timestamp, packets: bool) -> TracedDecision {
+pub(super) fn decision(kept: &RecordedDecision, epoch: Timestamp, packets: bool) -> TracedDecision {
     let time = epoch.checked_add(Duration::from_millis(kept.record.at.0)).unwrap_or(epoch);
     let packet = packets.then(|| to_hex(kept.headers()));
     TracedDecision { packet, ..TracedDecision::new(&kept.record, format!("{time:.3}")) }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::fast_path::Attached;
+use super::fast_path::FastPathProgram;
 use super::health::checks_of;
 use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
@@ -27,7 +27,7 @@ use crate::app::health::Checks;
 use crate::app::host::{DesiredDirector, Session};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
-use crate::balancer::listing::Listed;
+use crate::balancer::listing::ListFilter;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::pieces::pieces;
 use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Suspicion};
@@ -35,8 +35,8 @@ use crate::config;
 use crate::control::{
     Alteration, Altered, Before, Origin, ReloadPlan, Request, VirtualIp, counted,
 };
-use crate::host::Ways;
-use crate::model::{Seed, Step};
+use crate::host::TunnelRoutes;
+use crate::model::{Seed, WeightStep};
 
 /// The running configuration, and the file that a reload reads.
 #[derive(Debug)]
@@ -60,9 +60,9 @@ pub(super) struct RunningDirector {
     pub(super) http: Option<http::Server<Handler>>,
     /// The paths to the real servers last sent to the balancer. Real servers without a path now
     /// keep their last one.
-    ways: Ways,
+    ways: TunnelRoutes,
     /// The fast path at the uplinks.
-    pub(super) fast_path: Attached,
+    pub(super) fast_path: FastPathProgram,
     /// The current Maglev tables.
     maglev_tables: MaglevTables,
     /// Computes them on a thread for which neither packets nor the control socket wait.
@@ -82,7 +82,7 @@ impl RunningDirector {
         packet_thread: PacketThread<DirectorMessage>,
         checks: Checks,
         random: Seed,
-        (withdrawn, ways, hooks, fast_path): (Withdrawn, Ways, Hooks, Attached),
+        (withdrawn, ways, hooks, fast_path): (Withdrawn, TunnelRoutes, Hooks, FastPathProgram),
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
@@ -152,7 +152,7 @@ impl RunningDirector {
     }
 
     /// After a change on the host: sends the new paths to the real servers to the balancer.
-    pub(super) async fn follow(&mut self, ways: Ways) -> anyhow::Result<()> {
+    pub(super) async fn follow(&mut self, ways: TunnelRoutes) -> anyhow::Result<()> {
         self.apply(of_ways(&ways).into()).await?;
         let source = |before, after| Altered::Source { before, after };
         let mtu = |before, after| Altered::LinkMtu { before, after };
@@ -164,7 +164,7 @@ impl RunningDirector {
     }
 
     /// Remembers the paths that were sent to the balancer.
-    pub(super) fn keep(&mut self, ways: Ways) {
+    pub(super) fn keep(&mut self, ways: TunnelRoutes) {
         self.ways.sources.extend(ways.sources);
         self.ways.mtus.extend(ways.mtus);
         self.ways.interfaces = ways.interfaces;
@@ -340,12 +340,12 @@ impl RunningDirector {
 
     /// The changes that give real servers these shares of their weights where flows are placed by
     /// hash.
-    pub(super) fn stepped(&self, steps: &HashMap<(String, IpAddr), Step>) -> Vec<Change> {
+    pub(super) fn stepped(&self, steps: &HashMap<(String, IpAddr), WeightStep>) -> Vec<Change> {
         self.maglev_tables.stepped(steps)
     }
 
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        Ok(reports::collect(&self.packet_thread, Some(Listed::All)).await?.snapshot)
+        Ok(reports::collect(&self.packet_thread, Some(ListFilter::All)).await?.snapshot)
     }
 
     /// The host set-up for the configuration, with the operator's changes since.
@@ -390,7 +390,7 @@ impl RunningDirector {
 }
 
 /// The changes that set the paths to the real servers in the balancer.
-pub(super) fn of_ways(ways: &Ways) -> [Change; 3] {
+pub(super) fn of_ways(ways: &TunnelRoutes) -> [Change; 3] {
     [
         Change::SetSources(ways.sources.clone()),
         Change::SetLinkMtus(ways.mtus.clone()),

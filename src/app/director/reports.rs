@@ -8,9 +8,9 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::messages::{DirectorMessage, DirectorReport, Piece};
+use super::messages::{DirectorMessage, DirectorReport, ServicePage};
 use crate::app::packet_thread::PacketThread;
-use crate::balancer::listing::{ListCursor, Listed};
+use crate::balancer::listing::{ListCursor, ListFilter};
 use crate::metrics::Format;
 
 /// How often a list of services is restarted because a change was applied meanwhile. After that a
@@ -45,10 +45,10 @@ impl Kind {
         Self::Readiness,
     ];
 
-    fn listed(self) -> Option<Listed> {
+    fn listed(self) -> Option<ListFilter> {
         match self {
-            Self::List | Self::Metrics(_) | Self::Readiness => Some(Listed::All),
-            Self::Stats => Some(Listed::Signalled),
+            Self::List | Self::Metrics(_) | Self::Readiness => Some(ListFilter::All),
+            Self::Stats => Some(ListFilter::Signalled),
             Self::Drops => None,
         }
     }
@@ -126,7 +126,7 @@ async fn make(
 /// A report with those services.
 pub(super) async fn collect(
     packet_thread: &PacketThread<DirectorMessage>,
-    listed: Option<Listed>,
+    listed: Option<ListFilter>,
 ) -> anyhow::Result<DirectorReport> {
     for attempt in 1.. {
         let mut report = packet_thread.ask(DirectorMessage::Report).await?;
@@ -134,7 +134,7 @@ pub(super) async fn collect(
         let (mut next, mut first, mut torn) = (Some(ListCursor::default()), None, false);
         while let Some(from) = next {
             let ask = |answer| DirectorMessage::Services { from, listed, answer };
-            let Piece { services, next: then, applied } = packet_thread.ask(ask).await?;
+            let ServicePage { services, next: then, applied } = packet_thread.ask(ask).await?;
             torn |= *first.get_or_insert(applied) != applied;
             if torn && attempt < ATTEMPTS {
                 break;

@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use tokio::sync::watch;
 
 use super::health;
-use super::hooks::Counts as HookRuns;
-use super::messages::{DirectorMessage, DirectorReport, Page};
+use super::hooks::HookCounters;
+use super::messages::{ConnectionPage, DirectorMessage, DirectorReport};
 use super::port_probes;
 use super::reports::{Kind, Reports, collect};
 use super::selection;
@@ -22,7 +22,7 @@ use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::carrier::NotCarriedCounts;
-use crate::balancer::listing::Listed;
+use crate::balancer::listing::ListFilter;
 use crate::balancer::not_carried::NotCarried;
 use crate::balancer::{FlowQuery, Selection};
 use crate::config;
@@ -45,7 +45,7 @@ pub(super) struct Handler {
     reports: Reports,
     host: watch::Receiver<HostStatus>,
     checks: Checks,
-    hooks: Arc<HookRuns>,
+    hooks: Arc<HookCounters>,
     vips: watch::Receiver<Vec<VirtualIp>>,
     path: PathBuf,
     tun: String,
@@ -58,17 +58,17 @@ pub(super) struct Watched {
     pub(super) vips: watch::Receiver<Vec<VirtualIp>>,
     pub(super) host: watch::Receiver<HostStatus>,
     pub(super) checks: Checks,
-    pub(super) hooks: Arc<HookRuns>,
+    pub(super) hooks: Arc<HookCounters>,
     /// The configuration file.
     pub(super) path: PathBuf,
 }
 
 /// Formats reports as text.
 #[derive(Debug)]
-struct Words {
+struct ReportTexts {
     vips: watch::Receiver<Vec<VirtualIp>>,
     checks: Checks,
-    hooks: Arc<HookRuns>,
+    hooks: Arc<HookCounters>,
     tun: String,
     host: watch::Receiver<HostStatus>,
     since: Instant,
@@ -91,7 +91,7 @@ impl Handler {
     ) -> Self {
         let since = Instant::now();
         let (shown, own_tun) = (vips.clone(), tun.clone());
-        let words = Words {
+        let texts = ReportTexts {
             vips: shown,
             host: host.clone(),
             checks: checks.clone(),
@@ -103,7 +103,7 @@ impl Handler {
             offload_refused,
         };
         let reports =
-            Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
+            Reports::new(packet_thread.clone(), move |kind, report| texts.text(kind, report));
         Self {
             packet_thread,
             commands,
@@ -151,14 +151,14 @@ impl Handler {
     /// Checks that the service and the real server of a selection exist.
     async fn exist(&self, selection: &Selection) -> anyhow::Result<()> {
         if selection.real.is_some() || selection.service.is_some() {
-            let report = collect(&self.packet_thread, Some(Listed::All)).await?;
+            let report = collect(&self.packet_thread, Some(ListFilter::All)).await?;
             selection::check(selection, &report.snapshot.services)?;
         }
         Ok(())
     }
 }
 
-impl Words {
+impl ReportTexts {
     fn text(&self, kind: Kind, report: &DirectorReport) -> String {
         match kind {
             Kind::List => control::encode(&self.list(report, &self.checks.blocking_report())),
@@ -251,7 +251,7 @@ impl serve::RequestHandler for Handler {
                     .packet_thread
                     .ask(|answer| DirectorMessage::Explain { flow, answer })
                     .await?;
-                let report = collect(&self.packet_thread, Some(Listed::All)).await?;
+                let report = collect(&self.packet_thread, Some(ListFilter::All)).await?;
                 let board = self.checks.report().await;
                 let explained = Explained::new(&flow, explanation);
                 let list = List::from(&report.snapshot);
@@ -262,7 +262,7 @@ impl serve::RequestHandler for Handler {
             }
             Request::Setup => Ok(control::encode(&self.setup()).into()),
             Request::Probe => {
-                let report = collect(&self.packet_thread, Some(Listed::All)).await?;
+                let report = collect(&self.packet_thread, Some(ListFilter::All)).await?;
                 let (ports, left_out) = port_probes::planned(&report.snapshot.services);
                 let found = self.checks.probe(ports).await;
                 Ok(control::encode(&port_probes::probed(found, left_out)).into())
@@ -329,7 +329,7 @@ impl serve::RequestHandler for Handler {
         from: usize,
         most: usize,
         which: Arc<Selection>,
-    ) -> anyhow::Result<Page> {
+    ) -> anyhow::Result<ConnectionPage> {
         let ask = |answer| DirectorMessage::Connections { from, most, which, answer };
         self.packet_thread.ask(ask).await
     }

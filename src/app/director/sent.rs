@@ -70,7 +70,7 @@ impl SendError {
 
 /// Counters of sent packets. `queued == sent + failed` once the queue is flushed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct SendCounters {
     /// Segments and replies queued; one in several outer fragments counts once.
     pub(super) queued: u64,
     /// Those in several outer fragments.
@@ -88,7 +88,7 @@ pub(super) struct Sent {
     last_failed: u64,
 }
 
-impl Sent {
+impl SendCounters {
     /// Segments and replies that the kernel took.
     pub(super) fn segments(&self) -> u64 {
         self.queued - self.failed.iter().sum::<u64>()
@@ -119,13 +119,13 @@ impl Sent {
 
 /// Counts what was sent, and logs what was not.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    pub(super) sent: Sent,
+pub(super) struct SendLog {
+    pub(super) sent: SendCounters,
     throttle: [LogThrottle; SendError::ALL.len()],
 }
 
-impl Ledger {
-    /// Counts a queued packet that has failed; see [`Sent::fail`].
+impl SendLog {
+    /// Counts a queued packet that has failed; see [`SendCounters::fail`].
     #[cold]
     pub(super) fn failed(&mut self, destination: IpAddr, error: &io::Error, fragment_of: u64) {
         let kind = SendError::of(error);
@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_fragmented_packet_fails_once_however_many_of_its_fragments_do() {
-        let mut sent = Sent { queued: 5, fragmented: 3, fragments: 8, ..Sent::default() };
+        let mut sent =
+            SendCounters { queued: 5, fragmented: 3, fragments: 8, ..SendCounters::default() };
         let failures = [
             (SendError::NoBuffers, 0),
             (SendError::NoBuffers, 2),

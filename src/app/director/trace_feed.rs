@@ -17,7 +17,7 @@ use crate::control::{self, Missed, SentPacket, TraceBegins, TracedDecision, to_h
 use crate::model::{Millis, Seed};
 use crate::trace::Filter;
 use crate::trace::capture::Snaplen;
-use crate::trace::ring::Kept;
+use crate::trace::ring::RecordedDecision;
 
 /// A trace, line by line.
 #[derive(Debug)]
@@ -27,12 +27,12 @@ pub(in crate::app) struct TraceFeed {
     first: Option<String>,
     /// The time at which the director's clock was zero.
     epoch: Timestamp,
-    source: Source,
+    source: DecisionSource,
 }
 
 /// The source of the decisions.
 #[derive(Debug)]
-enum Source {
+enum DecisionSource {
     Live(Live),
     Recorded(Recorded),
 }
@@ -51,7 +51,7 @@ struct Live {
 struct Recorded {
     filter: Filter,
     packets: bool,
-    queue: VecDeque<Kept>,
+    queue: VecDeque<RecordedDecision>,
     from: u64,
     end: u64,
 }
@@ -74,7 +74,7 @@ impl TraceFeed {
             bail!("busy: {TRACES} traces run; end one of them first");
         };
         let first = begins(None, packets.is_some().then_some(seeds));
-        let source = Source::Live(Live { inbox, lost, next: None });
+        let source = DecisionSource::Live(Live { inbox, lost, next: None });
         Self::new(packet_thread, first, now, source)
     }
 
@@ -93,7 +93,8 @@ impl TraceFeed {
         let RecordedPiece { kept, next, count, capacity, now, seeds, .. } = piece;
         let first = begins(Some(capacity), packets.then_some(seeds));
         let queue = kept.into();
-        let source = Source::Recorded(Recorded { filter, packets, queue, from: next, end: count });
+        let source =
+            DecisionSource::Recorded(Recorded { filter, packets, queue, from: next, end: count });
         Self::new(packet_thread, first, now, source)
     }
 
@@ -101,7 +102,7 @@ impl TraceFeed {
         packet_thread: &PacketThread<DirectorMessage>,
         first: String,
         now: Millis,
-        source: Source,
+        source: DecisionSource,
     ) -> anyhow::Result<Self> {
         let epoch = Timestamp::now().checked_sub(Duration::from_millis(now.0));
         let epoch = epoch.context("this host's clock is wrong")?;
@@ -117,8 +118,10 @@ impl TraceFeed {
             return Ok(Some(line));
         }
         match &mut self.source {
-            Source::Live(live) => Ok(live.next(self.epoch).await),
-            Source::Recorded(recorded) => recorded.next(&self.packet_thread, self.epoch).await,
+            DecisionSource::Live(live) => Ok(live.next(self.epoch).await),
+            DecisionSource::Recorded(recorded) => {
+                recorded.next(&self.packet_thread, self.epoch).await
+            }
         }
     }
 }
@@ -126,7 +129,7 @@ impl TraceFeed {
 /// The packet thread learns that the reader has gone, even if no packet matches.
 impl Drop for TraceFeed {
     fn drop(&mut self) {
-        if let Source::Live(live) = &mut self.source {
+        if let DecisionSource::Live(live) = &mut self.source {
             live.inbox.close();
             // A thread that has ended has no traces.
             let _ = self.packet_thread.send(DirectorMessage::TraceEnds);

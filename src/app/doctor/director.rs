@@ -11,8 +11,8 @@ use crate::app::operator::daemon::Daemon;
 use crate::config;
 use crate::control::{Checks, DirectorStats, List, Probed, Request, Setup, Stats, Wrong};
 use crate::doctor::{
-    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, Severity, Tunnelled, WayOut,
-    diagnose_director,
+    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, RouteToReal, Severity,
+    Tunnelled, diagnose_director,
 };
 
 use super::inquiry::{self, End};
@@ -185,11 +185,11 @@ fn unasked(why: &str) -> Finding {
     Finding::new(Cause::Tunnel, Severity::Note, text).seen(why).mended_by("sudo vstun doctor")
 }
 
-fn way(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> WayOut {
+fn way(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> RouteToReal {
     let lookup = survey.facts.lookups.get(&real);
     let link = lookup.and_then(|lookup| survey.facts.link_at(lookup.link?));
     let planned = survey.plan.as_ref().and_then(|plan| plan.ways.sources.get(&real).copied());
-    WayOut {
+    RouteToReal {
         real,
         source: planned.or_else(|| lookup.and_then(|lookup| lookup.source)),
         link: link.map(|link| link.name.clone()),

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::doctor::inquiry::{
     InquiryAnswer, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, Tunnel, message_len, packet,
 };
-use crate::doctor::{EndFacts, EndHeard, FullSize, Tunnelled};
+use crate::doctor::{EndAnswer, EndFacts, FullSize, Tunnelled};
 use crate::model::Listen;
 use crate::sys::random;
 use crate::sys::raw::{
@@ -106,50 +106,51 @@ pub(super) fn ask(ends: &[End]) -> io::Result<Vec<EndFacts>> {
 /// Sends full-size packets to each real server that has answered. Where they are lost, a binary
 /// search finds the size that fits, for all ends at the same time.
 fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> io::Result<()> {
-    let mut places: Vec<usize> = Vec::new();
-    for (place, fact) in facts.iter().enumerate() {
-        let first = !places.iter().any(|other| ends[*other].real == fact.real);
-        if first && matches!(fact.heard, EndHeard::Answered { .. }) {
-            places.push(place);
+    let mut indexes: Vec<usize> = Vec::new();
+    for (index, fact) in facts.iter().enumerate() {
+        let first = !indexes.iter().any(|other| ends[*other].real == fact.real);
+        if first && matches!(fact.heard, EndAnswer::Answered { .. }) {
+            indexes.push(index);
         }
     }
     // The size that fits, and the size to try next.
     let mut bounds: HashMap<usize, (usize, usize)> = HashMap::new();
     let mut tried: Vec<(usize, usize)> =
-        places.iter().map(|place| (*place, ends[*place].mtu)).collect();
+        indexes.iter().map(|index| (*index, ends[*index].mtu)).collect();
     for turn in 0.. {
-        let asked: Vec<End> = tried.iter().map(|(place, _)| ends[*place].clone()).collect();
+        let asked: Vec<End> = tried.iter().map(|(index, _)| ends[*index].clone()).collect();
         let sizes: Vec<usize> = tried
             .iter()
-            .map(|(place, size)| {
-                let End { real, vip, tunnelled, .. } = &ends[*place];
+            .map(|(index, size)| {
+                let End { real, vip, tunnelled, .. } = &ends[*index];
                 message_len(*size, tunnelled.encap, *real, *vip)
             })
             .collect();
         let times = if turn == 0 { TIMES } else { 2 };
         let heard = exchange.round(&asked, &sizes, times)?;
         let mut next = Vec::new();
-        for ((place, size), heard) in tried.iter().zip(heard) {
-            let passed = matches!(heard, EndHeard::Answered { .. });
-            let told = exchange.path_mtus.get(&ends[*place].real).copied();
-            let full = facts[*place].full.get_or_insert(FullSize {
-                mtu: ends[*place].mtu,
+        for ((index, size), heard) in tried.iter().zip(heard) {
+            let passed = matches!(heard, EndAnswer::Answered { .. });
+            let reported = exchange.path_mtus.get(&ends[*index].real).copied();
+            let full = facts[*index].full.get_or_insert(FullSize {
+                mtu: ends[*index].mtu,
                 passed,
                 largest: None,
-                told,
+                reported,
             });
             if turn == 0 {
                 if !passed {
-                    bounds.insert(*place, (SMALLEST, *size));
+                    bounds.insert(*index, (SMALLEST, *size));
                 }
-            } else if let Some((low, high)) = bounds.get_mut(place) {
+            } else if let Some((low, high)) = bounds.get_mut(index) {
                 *(if passed { &mut *low } else { &mut *high }) = *size;
                 full.largest = Some(*low);
             }
-            if let Some((low, high)) = bounds.get(place).filter(|(low, high)| high - low > 8) {
+            if let Some((low, high)) = bounds.get(index).filter(|(low, high)| high - low > 8) {
                 // If a router has reported the path MTU, that size is tried first.
-                let told = told.map(usize::from).filter(|told| turn == 0 && told < high);
-                next.push((*place, told.unwrap_or_else(|| usize::midpoint(*low, *high))));
+                let reported =
+                    reported.map(usize::from).filter(|reported| turn == 0 && reported < high);
+                next.push((*index, reported.unwrap_or_else(|| usize::midpoint(*low, *high))));
             }
         }
         if next.is_empty() {
@@ -171,9 +172,9 @@ impl Exchange {
         // Another inquiry has the port.
         receivers.extend(Receiver::open_gue(gue::INQUIRY_PORT).unwrap_or_default());
         let descriptors = receivers.iter().map(AsRawFd::as_raw_fd).chain(errors.descriptors());
-        for (place, descriptor) in descriptors.enumerate() {
+        for (index, descriptor) in descriptors.enumerate() {
             let mut source = SourceFd(&descriptor);
-            poll.registry().register(&mut source, Token(place), Interest::READABLE)?;
+            poll.registry().register(&mut source, Token(index), Interest::READABLE)?;
         }
         Ok(Self {
             sender,
@@ -189,7 +190,7 @@ impl Exchange {
     }
 
     /// One inquiry to each end, with messages of these lengths; repeats those without an answer.
-    fn round(&mut self, ends: &[End], sizes: &[usize], times: usize) -> io::Result<Vec<EndHeard>> {
+    fn round(&mut self, ends: &[End], sizes: &[usize], times: usize) -> io::Result<Vec<EndAnswer>> {
         let mut nonces = Vec::with_capacity(ends.len());
         let mut sent = vec![SystemTime::now(); ends.len()];
         for _ in ends {
@@ -197,19 +198,19 @@ impl Exchange {
         }
         for _ in 0..times {
             let open: Vec<usize> = (0..ends.len())
-                .filter(|place| !self.is_settled(ends[*place].real, nonces[*place]))
+                .filter(|index| !self.is_settled(ends[*index].real, nonces[*index]))
                 .collect();
             for burst in open.chunks(BURST) {
-                for place in burst {
-                    sent[*place] = SystemTime::now();
-                    self.send(&ends[*place], nonces[*place], sizes[*place]);
+                for index in burst {
+                    sent[*index] = SystemTime::now();
+                    self.send(&ends[*index], nonces[*index], sizes[*index]);
                 }
                 self.receive(PAUSE)?;
             }
             let until = Instant::now() + PATIENCE;
             while Instant::now() < until {
                 let settled = |exchange: &Self| {
-                    open.iter().all(|place| exchange.is_settled(ends[*place].real, nonces[*place]))
+                    open.iter().all(|index| exchange.is_settled(ends[*index].real, nonces[*index]))
                 };
                 if settled(self) {
                     break;
@@ -225,14 +226,14 @@ impl Exchange {
         self.answers.contains_key(&nonce) || self.refusals.contains_key(&real)
     }
 
-    fn heard(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> EndHeard {
+    fn heard(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> EndAnswer {
         match (self.answers.get(&nonce), self.refusals.get(&real)) {
-            (Some((answer, came)), _) => EndHeard::Answered {
+            (Some((answer, came)), _) => EndAnswer::Answered {
                 answer: answer.clone(),
                 clock: clock(answer.time, sent, *came),
             },
-            (None, Some(cause)) => EndHeard::Refused(cause.name().to_owned()),
-            (None, None) => EndHeard::Silent,
+            (None, Some(cause)) => EndAnswer::Refused(cause.name().to_owned()),
+            (None, None) => EndAnswer::Silent,
         }
     }
 
@@ -346,10 +347,10 @@ const RETURN: u16 = 0x06;
 /// ones with the inner packet. The protocol is the inner IPv4 header's tenth byte, the inner IPv6
 /// header's seventh.
 fn filter(receiver: &Receiver) -> Vec<(u16, u8, u8, u32)> {
-    let place = if receiver.inner_version() == Some(4) { 9 } else { 6 };
+    let index = if receiver.inner_version() == Some(4) { 9 } else { 6 };
     let mut program = match receiver.outer_version() {
-        4 => vec![(HEADER_LEN_TO_X, 0, 0, 0), (LOAD_BYTE_FROM_X, 0, 0, place)],
-        _ => vec![(LOAD_BYTE, 0, 0, place)],
+        4 => vec![(HEADER_LEN_TO_X, 0, 0, 0), (LOAD_BYTE_FROM_X, 0, 0, index)],
+        _ => vec![(LOAD_BYTE, 0, 0, index)],
     };
     program.push((JUMP_IF_EQUAL, 0, 1, PROTOCOL.into()));
     program.extend([(RETURN, 0, 0, u32::MAX), (RETURN, 0, 0, 0)]);

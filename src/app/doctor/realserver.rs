@@ -17,7 +17,7 @@ use crate::wire::encap::{Encap, gue};
 
 /// Observes a real server whose daemon answers.
 pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result<Diagnosis> {
-    let mut facts = told(&setup.tun, &setup.vips, &setup.directors);
+    let mut facts = configured_facts(&setup.tun, &setup.vips, &setup.directors);
     let named = |name: &str| Encap::ALL.into_iter().find(|encap| encap.name() == name);
     facts.tunnelled = Tunnelled {
         encap: setup.encap.as_deref().and_then(named).unwrap_or_default(),
@@ -42,7 +42,7 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
 pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Diagnosis> {
     let config = config_file::realserver(path)?;
     let survey = survey::realserver(&desired(&config), false).await?;
-    let mut facts = told(&config.tun, &config.vips, &config.directors);
+    let mut facts = configured_facts(&config.tun, &config.vips, &config.directors);
     facts.tunnelled = Tunnelled { encap: config.encap, gue_port: config.gue_port };
     facts.host = survey.problems.iter().map(fault).collect();
     facts.daemon = Some((missing(why), "systemctl start vstun-realserver".to_owned()));
@@ -50,7 +50,7 @@ pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<
     Ok(diagnose_realserver(&facts))
 }
 
-fn told(tun: &str, vips: &[IpAddr], directors: &[IpNet]) -> RealServerFacts {
+fn configured_facts(tun: &str, vips: &[IpAddr], directors: &[IpNet]) -> RealServerFacts {
     let (tun, vips, directors) = (tun.to_owned(), vips.to_vec(), directors.to_vec());
     RealServerFacts { tun, vips, directors, ..RealServerFacts::default() }
 }

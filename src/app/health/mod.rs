@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::balancer::{Change, ChangeError, ProbeFlow};
 use crate::health::{BoardReport, Doubt, HealthEvent, Plan, PlannedCheck};
-use crate::model::{Step, Wanted};
+use crate::model::{AdminState, WeightStep};
 use runner::Runner;
 
 pub(super) use pins::FlowRefusal;
@@ -66,7 +66,7 @@ enum HealthMessage {
     /// Sends the health of all real servers again: the balancer may have lost it.
     Repeat,
     /// The states that operators have set for real servers of services.
-    Want(Vec<(String, IpAddr, Wanted)>),
+    Want(Vec<(String, IpAddr, AdminState)>),
     /// There is a doubt about the real server.
     Hurry(IpAddr, Doubt),
     /// An ICMP error quotes a probe of the real server.
@@ -74,7 +74,7 @@ enum HealthMessage {
     /// Asks which services have no quorum.
     WithoutQuorum(oneshot::Sender<Vec<String>>),
     /// Asks for the real servers' shares of their weights, in steps.
-    Steps(oneshot::Sender<HashMap<(String, IpAddr), Step>>),
+    Steps(oneshot::Sender<HashMap<(String, IpAddr), WeightStep>>),
     /// Asks for the state of all checks.
     Report(oneshot::Sender<BoardReport>),
     /// Runs these checks, which belong to no service, now.
@@ -147,7 +147,7 @@ impl Checks {
     }
 
     /// Passes the states on that the operator has set.
-    pub(super) fn want(&self, states: Vec<(String, IpAddr, Wanted)>) {
+    pub(super) fn want(&self, states: Vec<(String, IpAddr, AdminState)>) {
         self.send(HealthMessage::Want(states));
     }
 
@@ -169,7 +169,7 @@ impl Checks {
 
     /// The shares of their weights that real servers have where flows are placed by hash, if not
     /// the whole weight.
-    pub(super) async fn steps(&self) -> HashMap<(String, IpAddr), Step> {
+    pub(super) async fn steps(&self) -> HashMap<(String, IpAddr), WeightStep> {
         self.ask(HealthMessage::Steps).await
     }
 

@@ -58,15 +58,15 @@ impl<B: TakesChanges> Pins<B> {
 
     /// Sets the receiver of refusals of this flow's probe.
     pub(super) fn tell(&self, flow: ProbeFlow, refuses: Option<oneshot::Sender<FlowRefusal>>) {
-        if let Some(told) = self.taken().get_mut(&flow) {
-            *told = refuses;
+        if let Some(waiting) = self.taken().get_mut(&flow) {
+            *waiting = refuses;
         }
     }
 
     /// Ends the probe with this flow by a refusal; false: no probe waits for an answer.
     pub(super) fn refuse(&self, flow: ProbeFlow, refusal: FlowRefusal) -> bool {
-        let told = self.taken().get_mut(&flow).and_then(Option::take);
-        told.is_some_and(|told| told.send(refusal).is_ok())
+        let waiting = self.taken().get_mut(&flow).and_then(Option::take);
+        waiting.is_some_and(|waiting| waiting.send(refusal).is_ok())
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
 use super::pins::Pins;
-use super::socket::{Kept, Target};
+use super::socket::{KeptProbe, Target};
 use super::trace::Trace;
 use super::{Checked, HealthMessage, TakesChanges, probe};
 use crate::app::log_throttle::LogThrottle;
@@ -49,7 +49,7 @@ struct FinishedProbe {
     id: CheckId,
     finding: Finding,
     /// What the check keeps.
-    kept: Option<Kept>,
+    kept: Option<KeptProbe>,
 }
 
 /// The thread's state.
@@ -57,7 +57,7 @@ pub(super) struct Runner<B> {
     board: Board,
     pins: Arc<Pins<B>>,
     /// The flows of checks without a running probe, and how many of them have a socket.
-    flows: HashMap<CheckId, Kept>,
+    flows: HashMap<CheckId, KeptProbe>,
     sockets: usize,
     inbox: mpsc::UnboundedReceiver<HealthMessage>,
     events: mpsc::UnboundedSender<HealthEvent>,
@@ -189,7 +189,8 @@ impl<B: TakesChanges> Runner<B> {
                 self.board.adopt(now, &plan);
                 let gone: Vec<CheckId> =
                     self.flows.keys().copied().filter(|id| !self.board.has(*id)).collect();
-                let gone: Vec<Kept> = gone.iter().filter_map(|id| self.flows.remove(id)).collect();
+                let gone: Vec<KeptProbe> =
+                    gone.iter().filter_map(|id| self.flows.remove(id)).collect();
                 self.sockets -= gone.iter().map(sockets).sum::<usize>();
                 release(&self.pins, gone.iter().map(|kept| kept.flow).collect());
             }
@@ -208,7 +209,7 @@ impl<B: TakesChanges> Runner<B> {
             }
             HealthMessage::Want(states) => {
                 for (service, address, wanted) in states {
-                    self.board.set_wanted(now, &service, address, wanted);
+                    self.board.set_admin_state(now, &service, address, wanted);
                 }
             }
             HealthMessage::Hurry(real, doubt) => self.board.hurry(now, real, doubt),
@@ -244,8 +245,8 @@ impl<B: TakesChanges> Runner<B> {
             | HealthEvent::Rotation { .. } => None,
         };
         self.change(events.iter().filter_map(change).collect()).await;
-        let told = events.into_iter().filter(|event| !matches!(event, HealthEvent::Load { .. }));
-        for event in told {
+        let shown = events.into_iter().filter(|event| !matches!(event, HealthEvent::Load { .. }));
+        for event in shown {
             // The main task ends only when the director stops.
             let _ = self.events.send(event);
         }
@@ -329,7 +330,7 @@ fn release<B: TakesChanges>(pins: &Arc<Pins<B>>, flows: Vec<ProbeFlow>) {
 }
 
 /// How many sockets it is.
-fn sockets(kept: &Kept) -> usize {
+fn sockets(kept: &KeptProbe) -> usize {
     usize::from(kept.socket.is_some())
 }
 
@@ -337,9 +338,9 @@ fn sockets(kept: &Kept) -> usize {
 async fn once<B: TakesChanges>(
     check: &PlannedCheck,
     pins: &Arc<Pins<B>>,
-    kept: Option<Kept>,
+    kept: Option<KeptProbe>,
     started: Instant,
-) -> (Finding, Option<Kept>) {
+) -> (Finding, Option<KeptProbe>) {
     let trace = Trace::new();
     traced(check, pins, kept, started, &trace).await
 }
@@ -347,10 +348,10 @@ async fn once<B: TakesChanges>(
 async fn traced<B: TakesChanges>(
     check: &PlannedCheck,
     pins: &Arc<Pins<B>>,
-    mut kept: Option<Kept>,
+    mut kept: Option<KeptProbe>,
     started: Instant,
     trace: &Trace,
-) -> (Finding, Option<Kept>) {
+) -> (Finding, Option<KeptProbe>) {
     let mut target = Target {
         check,
         pins,

@@ -26,14 +26,14 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// What a check keeps of a probe that has passed, for its next one.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct KeptProbe {
     /// The pinned flow.
     pub(super) flow: ProbeFlow,
     /// Its TCP socket, which is not connected.
     pub(super) socket: Option<Socket>,
 }
 
-impl Kept {
+impl KeptProbe {
     fn flow(flow: ProbeFlow) -> Self {
         Self { flow, socket: None }
     }
@@ -56,7 +56,7 @@ pub(super) struct Target<'a, B> {
     pub(super) check: &'a PlannedCheck,
     pub(super) pins: &'a Pins<B>,
     /// The pinned flow and its socket; kept for the next probe if this one passes.
-    pub(super) kept: &'a mut Option<Kept>,
+    pub(super) kept: &'a mut Option<KeptProbe>,
     /// Whether the socket is bound to the number of its port, and so can keep it.
     pub(super) holds_port: bool,
     pub(super) trace: &'a Trace,
@@ -169,7 +169,7 @@ impl<B: TakesChanges> Target<'_, B> {
                 destination_port: 0,
             };
             if self.pins.take(flow) {
-                *self.kept = Some(Kept::flow(flow));
+                *self.kept = Some(KeptProbe::flow(flow));
                 self.pins.tell(flow, self.refuses.take());
                 self.pins.pin(flow, self.check.real, self.check.encap).await?;
                 self.trace.step("pinned");
@@ -222,7 +222,7 @@ impl<B: TakesChanges> Target<'_, B> {
             if !self.pins.take(flow) {
                 continue;
             }
-            *self.kept = Some(Kept::flow(flow));
+            *self.kept = Some(KeptProbe::flow(flow));
             self.pins.tell(flow, self.refuses.take());
             self.pins.pin(flow, self.check.real, self.check.encap).await?;
             self.trace.step("pinned");

@@ -24,9 +24,9 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A balancer that records the changes it gets.
 #[derive(Clone, Debug, Default)]
-struct Told(Arc<Mutex<Vec<Change>>>);
+struct RecordedChanges(Arc<Mutex<Vec<Change>>>);
 
-impl TakesChanges for Told {
+impl TakesChanges for RecordedChanges {
     async fn take(&self, changes: Vec<Change>) -> anyhow::Result<Result<(), ChangeError>> {
         self.0.lock().unwrap().extend(changes);
         Ok(Ok(()))
@@ -101,11 +101,11 @@ fn with_checks<T>(
     ask: impl AsyncFnOnce(Checks, mpsc::UnboundedReceiver<HealthEvent>) -> T,
 ) -> T {
     let (inbox, checks) = Checks::new();
-    let (events, told) = mpsc::unbounded_channel();
-    inbox.start(Told::default(), events, 7).unwrap();
+    let (events, received) = mpsc::unbounded_channel();
+    inbox.start(RecordedChanges::default(), events, 7).unwrap();
     checks.adopt(plan);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(ask(checks, told))
+    runtime.block_on(ask(checks, received))
 }
 
 fn http() -> HttpProbe {
@@ -192,10 +192,10 @@ fn a_servers_death_and_its_return_are_reported() {
     };
     let (interval, fast) = (Duration::from_millis(20), Duration::from_millis(10));
     let timing = Timing { interval, fast_interval: fast, ..Timing::DEFAULT };
-    with_checks(plan(Probe::Http(http()), port, timing), async |checks, mut told| {
+    with_checks(plan(Probe::Http(http()), port, timing), async |checks, mut received| {
         let mut next = async |expected| {
             loop {
-                let event = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
+                let event = tokio::time::timeout(Duration::from_secs(30), received.recv()).await;
                 if let HealthEvent::Health { health, why, .. } = event.unwrap().unwrap() {
                     assert_eq!(health, expected, "{why}");
                     break;

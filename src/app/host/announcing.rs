@@ -56,9 +56,9 @@ impl Session {
         self.rivals.retain(|one, _| facts.link(&one.link).is_some_and(|link| link.up));
         self.announced.retain(|one| wanted.contains(one));
         self.defences.retain(|one, _| wanted.contains(one));
-        let told: BTreeSet<_> = asked.iter().filter(|one| wanted.contains(one)).cloned().collect();
-        self.announced.extend(told.iter().cloned());
-        self.announce(&told.into_iter().collect::<Vec<_>>(), facts);
+        let due: BTreeSet<_> = asked.iter().filter(|one| wanted.contains(one)).cloned().collect();
+        self.announced.extend(due.iter().cloned());
+        self.announce(&due.into_iter().collect::<Vec<_>>(), facts);
     }
 
     /// Announces addresses again that are now reached by another hardware address or another switch
@@ -72,8 +72,8 @@ impl Session {
         let moved = |one: &&Announcement| {
             self.announced.contains(*one) && facts.link(&one.link).is_some_and(moved)
         };
-        let told: Vec<_> = plan.announcements.iter().filter(moved).cloned().collect();
-        self.announce(&told, facts);
+        let due: Vec<_> = plan.announcements.iter().filter(moved).cloned().collect();
+        self.announce(&due, facts);
     }
 
     pub(super) fn announce(&mut self, announcements: &[Announcement], facts: &Facts) {

@@ -5,7 +5,7 @@ use std::io;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::host::{Object, PROTOCOL, Step, copies};
+use crate::host::{HostStep, Object, PROTOCOL, copies};
 use crate::sys::netlink::packet_route::route::RouteMessage;
 use crate::sys::netlink::{Netlink, RouteRequest};
 use crate::sys::sysctl;
@@ -29,13 +29,13 @@ pub(super) enum Undone {
 }
 
 /// Applies a step. Applying it again changes nothing.
-pub(super) async fn apply(step: &Step, replace: bool, netlink: &Netlink) -> Result<()> {
+pub(super) async fn apply(step: &HostStep, replace: bool, netlink: &Netlink) -> Result<()> {
     match step {
-        Step::Write { sysctl, to, .. } => write(sysctl, to),
-        Step::Add(object) => {
+        HostStep::Write { sysctl, to, .. } => write(sysctl, to),
+        HostStep::Add(object) => {
             add(object, replace, netlink).await.with_context(|| format!("cannot make {object}"))
         }
-        Step::Remove(object) => {
+        HostStep::Remove(object) => {
             let removed = remove(object, netlink).await;
             absent_is_fine(removed).with_context(|| format!("cannot remove {object}")).map(|_| ())
         }
@@ -43,18 +43,22 @@ pub(super) async fn apply(step: &Step, replace: bool, netlink: &Netlink) -> Resu
 }
 
 /// Undoes a step.
-pub(super) async fn undo(step: &Step, netlink: &Netlink, others: &[StateFile]) -> Result<Undone> {
+pub(super) async fn undo(
+    step: &HostStep,
+    netlink: &Netlink,
+    others: &[StateFile],
+) -> Result<Undone> {
     match step {
-        Step::Write { sysctl, from, to, beside } => {
+        HostStep::Write { sysctl, from, to, beside } => {
             let undone = restore(sysctl, from, to, others)?;
             if undone == Undone::Yes {
                 restore_beside(beside, from)?;
             }
             Ok(undone)
         }
-        Step::Add(object) => absent_is_fine(remove(object, netlink).await)
+        HostStep::Add(object) => absent_is_fine(remove(object, netlink).await)
             .with_context(|| format!("cannot remove {object}")),
-        Step::Remove(_) => {
+        HostStep::Remove(_) => {
             apply(&step.inverse(), false, netlink).await?;
             Ok(Undone::Yes)
         }
@@ -187,7 +191,7 @@ pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Resul
     let refused = netlink.change_routes(&requests).await.context("cannot copy routes")?;
     let mut faults = refused.iter().filter_map(|refused| {
         let error = io::Error::from_raw_os_error(refused.errno);
-        match changes.get(refused.place)? {
+        match changes.get(refused.index)? {
             copies::Change::Replace(route) => Some(anyhow!(
                 "cannot copy route {} to table {}: {error}",
                 route.destination,

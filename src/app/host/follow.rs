@@ -9,7 +9,9 @@ use log::warn;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::host::defence::{Claim, Defence};
-use crate::host::{Announcement, Facts, ProblemKind, Ways, capture, copies, rename, replies};
+use crate::host::{
+    Announcement, Facts, ProblemKind, TunnelRoutes, capture, copies, rename, replies,
+};
 use crate::host::{HostPlan, Problem, RouteEvent};
 use crate::sys::host_events::{HostEvent, HostEvents};
 use crate::sys::netlink::Events;
@@ -63,7 +65,7 @@ impl Session {
     /// # Errors
     ///
     /// The TUN was deleted.
-    pub async fn follow(&mut self) -> Result<Ways> {
+    pub async fn follow(&mut self) -> Result<TunnelRoutes> {
         loop {
             if let Err(error) = self.hear().await {
                 self.events = None;
@@ -364,8 +366,8 @@ impl Session {
     }
 
     /// Reports the problems that remain after a check and its actions.
-    pub(super) async fn conclude(&mut self, plan: &HostPlan, facts: &Facts, looked: Looked) {
-        let Looked { mut problems, put_back } = looked;
+    pub(super) async fn conclude(&mut self, plan: &HostPlan, facts: &Facts, looked: HostCheck) {
+        let HostCheck { mut problems, put_back } = looked;
         problems.extend(self.contended());
         let questions = capture::questions(&plan.captured, &plan.uplinks, facts);
         for (question, answer) in gather::captures(&self.netlink, questions).await {
@@ -405,13 +407,13 @@ impl Session {
 
 /// The findings of a check, and the actions taken.
 #[derive(Debug, Default)]
-pub(super) struct Looked {
+pub(super) struct HostCheck {
     pub(super) problems: Vec<Problem>,
     /// The subjects of steps that other programs had undone and that were restored.
     pub(super) put_back: Vec<String>,
 }
 
-impl Looked {
+impl HostCheck {
     /// Records steps that could not be applied.
     pub(super) fn failed(&mut self, problems: Vec<Problem>) {
         let failed: HashSet<&str> =

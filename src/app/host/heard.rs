@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::{Route, RouteEvent};
-use crate::sys::netlink::Heard;
+use crate::sys::netlink::HostChange;
 
 use super::{Role, routes};
 
@@ -50,23 +50,23 @@ impl Concern {
 
 /// Unhandled events.
 #[derive(Debug, Default)]
-pub(super) struct Unseen {
+pub(super) struct PendingEvents {
     /// Routes added and removed, in order.
     pub(super) routes: Vec<RouteEvent>,
     /// Another event, or more than can be followed: everything has to be checked.
     pub(super) other: bool,
 }
 
-impl Unseen {
+impl PendingEvents {
     /// Remembers the event; returns whether it matters.
-    pub(super) fn note(&mut self, heard: Heard, concern: &Concern) -> bool {
+    pub(super) fn note(&mut self, heard: HostChange, concern: &Concern) -> bool {
         let event = match heard {
-            Heard::Other => None,
-            Heard::RouteMade { route, replaces } => match routes::listed(&route) {
+            HostChange::Other => None,
+            HostChange::RouteMade { route, replaces } => match routes::listed(&route) {
                 Some(route) => Some(RouteEvent::Made { route, replaces }),
                 None => return false,
             },
-            Heard::RouteGone(route) => match routes::listed(&route) {
+            HostChange::RouteGone(route) => match routes::listed(&route) {
                 Some(route) => Some(RouteEvent::Gone(route)),
                 None => return false,
             },
@@ -89,13 +89,13 @@ mod tests {
     use super::*;
     use crate::host::MAIN;
 
-    fn made(to: &str, table: u32) -> Heard {
+    fn made(to: &str, table: u32) -> HostChange {
         let mut message = routes::host_route("192.0.2.1".parse().unwrap(), 2, table, None);
         let net: ipnet::IpNet = to.parse().unwrap();
         let mut route = routes::listed(&message).unwrap();
         route.destination = net;
         message = routes::route_message(&route);
-        Heard::RouteMade { route: message, replaces: false }
+        HostChange::RouteMade { route: message, replaces: false }
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
             ("2001:db9::/32", false),
         ];
         for (to, matters) in table {
-            let mut unseen = Unseen::default();
+            let mut unseen = PendingEvents::default();
             assert_eq!(unseen.note(made(to, MAIN), &concern), matters, "{to}");
             assert_eq!((unseen.routes.len(), unseen.other), (usize::from(matters), false), "{to}");
         }
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_real_server_follows_all_but_the_local_table_up_to_a_bound() {
-        let mut unseen = Unseen::default();
+        let mut unseen = PendingEvents::default();
         assert!(!unseen.note(made("10.0.0.0/8", LOCAL), &Concern::Leaving));
         for _ in 0..EVENTS {
             assert!(unseen.note(made("10.0.0.0/8", MAIN), &Concern::Leaving));

@@ -9,14 +9,15 @@ use tokio::time::Instant;
 
 use crate::host::contest::{Contest, ContestMove, Presence, ROUNDS};
 use crate::host::{
-    Facts, HostPlan, MAIN, Object, Problem, ProblemKind, Record, RecordKey, Step, copies, reliance,
+    Facts, HostPlan, HostStep, MAIN, Object, Problem, ProblemKind, Record, RecordKey, copies,
+    reliance,
 };
 use crate::sys::sysctl;
 
 use super::apply::{apply, copy};
 use super::conflict::Conflict;
 use super::failures::{Failures, KnownParts, Strict};
-use super::follow::Looked;
+use super::follow::HostCheck;
 use super::state::{self, StateFile};
 use super::undo::Mode;
 use super::{Prepared, Role, Session};
@@ -26,11 +27,11 @@ enum Due {
     /// It is in force already.
     Nothing,
     /// Apply it; it is in the state file.
-    Again(Step),
+    Again(HostStep),
     /// Record it, then apply it.
-    New(Step),
+    New(HostStep),
     /// Record it: another daemon has applied it.
-    Claim(Step),
+    Claim(HostStep),
 }
 
 impl Session {
@@ -67,7 +68,7 @@ impl Session {
         self.rivals.retain(|one, _| Some(one.address) != at_once);
         self.forget_rivals(&plan);
         let mut looked =
-            Looked { problems: std::mem::take(&mut plan.problems), ..Looked::default() };
+            HostCheck { problems: std::mem::take(&mut plan.problems), ..HostCheck::default() };
         let plan = plan.without(&self.held_back());
 
         let before = if first { Record::default() } else { self.state.steps.clone() };
@@ -103,7 +104,7 @@ impl Session {
     fn known_parts(&self, facts: &Facts) -> Result<KnownParts> {
         let Some(running) = &self.role else { return Ok(KnownParts::default()) };
         let plan = self.current(running, facts).plan_items(facts)?;
-        let steps = plan.on_tun.iter().chain(&plan.steps).map(Step::subject);
+        let steps = plan.on_tun.iter().chain(&plan.steps).map(HostStep::subject);
         Ok(KnownParts { steps: steps.collect(), vips: running.vips().iter().copied().collect() })
     }
 
@@ -137,9 +138,9 @@ impl Session {
 
     /// Evaluates the steps that were applied before. Returns the plan without the steps that are
     /// left undone, the problems with them, and those about to be restored.
-    pub(super) fn contest(&mut self, mut plan: HostPlan, facts: &Facts) -> (HostPlan, Looked) {
+    pub(super) fn contest(&mut self, mut plan: HostPlan, facts: &Facts) -> (HostPlan, HostCheck) {
         let now = Instant::now().into_std();
-        let mut looked = Looked::default();
+        let mut looked = HostCheck::default();
         let mut left = HashSet::new();
         let tun_down = facts.link(&plan.tun).is_some_and(|tun| !tun.up);
         for step in plan.on_tun.iter().chain(&plan.steps) {
@@ -189,8 +190,8 @@ impl Session {
 
     /// Whether the kernel has removed it because its interface lost its carrier or address.
     /// Settings survive that.
-    fn lost_with_link(&self, step: &Step, tun: &str, tun_down: bool, facts: &Facts) -> bool {
-        let Step::Add(_) = step else { return false };
+    fn lost_with_link(&self, step: &HostStep, tun: &str, tun_down: bool, facts: &Facts) -> bool {
+        let HostStep::Add(_) = step else { return false };
         let Some(name) = step.link() else { return false };
         let bounced = facts.link(name).is_some_and(|link| self.bounced.contains(&link.index));
         bounced || (name == tun && tun_down)
@@ -207,7 +208,7 @@ impl Session {
 
     fn due(
         &self,
-        steps: &[Step],
+        steps: &[HostStep],
         facts: &Facts,
         others: &[StateFile],
         failures: &mut Failures<'_>,
@@ -220,10 +221,10 @@ impl Session {
         Ok(all)
     }
 
-    fn due_one(&self, step: &Step, facts: &Facts, others: &[StateFile]) -> Result<Due> {
+    fn due_one(&self, step: &HostStep, facts: &Facts, others: &[StateFile]) -> Result<Due> {
         let about = self.state.steps.about(&step.record_key());
         let recorded = about.filter(|known| known.same_end(step));
-        let Step::Write { sysctl, to, beside, .. } = step else {
+        let HostStep::Write { sysctl, to, beside, .. } = step else {
             return Ok(match recorded {
                 Some(_) if facts.lacks(step) => Due::Again(step.clone()),
                 Some(_) => Due::Nothing,
@@ -241,17 +242,17 @@ impl Session {
         let claimed = others.iter().find_map(|other| other.holder(sysctl, to));
         // Another plan has set it to another value, and recorded the original.
         let original = about.and_then(|known| match known {
-            Step::Write { from, to: set, .. } if set != to => Some(from.clone()),
+            HostStep::Write { from, to: set, .. } if set != to => Some(from.clone()),
             _ => None,
         });
         Ok(match recorded {
             Some(_) if now == *to => Due::Nothing,
             // While the daemon runs the value is restored. After a predecessor's end a value that
             // another program has set is a new original.
-            Some(known @ Step::Write { from, .. }) if self.role.is_some() || now == *from => {
+            Some(known @ HostStep::Write { from, .. }) if self.role.is_some() || now == *from => {
                 Due::Again(known.clone())
             }
-            _ if now != *to => Due::New(Step::Write {
+            _ if now != *to => Due::New(HostStep::Write {
                 sysctl: sysctl.clone(),
                 from: original.unwrap_or(now),
                 to: to.clone(),
@@ -298,12 +299,12 @@ impl Session {
             let (Due::New(step) | Due::Again(step)) = due else { continue };
             // A route whose source has changed still exists under the same key.
             let replace = match step {
-                Step::Add(Object::Route { address, table, .. }) => {
+                HostStep::Add(Object::Route { address, table, .. }) => {
                     facts.routes_to(*address, *table).next().is_some()
                 }
                 // Only vstun's own route is replaced: a plan has no route where another program has
                 // one.
-                Step::Add(Object::Neighbour { address, .. }) => {
+                HostStep::Add(Object::Neighbour { address, .. }) => {
                     facts.routes_to(*address, MAIN).next().is_some()
                 }
                 _ => false,
@@ -330,7 +331,7 @@ impl Session {
                     continue;
                 }
             }
-            if let Step::Add(Object::Copies { .. }) = step {
+            if let HostStep::Add(Object::Copies { .. }) = step {
                 self.copy_routes(role, facts).await?;
             }
         }
@@ -340,7 +341,7 @@ impl Session {
     /// Updates an existing table of copies for a new plan, before rules lead to it.
     async fn refill_copies(&self, role: &Role, facts: &Facts) -> Result<()> {
         let Role::RealServer(desired) = role else { return Ok(()) };
-        let copies = Step::Add(Object::Copies { table: desired.table });
+        let copies = HostStep::Add(Object::Copies { table: desired.table });
         match self.state.steps.contains(&copies) {
             true => self.copy_routes(role, facts).await,
             false => Ok(()),
@@ -363,15 +364,15 @@ impl Session {
     /// Undoes recorded steps that are not in the plan.
     async fn prune(&mut self, plan: &HostPlan) {
         let wanted: Record = plan.on_tun.iter().chain(&plan.steps).cloned().collect();
-        let unwanted = |step: &&Step| wanted.same_end(step).is_none();
+        let unwanted = |step: &&HostStep| wanted.same_end(step).is_none();
         let unwanted = self.state.steps.iter().filter(unwanted).cloned().collect();
         self.undo_steps(unwanted, Mode::Prune).await;
     }
 
     /// Removes steps that hide another program's route and are not in `hiding`.
-    pub(super) async fn uncover(&mut self, hiding: &[Step]) {
+    pub(super) async fn uncover(&mut self, hiding: &[HostStep]) {
         let wanted: Record = hiding.iter().cloned().collect();
-        let hiding = |step: &&Step| step.hides() && wanted.same_end(step).is_none();
+        let hiding = |step: &&HostStep| step.hides() && wanted.same_end(step).is_none();
         let hiding: Vec<_> = self.state.steps.iter().filter(hiding).cloned().collect();
         if !hiding.is_empty() {
             self.undo_steps(hiding, Mode::Prune).await;

@@ -21,9 +21,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Listens on every interface on which a virtual IP is announced.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(super) struct ClaimListener {
     /// By interface and family, with the addresses that they listen for.
-    tasks: BTreeMap<(u32, Family), (Ear, JoinHandle<()>)>,
+    tasks: BTreeMap<(u32, Family), (ListenScope, JoinHandle<()>)>,
     claims: Receiver<(Announcement, Claim)>,
     /// The sender for new tasks.
     sender: Sender<(Announcement, Claim)>,
@@ -31,7 +31,7 @@ pub(super) struct Listening {
 
 /// What one task listens for.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Ear {
+struct ListenScope {
     link: Link,
     addresses: Vec<IpAddr>,
     /// The hardware addresses of this host: two of its interfaces in one network receive each
@@ -39,7 +39,7 @@ struct Ear {
     own: Vec<[u8; 6]>,
 }
 
-impl Listening {
+impl ClaimListener {
     pub(super) fn new() -> Self {
         let (sender, claims) = mpsc::channel(WAITING);
         Self { tasks: BTreeMap::new(), claims, sender }
@@ -51,29 +51,27 @@ impl Listening {
         announced: impl Iterator<Item = &'a Announcement>,
         facts: &Facts,
     ) {
-        let mut wanted: BTreeMap<(u32, Family), Ear> = BTreeMap::new();
+        let mut wanted: BTreeMap<(u32, Family), ListenScope> = BTreeMap::new();
         let own: Vec<[u8; 6]> = facts.links.iter().filter_map(|link| link.mac).collect();
         for Announcement { link, address } in announced {
             let Some(link) = facts.link(link) else { continue };
-            let ear = wanted.entry((link.index, Family::of(*address))).or_insert_with(|| Ear {
-                link: link.clone(),
-                addresses: Vec::new(),
-                own: own.clone(),
+            let scope = wanted.entry((link.index, Family::of(*address))).or_insert_with(|| {
+                ListenScope { link: link.clone(), addresses: Vec::new(), own: own.clone() }
             });
-            ear.addresses.push(*address);
+            scope.addresses.push(*address);
         }
-        self.tasks.retain(|key, (ear, task)| {
-            let stays = wanted.get(key) == Some(ear);
+        self.tasks.retain(|key, (scope, task)| {
+            let stays = wanted.get(key) == Some(scope);
             if !stays {
                 task.abort();
             }
             stays
         });
-        for (key, ear) in wanted {
+        for (key, scope) in wanted {
             let sender = &self.sender;
             self.tasks.entry(key).or_insert_with(|| {
-                let task = tokio::spawn(hear(ear.clone(), key.1, sender.clone()));
-                (ear, task)
+                let task = tokio::spawn(receive_claims(scope.clone(), key.1, sender.clone()));
+                (scope, task)
             });
         }
     }
@@ -88,7 +86,7 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for ClaimListener {
     fn drop(&mut self) {
         for (_, task) in self.tasks.values() {
             task.abort();
@@ -96,16 +94,20 @@ impl Drop for Listening {
     }
 }
 
-async fn hear(ear: Ear, family: Family, sender: Sender<(Announcement, Claim)>) {
-    let Some(opened) = NeighbourSocket::open_for(&ear.link, family, &ear.addresses) else { return };
-    let name = &ear.link.name;
+async fn receive_claims(scope: ListenScope, family: Family, sender: Sender<(Announcement, Claim)>) {
+    let Some(opened) = NeighbourSocket::open_for(&scope.link, family, &scope.addresses) else {
+        return;
+    };
+    let name = &scope.link.name;
     let socket = match opened {
         Ok(socket) => socket,
         Err(error) => {
-            return warn!("cannot hear on {name} whether another host takes a virtual IP: {error}");
+            return warn!(
+                "cannot receive_claims on {name} whether another host takes a virtual IP: {error}"
+            );
         }
     };
-    for address in &ear.addresses {
+    for address in &scope.addresses {
         socket.listen(*address);
     }
     loop {
@@ -113,10 +115,10 @@ async fn hear(ear: Ear, family: Family, sender: Sender<(Announcement, Claim)>) {
             sleep(RETRY).await;
             continue;
         };
-        if ear.own.contains(&message.mac()) {
+        if scope.own.contains(&message.mac()) {
             continue;
         }
-        for &address in &ear.addresses {
+        for &address in &scope.addresses {
             if let Some(claim) = claim(&message, address) {
                 let _ = sender.try_send((Announcement { link: name.clone(), address }, claim));
             }

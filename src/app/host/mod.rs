@@ -44,7 +44,8 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
-    Announcement, Facts, HostPlan, Mss, Object, Problem, Routes, Step, Ways, director, realserver,
+    Announcement, Facts, HostPlan, HostStep, Mss, Object, Problem, Routes, TunnelRoutes, director,
+    realserver,
 };
 use crate::sys::host_events::HostEvents;
 use crate::sys::netlink::{Events, Netlink};
@@ -54,9 +55,9 @@ pub use crate::host::DesiredDirector;
 pub use crate::host::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
-use heard::{Concern, Unseen};
+use heard::{Concern, PendingEvents};
 use inherit::{Elsewhere, inherit};
-use listening::Listening;
+use listening::ClaimListener;
 use report::HostReport;
 use state::StateFile;
 
@@ -74,9 +75,9 @@ pub struct Session {
     /// The current names of the configured uplinks.
     uplinks: Uplinks,
     /// The paths to the real servers last returned to the caller.
-    reported_ways: Ways,
+    reported_ways: TunnelRoutes,
     /// The paths to the real servers at the last check.
-    ways: Ways,
+    ways: TunnelRoutes,
     /// Warnings already logged.
     warned: BTreeSet<String>,
     /// The current announcements, and the tasks that repeat them.
@@ -89,7 +90,7 @@ pub struct Session {
     /// The state of claims by other hosts to announced addresses.
     defences: BTreeMap<Announcement, Defence>,
     /// Receives such claims.
-    listening: Listening,
+    listening: ClaimListener,
     /// The state of steps that another program undoes, by their subject.
     contests: BTreeMap<String, Contest>,
     /// Interfaces that were down since the last check.
@@ -103,7 +104,7 @@ pub struct Session {
     /// The host has changed since the last check.
     changed: bool,
     /// The events since the last check.
-    unseen: Unseen,
+    unseen: PendingEvents,
     /// The host as last checked, if everything has been as planned since: with the routes that
     /// matter, but without a real server's copies.
     known: Option<Known>,
@@ -182,21 +183,21 @@ impl Session {
             last: Facts::default(),
             indices: BTreeMap::new(),
             uplinks: Uplinks::default(),
-            reported_ways: Ways::default(),
-            ways: Ways::default(),
+            reported_ways: TunnelRoutes::default(),
+            ways: TunnelRoutes::default(),
             warned: BTreeSet::new(),
             announcing: Vec::new(),
             announced: BTreeSet::new(),
             rivals: BTreeMap::new(),
             defences: BTreeMap::new(),
-            listening: Listening::new(),
+            listening: ClaimListener::new(),
             contests: BTreeMap::new(),
             bounced: BTreeSet::new(),
             readdressed: BTreeSet::new(),
             report: HostReport::new(),
             events: None,
             changed: true,
-            unseen: Unseen::default(),
+            unseen: PendingEvents::default(),
             known: None,
             not_before: Instant::now(),
             look_due: true,
@@ -304,16 +305,16 @@ impl Session {
         let Some(Role::Director(DesiredDirector { announce_table, .. })) = &self.role else {
             return Vec::new();
         };
-        let place = |step: &Step| match step {
-            Step::Add(Object::Proxy { address, link }) if *address == vip => Some(link.clone()),
-            Step::Add(Object::Route { address, table, .. })
+        let described = |step: &HostStep| match step {
+            HostStep::Add(Object::Proxy { address, link }) if *address == vip => Some(link.clone()),
+            HostStep::Add(Object::Route { address, table, .. })
                 if *address == vip && table == announce_table =>
             {
                 Some(format!("table {table}"))
             }
             _ => None,
         };
-        self.state.steps.iter().filter_map(place).collect()
+        self.state.steps.iter().filter_map(described).collect()
     }
 
     /// Reads the host. `installed`: a TUN of that name is this daemon's.
@@ -390,7 +391,7 @@ impl Prepared {
 
     /// The ways to the real servers (director). [`Session::follow`] returns when they change.
     #[must_use]
-    pub fn ways(&self) -> Ways {
+    pub fn ways(&self) -> TunnelRoutes {
         self.plan.ways.clone()
     }
 }
@@ -403,15 +404,15 @@ impl Role {
         }
     }
 
-    fn ways(&self, facts: &Facts) -> Ways {
+    fn ways(&self, facts: &Facts) -> TunnelRoutes {
         match self {
             Self::Director(desired) => director::ways(desired, facts),
-            Self::RealServer(_) => Ways::default(),
+            Self::RealServer(_) => TunnelRoutes::default(),
         }
     }
 
     /// See [`director::hiding`].
-    fn hiding(&self, facts: &Facts) -> Vec<Step> {
+    fn hiding(&self, facts: &Facts) -> Vec<HostStep> {
         match self {
             Self::Director(desired) => director::hiding(desired, facts),
             Self::RealServer(_) => Vec::new(),

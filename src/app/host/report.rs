@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use crate::app::commands::event;
 use crate::app::log_lines;
 use crate::control::{Alteration, Altered, Event, HostStatus, Origin, Wrong, counted};
-use crate::host::{Ledger, OuterSources, Problem, ProblemChange, ProblemKind, Standing};
+use crate::host::{
+    CurrentProblems, OngoingProblem, OuterSources, Problem, ProblemChange, ProblemKind,
+};
 
 /// How many messages of one sort at the same time are logged one by one.
 pub(super) const LOGGED: usize = 50;
@@ -17,7 +19,7 @@ pub(super) const LOGGED: usize = 50;
 /// The reported state, and its receivers.
 #[derive(Debug)]
 pub(super) struct HostReport {
-    ledger: Ledger,
+    ledger: CurrentProblems,
     put_back: u64,
     status: watch::Sender<HostStatus>,
     events: UnboundedSender<Vec<Event>>,
@@ -29,7 +31,13 @@ impl HostReport {
     pub(super) fn new() -> Self {
         let (events, listener) = mpsc::unbounded_channel();
         let status = watch::Sender::new(HostStatus::default());
-        Self { ledger: Ledger::default(), put_back: 0, status, events, listener: Some(listener) }
+        Self {
+            ledger: CurrentProblems::default(),
+            put_back: 0,
+            status,
+            events,
+            listener: Some(listener),
+        }
     }
 
     /// Whether there is no problem.
@@ -105,7 +113,7 @@ fn log(turn: &ProblemChange, event: &Event) {
             log_lines::event(Level::Error, event, &problem.text);
         }
         ProblemChange::Began(problem) => log_lines::event(Level::Warn, event, &problem.text),
-        ProblemChange::Ended(Standing { problem, since }) => {
+        ProblemChange::Ended(OngoingProblem { problem, since }) => {
             let seconds = since.elapsed().unwrap_or_default().as_secs();
             let text = format_args!("over after {seconds} s: {}", problem.text);
             log_lines::event(Level::Info, event, text);
@@ -122,14 +130,14 @@ fn of_turn(turn: &ProblemChange) -> Alteration {
         ProblemChange::Began(problem) => {
             (problem.address, Altered::HostWrong { problem: problem.text.clone() })
         }
-        ProblemChange::Ended(Standing { problem, .. }) => {
+        ProblemChange::Ended(OngoingProblem { problem, .. }) => {
             (problem.address, Altered::HostRight { problem: problem.text.clone() })
         }
     };
     Alteration { address, ..Alteration::of(what) }
 }
 
-fn wrong(Standing { problem, since }: &Standing) -> Wrong {
+fn wrong(OngoingProblem { problem, since }: &OngoingProblem) -> Wrong {
     let since = jiff::Timestamp::try_from(*since).unwrap_or_default();
     Wrong {
         what: problem.kind.name().to_owned(),

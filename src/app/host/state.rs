@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use log::warn;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{self, Record, RecordKey, Step, rename};
+use crate::host::{self, HostStep, Record, RecordKey, rename};
 use crate::sys::folder::{FileError, Folder, NotOurs};
 use crate::sys::lock;
 
@@ -121,16 +121,16 @@ impl StateFile {
     }
 
     /// The recorded write that keeps a setting at `value`.
-    pub(super) fn holder(&self, setting: &str, value: &str) -> Option<&Step> {
+    pub(super) fn holder(&self, setting: &str, value: &str) -> Option<&HostStep> {
         let step = self.steps.about(&RecordKey::Setting(setting.to_owned()));
-        step.filter(|step| matches!(step, Step::Write { to, .. } if to == value))
+        step.filter(|step| matches!(step, HostStep::Write { to, .. } if to == value))
     }
 
     /// The original values of settings.
     pub(super) fn originals(&self) -> BTreeMap<String, String> {
         let mut originals = BTreeMap::new();
         for step in self.steps.iter() {
-            let Step::Write { sysctl, from, beside, .. } = step else { continue };
+            let HostStep::Write { sysctl, from, beside, .. } = step else { continue };
             originals.extend(beside.clone());
             originals.entry(sysctl.clone()).or_insert_with(|| from.clone());
         }
@@ -138,7 +138,7 @@ impl StateFile {
     }
 
     /// Records a step; it replaces the one with the same key.
-    pub(super) fn add(&mut self, step: &Step) {
+    pub(super) fn add(&mut self, step: &HostStep) {
         debug_assert!(
             step.is_planned(),
             "the next start would not undo {step}; see host::recorded"
@@ -148,7 +148,7 @@ impl StateFile {
 
     /// Remembers the indexes of the steps' interfaces.
     pub(super) fn note_links(&mut self, indices: &BTreeMap<String, u32>) {
-        let named: BTreeSet<&str> = self.steps.iter().filter_map(Step::link).collect();
+        let named: BTreeSet<&str> = self.steps.iter().filter_map(HostStep::link).collect();
         self.links.retain(|name, _| named.contains(name.as_str()));
         let known = named.iter().filter_map(|name| indices.get_key_value(*name));
         self.links.extend(known.map(|(name, index)| (name.clone(), *index)));
@@ -210,16 +210,16 @@ mod tests {
     use super::*;
     use crate::host::Object;
 
-    fn write(sysctl: &str, from: &str, to: &str) -> Step {
+    fn write(sysctl: &str, from: &str, to: &str) -> HostStep {
         let (sysctl, from, to) = (sysctl.to_owned(), from.to_owned(), to.to_owned());
-        Step::Write { sysctl, from, to, beside: BTreeMap::new() }
+        HostStep::Write { sysctl, from, to, beside: BTreeMap::new() }
     }
 
     #[test]
     fn originals_are_those_before_the_first_write() {
         let mut state = StateFile::default();
         let beside = [("net/ipv6/conf/eth1/forwarding".to_owned(), "1".to_owned())].into();
-        state.add(&Step::Write {
+        state.add(&HostStep::Write {
             sysctl: "net/ipv6/conf/all/forwarding".into(),
             from: "0".into(),
             to: "1".into(),
@@ -282,8 +282,8 @@ mod tests {
                 IpAddr::from([0x2001, 0xdb8, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, number]);
             let link = || "fifteen-letters".to_owned();
             let source = Some(address);
-            state.add(&Step::Add(Object::Route { address, link: link(), table: 254, source }));
-            state.add(&Step::Add(Object::Proxy { address, link: link() }));
+            state.add(&HostStep::Add(Object::Route { address, link: link(), table: 254, source }));
+            state.add(&HostStep::Add(Object::Proxy { address, link: link() }));
         }
         let text = state.text().unwrap();
         // With several uplinks too.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use log::{error, info, warn};
 
 use crate::control::counted;
-use crate::host::{self, Family, Step, reliance};
+use crate::host::{self, Family, HostStep, reliance};
 use crate::sys::sysctl;
 
 use super::apply::{Undone, undo};
@@ -69,8 +69,8 @@ impl Session {
 
     /// Why a step stays: other programs rely on the forwarding that it has turned on; or an
     /// interface that forwards for them needs it to learn its default routes.
-    fn left_on(&self, step: &Step, others: &[state::StateFile]) -> Option<String> {
-        let Step::Write { sysctl, from, .. } = step else { return None };
+    fn left_on(&self, step: &HostStep, others: &[state::StateFile]) -> Option<String> {
+        let HostStep::Write { sysctl, from, .. } = step else { return None };
         if step.guards() {
             let link = step.link()?;
             let kept = host::sysctl::conf6(link, "forwarding");
@@ -92,7 +92,7 @@ impl Session {
         ))
     }
 
-    pub(super) async fn undo_steps(&mut self, steps: Vec<Step>, mode: Mode) -> Vec<UndoReport> {
+    pub(super) async fn undo_steps(&mut self, steps: Vec<HostStep>, mode: Mode) -> Vec<UndoReport> {
         let others = state::living(&self.files, &self.state.namespace);
         let mut outcomes = Vec::new();
         for step in steps.into_iter().rev() {
@@ -140,7 +140,7 @@ fn forwarding_now() -> BTreeMap<String, String> {
     now
 }
 
-fn describe(step: &Step, undone: Undone, mode: Mode) -> String {
+fn describe(step: &HostStep, undone: Undone, mode: Mode) -> String {
     let result = match undone {
         Undone::Yes => "undone",
         Undone::Gone => "was gone already",

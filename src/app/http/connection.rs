@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_io_timeout::TimeoutStream;
 
 use super::HttpSocket;
-use super::routes::{self, Served};
+use super::routes::{self, HttpService};
 use super::slots::{Slot, Slots};
 use crate::app::serve::RequestHandler;
 
@@ -49,7 +49,7 @@ pub(super) async fn serve<D: RequestHandler>(
     handler: Arc<D>,
     patience: Patience,
 ) -> anyhow::Result<()> {
-    let served = Arc::new(Served::new(handler, socket.is_loopback()));
+    let served = Arc::new(HttpService::new(handler, socket.is_loopback()));
     match socket {
         HttpSocket::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
@@ -63,7 +63,7 @@ pub(super) async fn serve<D: RequestHandler>(
 }
 
 async fn accept<D: RequestHandler, S>(
-    served: &Arc<Served<D>>,
+    served: &Arc<HttpService<D>>,
     patience: Patience,
     next: impl AsyncFn() -> io::Result<S>,
 ) -> anyhow::Result<()>
@@ -94,7 +94,7 @@ where
 
 async fn client<D: RequestHandler>(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
-    served: Arc<Served<D>>,
+    served: Arc<HttpService<D>>,
     patience: Patience,
     slot: Slot,
 ) {

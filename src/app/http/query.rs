@@ -13,7 +13,7 @@ const PARAMETERS: &str = "limit=N, client=ADDR, real=ADDR, state=STATE and servi
 
 /// The selection of connections that a query asks for, and at most how many of them.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct ConnectionQuery {
     pub(super) which: Which,
     pub(super) limit: usize,
 }
@@ -22,10 +22,10 @@ pub(super) struct Wanted {
 ///
 /// # Errors A parameter that does not exist or is given twice, or a `limit` that is not a number.
 /// The values of the selection are checked by the daemon.
-pub(super) fn connections(query: Option<&str>) -> Result<Wanted, String> {
+pub(super) fn connections(query: Option<&str>) -> Result<ConnectionQuery, String> {
     let (mut which, mut limit) = (Which::default(), None);
     for (name, value) in parse(query.unwrap_or_default().as_bytes()) {
-        let place = match &*name {
+        let field = match &*name {
             "limit" => &mut limit,
             "client" => &mut which.client,
             "real" => &mut which.address,
@@ -33,7 +33,7 @@ pub(super) fn connections(query: Option<&str>) -> Result<Wanted, String> {
             "service" => &mut which.service,
             _ => return Err(format!("{name:?} is unknown; there are {PARAMETERS}")),
         };
-        if place.replace(value.into_owned()).is_some() {
+        if field.replace(value.into_owned()).is_some() {
             return Err(format!("{name} is there twice; give it once"));
         }
     }
@@ -43,7 +43,7 @@ pub(super) fn connections(query: Option<&str>) -> Result<Wanted, String> {
             .parse()
             .map_err(|_| format!("limit: {number:?} is not a number of connections"))?,
     };
-    Ok(Wanted { which, limit })
+    Ok(ConnectionQuery { which, limit })
 }
 
 /// Parses the span of events that a query asks for.
@@ -77,7 +77,7 @@ mod tests {
             state: text("UDP"),
             service: text("a b"),
         };
-        assert_eq!(connections(Some(all)).unwrap(), Wanted { which, limit: 5 });
+        assert_eq!(connections(Some(all)).unwrap(), ConnectionQuery { which, limit: 5 });
         let bare = connections(Some("client=198.51.100.0/24")).unwrap();
         assert_eq!(bare.which.client.as_deref(), Some("198.51.100.0/24"));
     }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::body::{self, Body};
-use super::query::{self, Wanted};
+use super::query::{self, ConnectionQuery};
 use crate::app::serve::{Peer, RequestHandler};
 use crate::control::{self, Readiness, Request};
 use crate::metrics::Format;
@@ -46,14 +46,14 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// The state shared by all clients.
 #[derive(Debug)]
-pub(super) struct Served<D> {
+pub(super) struct HttpService<D> {
     handler: Arc<D>,
     /// Whether only processes of this host can connect.
     loopback: bool,
     listeners: Arc<Semaphore>,
 }
 
-impl<D> Served<D> {
+impl<D> HttpService<D> {
     pub(super) fn new(handler: Arc<D>, loopback: bool) -> Self {
         Self { handler, loopback, listeners: Arc::new(Semaphore::new(LISTENERS)) }
     }
@@ -61,7 +61,7 @@ impl<D> Served<D> {
 
 /// Answers a request.
 pub(super) async fn answer<D: RequestHandler>(
-    served: &Served<D>,
+    served: &HttpService<D>,
     request: &HttpRequest<Incoming>,
 ) -> Response<Body> {
     if served.loopback && !names_this_host(request.headers().get(HOST)) {
@@ -77,7 +77,7 @@ pub(super) async fn answer<D: RequestHandler>(
 }
 
 async fn route<D: RequestHandler>(
-    served: &Served<D>,
+    served: &HttpService<D>,
     request: &HttpRequest<Incoming>,
 ) -> Response<Body> {
     let handler = &served.handler;
@@ -164,7 +164,7 @@ async fn json<D: RequestHandler>(handler: &D, request: Request) -> Response<Body
 
 /// The connections that a query selects, as JSON lines.
 async fn connections<D: RequestHandler>(handler: &Arc<D>, query: Option<&str>) -> Response<Body> {
-    let Wanted { which, limit } = match query::connections(query) {
+    let ConnectionQuery { which, limit } = match query::connections(query) {
         Ok(wanted) => wanted,
         Err(why) => return failure(StatusCode::BAD_REQUEST, &why),
     };
@@ -198,7 +198,7 @@ async fn readyz<D: RequestHandler>(handler: &D) -> Response<Body> {
     response
 }
 
-fn events<D: RequestHandler>(served: &Served<D>, query: Option<&str>) -> Response<Body> {
+fn events<D: RequestHandler>(served: &HttpService<D>, query: Option<&str>) -> Response<Body> {
     let span = match query::events(query) {
         Ok(span) => span,
         Err(why) => return failure(StatusCode::BAD_REQUEST, &why),

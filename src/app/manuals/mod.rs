@@ -36,12 +36,12 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<()> {
     make(&man)?;
     for mut program in cli::command_lines() {
         let name = program.get_name().to_owned();
-        for (shell, place, before, after) in SHELLS {
-            let place = folder.join(place);
-            make(&place)?;
+        for (shell, completions, before, after) in SHELLS {
+            let folder = folder.join(completions);
+            make(&folder)?;
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut program, &name, &mut script);
-            put(&place.join(format!("{before}{name}{after}")), &script)?;
+            put(&folder.join(format!("{before}{name}{after}")), &script)?;
         }
         pages(&program, &man)?;
     }

@@ -39,17 +39,17 @@ pub(super) fn wait(
     let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut seen = None;
     loop {
-        let standing = Standing::of(&listing::list(sockets)?, real.address(), real.service());
-        if let Some(waited) = standing.end(real.address())? {
+        let progress = DrainProgress::of(&listing::list(sockets)?, real.address(), real.service());
+        if let Some(waited) = progress.end(real.address())? {
             return Ok(waited);
         }
-        let left = counted(standing.left, "connection");
+        let left = counted(progress.left, "connection");
         let now = Instant::now();
         if end.is_some_and(|end| now >= end) {
             let done = format!("{}: {left} left; it goes on draining", real.address());
-            return Ok(Waited { done, connections_left: standing.left, drained: false });
+            return Ok(Waited { done, connections_left: progress.left, drained: false });
         }
-        if io::stderr().is_terminal() && seen.replace(standing.left) != Some(standing.left) {
+        if io::stderr().is_terminal() && seen.replace(progress.left) != Some(progress.left) {
             eprintln!("{left} left");
         }
         let rest = end.map_or(PAUSE, |end| end.saturating_duration_since(now));
@@ -59,7 +59,7 @@ pub(super) fn wait(
 
 /// The state of a real server in the listed services.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Standing {
+struct DrainProgress {
     left: u64,
     /// Whether it takes new connections again in one of them.
     up: bool,
@@ -67,7 +67,7 @@ struct Standing {
     has_time: bool,
 }
 
-impl Standing {
+impl DrainProgress {
     fn of(list: &List, address: &str, service: Option<&str>) -> Self {
         let asked = address.parse::<IpAddr>().ok();
         let is = |real: &ListedReal| asked.is_some() && real.address.parse().ok() == asked;
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_wait_ends_without_connections_or_at_the_deadline() {
         let end = |services: &[_], named: Option<&str>| {
-            Standing::of(&list(services), "2001:db8:0::11", named).end("2001:db8::11")
+            DrainProgress::of(&list(services), "2001:db8:0::11", named).end("2001:db8::11")
         };
         let left = |services: &[_], named| {
             end(services, named).unwrap().map(|waited| waited.connections_left)

@@ -15,7 +15,7 @@ use crate::model::duration;
 const FIRST: Duration = Duration::from_secs(1);
 
 /// One list, as text and as a value.
-struct Listed {
+struct ReceivedList {
     line: Vec<u8>,
     list: List,
 }
@@ -43,9 +43,9 @@ pub(super) fn run(sockets: &[PathBuf], listing: Listing, json: bool) -> anyhow::
         };
         let layout = Layout { exact: listing.exact, ..terminal::layout() };
         let text = match listed {
-            Ok(Listed { line, .. }) if json => String::from_utf8_lossy(&line).into_owned(),
-            Ok(Listed { list, .. }) if listing.rate => list.human_rates(layout),
-            Ok(Listed { list, .. }) => list.human(layout),
+            Ok(ReceivedList { line, .. }) if json => String::from_utf8_lossy(&line).into_owned(),
+            Ok(ReceivedList { list, .. }) if listing.rate => list.human_rates(layout),
+            Ok(ReceivedList { list, .. }) => list.human(layout),
             Err(error) => format!("{error:#}\n"),
         };
         let Some(interval) = listing.watch else {
@@ -75,15 +75,15 @@ pub(super) fn list(sockets: &[PathBuf]) -> anyhow::Result<List> {
     Ok(ask(sockets)?.list)
 }
 
-fn ask(sockets: &[PathBuf]) -> anyhow::Result<Listed> {
+fn ask(sockets: &[PathBuf]) -> anyhow::Result<ReceivedList> {
     let mut daemon = Daemon::connect(sockets)?;
     daemon.ask(&Request::List, &[])?;
     let line = daemon.line()?;
     let list = control::decode(&line)?;
-    Ok(Listed { line, list })
+    Ok(ReceivedList { line, list })
 }
 
-impl Listed {
+impl ReceivedList {
     /// Adds the rates since the previous list, if there is one, and becomes the previous list.
     fn with_rates(self, before: &mut Option<List>) -> Self {
         let Some(earlier) = before else { return self };

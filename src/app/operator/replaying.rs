@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::app::config_file;
 use crate::control::{counted, encode};
 use crate::trace::reading::Reader;
-use crate::trace::replay::{Difference, Replay, ReplayOutcome};
+use crate::trace::replay::{Replay, ReplayDifference, ReplayOutcome};
 
 /// The longest file that is replayed: it is held in memory.
 const MAX_FILE: u64 = 1 << 30;
@@ -59,11 +59,15 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn write_difference(out: &mut impl Write, difference: &Difference, json: bool) -> io::Result<()> {
+fn write_difference(
+    out: &mut impl Write,
+    difference: &ReplayDifference,
+    json: bool,
+) -> io::Result<()> {
     if json {
         return out.write_all(encode(difference).as_bytes());
     }
-    let Difference { packet, recorded, replayed } = difference;
+    let ReplayDifference { packet, recorded, replayed } = difference;
     writeln!(out, "packet {packet}  {}  recorded  {recorded}", recorded.time)?;
     writeln!(out, "{:indent$}replayed  {replayed}", "", indent = shift(*packet, &recorded.time))
 }

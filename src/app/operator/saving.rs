@@ -16,7 +16,7 @@ use crate::config::{self, RunningReal, RunningService};
 use crate::control::{
     self, AlterationText, List, ListedReal, ListedService, ReloadPlan, Request, counted,
 };
-use crate::model::Wanted;
+use crate::model::AdminState;
 
 /// The result for the file.
 #[derive(Debug, Serialize)]
@@ -78,10 +78,10 @@ fn services(list: &List) -> anyhow::Result<Vec<RunningService>> {
 fn real(real: &ListedReal) -> anyhow::Result<RunningReal> {
     let ListedReal { address, weight, wanted, .. } = real;
     let wanted = match wanted.as_str() {
-        "up" => Wanted::Up,
-        "draining" => Wanted::Draining { deadline: None },
-        "disabled" => Wanted::Disabled,
-        "down" => Wanted::Down,
+        "up" => AdminState::Up,
+        "draining" => AdminState::Draining { deadline: None },
+        "disabled" => AdminState::Disabled,
+        "down" => AdminState::Down,
         other => {
             return Err(anyhow!("the daemon lists {address} with the unknown state {other:?}"));
         }

@@ -61,8 +61,8 @@ impl<'a, 'd> Frames<'a, 'd> {
         }
         self.make_room(1)?;
         let waiting = self.waiting.as_mut();
-        if let Some(place) = waiting.and_then(|waiting| waiting.get_mut(self.len)) {
-            *place = frame;
+        if let Some(slot) = waiting.and_then(|waiting| waiting.get_mut(self.len)) {
+            *slot = frame;
             self.len += 1;
         }
         Ok(())

@@ -14,8 +14,10 @@ use super::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::config;
 use crate::control::HostStatus;
-use crate::doctor::inquiry::{EndState, InquiryAnswer, Listening, Ports, Question, Tunnel, packet};
-use crate::host::{Object, Step};
+use crate::doctor::inquiry::{
+    EndState, InquiryAnswer, ListenerKinds, Ports, Question, Tunnel, packet,
+};
+use crate::host::{HostStep, Object};
 use crate::model::Protocol;
 use crate::sys::raw::{Batch, BatchMessage, Sender};
 use crate::sys::sock_diag::{Bound, bound_sockets};
@@ -155,7 +157,7 @@ fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> EndState 
     let others = || facts.links.iter().filter(|link| !link.loopback && link.name != tun);
     let mss = survey.plan.iter().flat_map(|plan| &plan.steps);
     let rule =
-        mss.filter(|step| matches!(step, Step::Add(Object::Rule { from, .. }) if *from == vip));
+        mss.filter(|step| matches!(step, HostStep::Add(Object::Rule { from, .. }) if *from == vip));
     let v4 = vip.is_ipv4();
     [
         (EndState::CONFIGURED, config.vips.contains(&vip)),
@@ -182,23 +184,23 @@ fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> EndState 
 }
 
 /// Whether a program listens, for each range of ports.
-fn listening(vip: IpAddr, ports: &[Ports]) -> std::io::Result<Vec<Listening>> {
-    let mut heard = vec![Listening::default(); ports.len()];
+fn listening(vip: IpAddr, ports: &[Ports]) -> std::io::Result<Vec<ListenerKinds>> {
+    let mut heard = vec![ListenerKinds::default(); ports.len()];
     bound_sockets(|Bound { udp, address, port, any_family }| {
         let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
-        let place = match address {
-            address if address == vip => Listening::VIP,
+        let kind = match address {
+            address if address == vip => ListenerKinds::VIP,
             address if address.is_unspecified() => {
                 let fits = address.is_ipv4() == vip.is_ipv4() || any_family;
-                if fits { Listening::WILDCARD } else { return }
+                if fits { ListenerKinds::WILDCARD } else { return }
             }
             address if address.is_loopback() || address.is_ipv4() != vip.is_ipv4() => return,
-            _ => Listening::ELSEWHERE,
+            _ => ListenerKinds::ELSEWHERE,
         };
         for (ports, heard) in ports.iter().zip(&mut heard) {
             let within = (ports.first..=ports.last).contains(&port);
             if within && ports.protocol == protocol.number() {
-                *heard = heard.and(place);
+                *heard = heard.and(kind);
             }
         }
     })?;

@@ -100,8 +100,8 @@ impl Delivery {
         if group.count() > 1 && self.coalesces() && self.deliver_merged(coalescer, group, frames)? {
             return Ok(());
         }
-        for place in coalescer.places(group) {
-            if let Some(frame) = frames.get_mut(place) {
+        for index in coalescer.frame_indexes(group) {
+            if let Some(frame) = frames.get_mut(index) {
                 self.deliver(frame)?;
             }
         }
@@ -124,8 +124,8 @@ impl Delivery {
         let mut parts = [IoSlice::new(&[]); 1 + MAX_BATCH];
         let (head, payloads) = parts.split_at_mut(1);
         head.fill(IoSlice::new(header.get(..header_len).unwrap_or_default()));
-        for (part, place) in payloads.iter_mut().zip(coalescer.places(group)) {
-            *part = IoSlice::new(frames.get(place).map_or(&[], |frame| group.payload(frame)));
+        for (part, index) in payloads.iter_mut().zip(coalescer.frame_indexes(group)) {
+            *part = IoSlice::new(frames.get(index).map_or(&[], |frame| group.payload(frame)));
         }
         match self.tun.write_parts(parts.get(..=group.count()).unwrap_or_default()) {
             Ok(_) => {

@@ -32,7 +32,7 @@ use crate::config;
 use crate::control::{Origin, Request};
 use crate::decap::Gate;
 use crate::sys::raw::Receiver;
-use agent::{Agent, Desk};
+use agent::{Agent, AgentState};
 use answers::{Asked, InquiryAnswers};
 use delivery::Delivery;
 use messages::RealServerMessage;
@@ -77,7 +77,7 @@ async fn serve_reals(
     let (questions, asked) = mpsc::channel(answers::WAITING);
     let (packet_thread, mut thread) =
         start(receivers, delivery, bounds.gate(&config), config.busy_poll, questions)?;
-    let desk = config.agent.as_ref().map(|_| Arc::new(Desk::default()));
+    let state = config.agent.as_ref().map(|_| Arc::new(AgentState::default()));
     let control = config.control.clone();
     let running = RunningRealServer {
         config: watch::Sender::new(config),
@@ -87,7 +87,8 @@ async fn serve_reals(
         bounds,
         http: None,
     };
-    let agent = desk.clone().map_or(Ok(None), |desk| Agent::open(running.config.subscribe(), desk));
+    let open_agent = |state| Agent::open(running.config.subscribe(), state);
+    let agent = state.clone().map_or(Ok(None), open_agent);
     let answers = InquiryAnswers::new(asked, running.config.subscribe(), session.status());
     let answers = answers.context("could not open a raw socket for answers to vstun doctor");
     let opened = agent.and_then(|agent| Ok((agent, answers?, daemon::listen(&control, access)?)));
@@ -95,11 +96,11 @@ async fn serve_reals(
         Ok((agent, answers, control)) => {
             let (commands, inbox) = AdminCommands::new();
             let handler = {
-                let config = running.config.borrow();
-                let tun = config.tun.clone();
-                let told = (running.events.clone(), session.status());
+                let device = (running.config.borrow().tun.clone(), refused);
+                let sources = (running.events.clone(), session.status());
                 let started = (running.config.subscribe(), running.path.clone());
-                Handler::new(packet_thread.clone(), commands, told, (tun, refused), started, desk)
+                let packet_thread = packet_thread.clone();
+                Handler::new(packet_thread, commands, sources, device, started, state)
             };
             let ends = MainInputs { control, agent, answers, inbox };
             steer(running, Arc::new(handler), ends, session, signals, &mut thread).await

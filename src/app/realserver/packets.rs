@@ -23,7 +23,7 @@ use super::answers::Asked;
 use super::delivery::Delivery;
 use super::messages::{LoopSettings, Next, RealServerMessage, RealServerReport};
 use super::overflow::Overflow;
-use super::stranger_filter::{Attached, Programs, StrangerFilter};
+use super::stranger_filter::{FilterState, Programs, StrangerFilter};
 
 /// The token of the control thread's waker. The raw sockets' tokens are their indexes in the list.
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
@@ -57,7 +57,7 @@ struct Source {
     receiver: Receiver,
     ready: bool,
     overflow: Overflow,
-    filter: Attached,
+    filter: FilterState,
 }
 
 impl RealServerLoop {
@@ -70,16 +70,16 @@ impl RealServerLoop {
         gate: Gate,
         (inbox, questions): (Inbox<RealServerMessage>, mpsc::Sender<Asked>),
     ) -> io::Result<Self> {
-        for (place, receiver) in receivers.iter().enumerate() {
+        for (index, receiver) in receivers.iter().enumerate() {
             let descriptor = receiver.as_raw_fd();
             poll.registry().register(
                 &mut SourceFd(&descriptor),
-                Token(place),
+                Token(index),
                 Interest::READABLE,
             )?;
         }
         let ready = |receiver| {
-            let (overflow, filter) = (Overflow::default(), Attached::default());
+            let (overflow, filter) = (Overflow::default(), FilterState::default());
             Source { receiver, ready: true, overflow, filter }
         };
         Ok(Self {
@@ -119,8 +119,8 @@ impl RealServerLoop {
                 return Ok(());
             }
             let received = self.batches;
-            for place in 0..self.sources.len() {
-                self.turn(place)?;
+            for index in 0..self.sources.len() {
+                self.turn(index)?;
             }
             // The time runs from the end of a turn, however long the turn was.
             if self.batches != received {
@@ -188,11 +188,11 @@ impl RealServerLoop {
     }
 
     /// Processes what one socket has received, up to its budget.
-    fn turn(&mut self, place: usize) -> anyhow::Result<()> {
+    fn turn(&mut self, index: usize) -> anyhow::Result<()> {
         let mut budget = TURN;
         let batches = self.batches;
         while budget > 0 {
-            let Some(source) = self.sources.get_mut(place).filter(|source| source.ready) else {
+            let Some(source) = self.sources.get_mut(index).filter(|source| source.ready) else {
                 break;
             };
             budget -= 1;
@@ -212,7 +212,7 @@ impl RealServerLoop {
             }
         }
         if self.batches != batches
-            && let Some(Source { receiver, overflow, filter, .. }) = self.sources.get_mut(place)
+            && let Some(Source { receiver, overflow, filter, .. }) = self.sources.get_mut(index)
         {
             overflow.watch(receiver, filter.refuses());
         }
@@ -238,7 +238,7 @@ impl RealServerLoop {
 }
 
 /// The sockets with their filters.
-fn sockets(sources: &mut [Source]) -> impl Iterator<Item = (&Receiver, &mut Attached)> {
+fn sockets(sources: &mut [Source]) -> impl Iterator<Item = (&Receiver, &mut FilterState)> {
     sources.iter_mut().map(|source| (&source.receiver, &mut source.filter))
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::bail;
 use tokio::sync::watch;
 
-use super::agent::Desk;
+use super::agent::AgentState;
 use super::messages::{RealServerMessage, RealServerReport};
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, event};
 use crate::app::events::{Events, Listener, Span};
@@ -42,7 +42,7 @@ pub(super) struct Handler {
     /// Whether the kernel refused offload when the TUN was created.
     offload_refused: bool,
     /// The load agent's counters and setting, if there is an agent.
-    agent: Option<Arc<Desk>>,
+    agent: Option<Arc<AgentState>>,
 }
 
 impl Handler {
@@ -52,7 +52,7 @@ impl Handler {
         (events, host): (Events, watch::Receiver<HostStatus>),
         (tun, offload_refused): (String, bool),
         (config, path): (watch::Receiver<config::RealServer>, Option<PathBuf>),
-        agent: Option<Arc<Desk>>,
+        agent: Option<Arc<AgentState>>,
     ) -> Self {
         let (since, started) = (Instant::now(), jiff::Timestamp::now());
         Self {
@@ -131,7 +131,7 @@ impl Handler {
             offload_refused: u64::from(self.offload_refused),
             coalesce,
             host: self.host(),
-            agent: self.agent.as_ref().map(|desk| desk.counts()),
+            agent: self.agent.as_ref().map(|agent_state| agent_state.counts()),
         })
     }
 
@@ -165,10 +165,10 @@ impl Handler {
         if deadline {
             bail!("a deadline is the director's: give it to `vstun drain` there");
         }
-        let Some(desk) = &self.agent else {
+        let Some(agent_state) = &self.agent else {
             bail!("no director can ask: there is no load agent; add `agent` to [realserver]");
         };
-        let before = desk.set(rotation);
+        let before = agent_state.set(rotation);
         let mut changes = Vec::new();
         if before != rotation {
             changes.push(Alteration::of(Altered::Rotation { before, after: rotation }));

@@ -46,14 +46,14 @@ pub(super) struct StrangerFilter {
 
 /// A socket's filter.
 #[derive(Debug, Default)]
-pub(super) struct Attached {
+pub(super) struct FilterState {
     /// Whether the kernel has it.
     now: bool,
     /// Whether all datagrams that can still be read have passed it.
     pub(super) sampled: bool,
 }
 
-impl Attached {
+impl FilterState {
     /// Whether the kernel has it.
     pub(super) fn refuses(&self) -> bool {
         self.now
@@ -78,7 +78,7 @@ impl StrangerFilter {
         &mut self,
         now: Instant,
         count: u64,
-        sockets: impl Iterator<Item = (&'a Receiver, &'a mut Attached)>,
+        sockets: impl Iterator<Item = (&'a Receiver, &'a mut FilterState)>,
     ) {
         match self.strangers.next(now, count) {
             None => {}
@@ -87,7 +87,7 @@ impl StrangerFilter {
                 log::info!("the flood of strangers' tunnelled packets is over: each is read again");
                 for (receiver, attached) in sockets {
                     let _ = receiver.detach_filter();
-                    *attached = Attached::default();
+                    *attached = FilterState::default();
                 }
             }
         }
@@ -97,7 +97,7 @@ impl StrangerFilter {
     pub(super) fn replace<'a>(
         &mut self,
         programs: Programs,
-        sockets: impl Iterator<Item = (&'a Receiver, &'a mut Attached)>,
+        sockets: impl Iterator<Item = (&'a Receiver, &'a mut FilterState)>,
     ) {
         self.programs = programs;
         if self.strangers.flood() {
@@ -125,7 +125,7 @@ impl StrangerFilter {
     fn attach<'a>(
         &mut self,
         now: Instant,
-        sockets: impl Iterator<Item = (&'a Receiver, &'a mut Attached)>,
+        sockets: impl Iterator<Item = (&'a Receiver, &'a mut FilterState)>,
     ) {
         let mut all = true;
         for (receiver, attached) in sockets {

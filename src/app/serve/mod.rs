@@ -103,15 +103,15 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
         from: usize,
         most: usize,
         which: Arc<Selection>,
-    ) -> impl Future<Output = anyhow::Result<Page>> + Send;
+    ) -> impl Future<Output = anyhow::Result<ConnectionPage>> + Send;
 }
 
 /// Connections of a listing, and the table position to go on from.
-type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
+type ConnectionPage = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
 /// The client slots.
 #[derive(Debug)]
-struct Places {
+struct ClientSlots {
     all: Arc<Semaphore>,
     readers: Arc<Semaphore>,
 }
@@ -122,7 +122,7 @@ struct ClientSlot {
     _reader: Option<OwnedSemaphorePermit>,
 }
 
-impl Places {
+impl ClientSlots {
     fn new() -> Self {
         Self { all: Semaphore::new(CLIENTS).into(), readers: Semaphore::new(READERS).into() }
     }
@@ -165,7 +165,7 @@ pub(super) async fn serve<D: RequestHandler>(
     handler: Arc<D>,
 ) -> anyhow::Result<()> {
     let Control { listener, writers, ask_mode } = control;
-    let (slots, refusals) = (Places::new(), Arc::new(Refusals::default()));
+    let (slots, refusals) = (ClientSlots::new(), Arc::new(Refusals::default()));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -271,7 +271,7 @@ async fn client<D: RequestHandler>(
         let failed = reply.is_err();
         write(&mut writer, &reply.unwrap_or_else(|error| refusal(&error).into())).await?;
         if failed && lost {
-            return hang_up(reader, writer).await;
+            return close(reader, writer).await;
         }
     }
 }
@@ -344,7 +344,7 @@ async fn trace(
 
 /// Closes the connection to a client that may still be sending: if it were closed at once, the
 /// client would get a broken pipe instead of the answer.
-async fn hang_up(
+async fn close(
     mut reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
 ) -> anyhow::Result<()> {

@@ -207,7 +207,7 @@ fn listeners_get_events_until_they_send_something_or_close() {
 fn readers_cannot_take_the_last_slots() {
     let writers = Writers { owner: 500, group: 600 };
     let (reader, owner) = (Peer::of_user(1_000, writers), Peer::of_user(500, writers));
-    let slots = Places::new();
+    let slots = ClientSlots::new();
     let mut readers: Vec<_> = (0..READERS).map(|_| slots.take(&reader).unwrap()).collect();
     assert_eq!(slots.take(&reader).err(), Some(READERS));
     let some: Vec<_> = (READERS..CLIENTS).map(|_| slots.take(&owner).unwrap()).collect();

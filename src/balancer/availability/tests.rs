@@ -11,17 +11,17 @@ const NOW: Millis = Millis(10_000);
 const LATER: Millis = Millis(70_000);
 const EVEN_LATER: Millis = Millis(90_000);
 
-const UP: Wanted = Wanted::Up;
-const DRAIN: Wanted = Wanted::Draining { deadline: None };
-const DOWN: Wanted = Wanted::Down;
-const DISABLED: Wanted = Wanted::Disabled;
+const UP: AdminState = AdminState::Up;
+const DRAIN: AdminState = AdminState::Draining { deadline: None };
+const DOWN: AdminState = AdminState::Down;
+const DISABLED: AdminState = AdminState::Disabled;
 const WELL: Health = Health::Up;
 const SICK: Health = Health::Down;
 
 /// The events of a real server, in the order of the table's columns.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Want(Wanted),
+    Want(AdminState),
     SetHealth(Health),
     Remove,
 }
@@ -38,7 +38,7 @@ const EVENTS: [Event; 7] = [
 
 /// The state after each event: one row for each wanted state, health, and removal.
 #[rustfmt::skip]
-const TABLE: [(Wanted, Health, bool, [RealState; 7]); 16] = [
+const TABLE: [(AdminState, Health, bool, [RealState; 7]); 16] = [
     // wanted, health, removed up drain down disable healthy sick remove
     (UP,       WELL, false, [Up,       Draining, Down, Disabled, Up,       Down,     Draining]),
     (UP,       SICK, false, [Down,     Down,     Down, Disabled, Up,       Down,     Down]),
@@ -58,7 +58,7 @@ const TABLE: [(Wanted, Health, bool, [RealState; 7]); 16] = [
     (DISABLED, SICK, true,  [Down,     Down,     Down, Disabled, Disabled, Disabled, Disabled]),
 ];
 
-fn availability(wanted: Wanted, health: Health, removed: bool) -> Availability {
+fn availability(wanted: AdminState, health: Health, removed: bool) -> Availability {
     let mut availability = Availability::new(wanted, None);
     availability.set_health(health);
     if removed {
@@ -73,7 +73,7 @@ fn every_event_leads_from_every_state_to_the_tables_state() {
         for (event, expected) in EVENTS.into_iter().zip(after) {
             let mut availability = availability(wanted, health, removed);
             match event {
-                Event::Want(wanted) => availability.set_wanted(wanted, None),
+                Event::Want(wanted) => availability.set_admin_state(wanted, None),
                 Event::SetHealth(health) => availability.set_health(health),
                 Event::Remove => availability.remove(None),
             }
@@ -84,12 +84,12 @@ fn every_event_leads_from_every_state_to_the_tables_state() {
 
 #[test]
 fn health_does_not_change_the_wanted_state_nor_the_reverse() {
-    let mut availability = availability(Wanted::Disabled, Health::Up, false);
+    let mut availability = availability(AdminState::Disabled, Health::Up, false);
     availability.set_health(Health::Down);
     availability.set_health(Health::Up);
     assert_eq!(availability.state(), Disabled);
     availability.set_health(Health::Down);
-    availability.set_wanted(Wanted::Up, None);
+    availability.set_admin_state(AdminState::Up, None);
     assert_eq!(availability.state(), Down);
     availability.set_health(Health::Up);
     assert_eq!(availability.state(), Up);
@@ -99,19 +99,19 @@ fn health_does_not_change_the_wanted_state_nor_the_reverse() {
 #[test]
 fn flows_end_by_state_policy_and_deadline() {
     let rows = [
-        (Wanted::Up, Health::Up, Keep, [None, None], None),
-        (Wanted::Up, Health::Up, Reset, [None, None], None),
+        (AdminState::Up, Health::Up, Keep, [None, None], None),
+        (AdminState::Up, Health::Up, Reset, [None, None], None),
         (DRAIN, Health::Up, Keep, [None, None], Some(Both)),
         (DRAIN, Health::Up, Reset, [None, None], Some(Both)),
         (DRAIN, Health::Down, Keep, [None, Some(Client)], Some(Client)),
         (DRAIN, Health::Down, Reset, [Some(Client), Some(Client)], Some(Client)),
-        (Wanted::Up, Health::Down, Keep, [None, Some(Client)], None),
-        (Wanted::Up, Health::Down, Reset, [Some(Client), Some(Client)], None),
-        (Wanted::Down, Health::Up, Keep, [None, Some(Client)], None),
-        (Wanted::Down, Health::Up, Reset, [Some(Client), Some(Client)], None),
-        (Wanted::Disabled, Health::Up, Keep, [None, None], None),
-        (Wanted::Disabled, Health::Up, Reset, [Some(Both), Some(Both)], None),
-        (Wanted::Disabled, Health::Down, Reset, [Some(Client), Some(Client)], None),
+        (AdminState::Up, Health::Down, Keep, [None, Some(Client)], None),
+        (AdminState::Up, Health::Down, Reset, [Some(Client), Some(Client)], None),
+        (AdminState::Down, Health::Up, Keep, [None, Some(Client)], None),
+        (AdminState::Down, Health::Up, Reset, [Some(Client), Some(Client)], None),
+        (AdminState::Disabled, Health::Up, Keep, [None, None], None),
+        (AdminState::Disabled, Health::Up, Reset, [Some(Both), Some(Both)], None),
+        (AdminState::Disabled, Health::Down, Reset, [Some(Client), Some(Client)], None),
     ];
     for (wanted, health, existing, endings, late) in rows {
         let availability = availability(wanted, health, false);
@@ -120,7 +120,7 @@ fn flows_end_by_state_policy_and_deadline() {
         assert_eq!(got, endings, "{wanted:?} {health:?} {existing:?}");
         let Some(late) = late else { continue };
         let mut availability = availability;
-        availability.set_wanted(wanted, Some(LATER));
+        availability.set_admin_state(wanted, Some(LATER));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let ending = |now| availability.ending(now, existing, protocol);
             assert_eq!(
@@ -154,22 +154,22 @@ fn a_removal_can_only_make_a_deadline_earlier_and_keeps_it() {
         let mut availability = Availability::new(DRAIN, drains);
         availability.remove(removed);
         assert_eq!(availability.until, expected);
-        for wanted in [Wanted::Down, Wanted::Disabled] {
-            availability.set_wanted(wanted, None);
+        for wanted in [AdminState::Down, AdminState::Disabled] {
+            availability.set_admin_state(wanted, None);
             assert_eq!(availability.until, expected, "{wanted:?}");
         }
-        availability.set_wanted(DRAIN, Some(EVEN_LATER));
+        availability.set_admin_state(DRAIN, Some(EVEN_LATER));
         assert_eq!(availability.until, Some(EVEN_LATER), "but for another one");
     }
 }
 
 #[test]
 fn up_down_and_disabled_have_no_deadline() {
-    for wanted in [Wanted::Up, Wanted::Down, Wanted::Disabled] {
+    for wanted in [AdminState::Up, AdminState::Down, AdminState::Disabled] {
         let mut availability = Availability::new(DRAIN, Some(LATER));
         assert_eq!(availability.left(NOW), Some(Duration::from_secs(60)));
         assert_eq!(availability.left(EVEN_LATER), Some(Duration::ZERO));
-        availability.set_wanted(wanted, None);
+        availability.set_admin_state(wanted, None);
         assert_eq!(availability.left(NOW), None);
     }
 }

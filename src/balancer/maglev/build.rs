@@ -101,18 +101,18 @@ pub(super) fn slots(count: u32, members: &[Claimant]) -> Vec<Member> {
     let mut members = members.to_vec();
     let mut slots = vec![FREE; count as usize];
     // Ordered by time; at the same time by phase, then by address.
-    let turn = |member: &Claimant, number: u64, place: usize| {
-        Reverse((member.moment(number), member.phase, place, number))
+    let turn = |member: &Claimant, number: u64, index: usize| {
+        Reverse((member.moment(number), member.phase, index, number))
     };
     let mut turns: BinaryHeap<_> =
-        members.iter().enumerate().map(|(place, member)| turn(member, 0, place)).collect();
+        members.iter().enumerate().map(|(index, member)| turn(member, 0, index)).collect();
     for _ in 0..count {
-        let Some(Reverse((_, _, place, number))) = turns.pop() else { break };
-        let (Some(member), Ok(name)) = (members.get_mut(place), Member::try_from(place)) else {
+        let Some(Reverse((_, _, index, number))) = turns.pop() else { break };
+        let (Some(member), Ok(name)) = (members.get_mut(index), Member::try_from(index)) else {
             continue;
         };
         member.take(&mut slots, name);
-        turns.push(turn(member, number + 1, place));
+        turns.push(turn(member, number + 1, index));
     }
     slots
 }

@@ -102,8 +102,8 @@ impl Table {
     /// The number of slots of the real server.
     #[must_use]
     pub fn slots_of(&self, address: IpAddr) -> usize {
-        let Ok(place) = self.members.binary_search(&address) else { return 0 };
-        self.slots.iter().filter(|&&member| usize::from(member) == place).count()
+        let Ok(index) = self.members.binary_search(&address) else { return 0 };
+        self.slots.iter().filter(|&&member| usize::from(member) == index).count()
     }
 }
 

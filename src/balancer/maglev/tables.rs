@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::change::Change;
 use super::Table;
-use crate::model::{RealValue, SchedulerKind, Seed, ServiceSpec, Step};
+use crate::model::{RealValue, SchedulerKind, Seed, ServiceSpec, WeightStep};
 
 /// Keeps a balancer's Maglev tables and the data that they are computed from. The sender of changes
 /// passes them through [`MaglevTables::follow`] first: computing a table takes milliseconds, and no
@@ -27,7 +27,7 @@ struct Pool {
     /// The last weight of each real server that was not 0, or 0.
     weights: BTreeMap<IpAddr, u32>,
     /// The share of its weight that a real server has, where that is not all.
-    steps: BTreeMap<IpAddr, Step>,
+    steps: BTreeMap<IpAddr, WeightStep>,
     table: Option<Arc<Table>>,
     /// Whether data that its table depends on may have changed.
     stale: bool,
@@ -177,7 +177,7 @@ impl MaglevTables {
     /// The changes that give real servers these shares of their weights where flows are placed by
     /// hash, and all others their whole weight.
     #[must_use]
-    pub fn stepped(&self, steps: &HashMap<(String, IpAddr), Step>) -> Vec<Change> {
+    pub fn stepped(&self, steps: &HashMap<(String, IpAddr), WeightStep>) -> Vec<Change> {
         let mut changes = Vec::new();
         for (service, pool) in &self.pools {
             for &address in pool.weights.keys() {
@@ -185,7 +185,7 @@ impl MaglevTables {
                     SchedulerKind::Maglev | SchedulerKind::SourceHashing => {
                         steps.get(&(service.clone(), address)).copied().unwrap_or_default()
                     }
-                    _ => Step::FULL,
+                    _ => WeightStep::FULL,
                 };
                 if wanted != pool.step(address) {
                     let service = service.clone();
@@ -231,17 +231,17 @@ impl Pool {
         self.stale && self.scheduler == SchedulerKind::Maglev
     }
 
-    fn step(&self, address: IpAddr) -> Step {
+    fn step(&self, address: IpAddr) -> WeightStep {
         self.steps.get(&address).copied().unwrap_or_default()
     }
 
-    fn set_step(&mut self, address: IpAddr, step: Step) {
+    fn set_step(&mut self, address: IpAddr, step: WeightStep) {
         if !self.weights.contains_key(&address) || self.step(address) == step {
             return;
         }
         self.stale = true;
         match step {
-            Step::FULL => self.steps.remove(&address),
+            WeightStep::FULL => self.steps.remove(&address),
             step => self.steps.insert(address, step),
         };
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::change::Change;
-use crate::model::{Policy, RealSpec, RealValue, SchedulerKind, ServiceSpec, Step};
+use crate::model::{Policy, RealSpec, RealValue, SchedulerKind, ServiceSpec, WeightStep};
 
 const SEED: Seed = Seed(17, 19);
 const SMALL: u32 = MIN_SLOTS;
@@ -47,7 +47,7 @@ fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
         reals(weights).into_iter().filter(|(_, weight)| *weight > 0).collect();
     members.sort();
     let mut turns = Vec::new();
-    for (place, &(address, weight)) in members.iter().enumerate() {
+    for (index, &(address, weight)) in members.iter().enumerate() {
         let phase = draw(address, 2) >> 32;
         // More turns than a member can get.
         for number in 0..slots {
@@ -55,7 +55,7 @@ fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
             let product: u128 = members.iter().map(|(_, weight)| u128::from(*weight)).product();
             let moment =
                 (u128::from(number) << 32 | u128::from(phase)) * (product / u128::from(weight));
-            turns.push((if number == 0 { 0 } else { moment }, phase, place, number));
+            turns.push((if number == 0 { 0 } else { moment }, phase, index, number));
         }
     }
     turns.sort_unstable();
@@ -67,9 +67,9 @@ fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
             (0..slots).map(move |step| usize::try_from((offset + step * skip) % slots).unwrap())
         })
         .collect();
-    for (_, _, place, _) in turns.into_iter().take(owners.len()) {
-        let slot = walks[place].find(|slot| owners[*slot].is_none()).unwrap();
-        owners[slot] = Some(members[place].0);
+    for (_, _, index, _) in turns.into_iter().take(owners.len()) {
+        let slot = walks[index].find(|slot| owners[*slot].is_none()).unwrap();
+        owners[slot] = Some(members[index].0);
     }
     owners
 }
@@ -287,7 +287,7 @@ fn weight_zero_keeps_the_previous_slots() {
 }
 
 fn set_step(number: u32, thousandths: u32) -> Change {
-    let step = Step::FULL.after(thousandths);
+    let step = WeightStep::FULL.after(thousandths);
     Change::SetStep { service: "web".to_owned(), address: address(number), step }
 }
 
@@ -320,7 +320,7 @@ fn a_real_server_s_load_changes_its_slots_in_steps() {
 fn steps_are_for_services_that_place_by_hash_and_only_where_they_differ() {
     let mut maglev_tables = maglev_tables();
     let wanted = |number, thousandths| {
-        let step = Step::FULL.after(thousandths);
+        let step = WeightStep::FULL.after(thousandths);
         HashMap::from([(("web".to_owned(), address(number)), step)])
     };
     assert_eq!(maglev_tables.stepped(&wanted(0, 1_000)), []);

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn segment(sequence: u32, acknowledgement: u32, data: u32, flags: u8) -> Segment {
+fn segment(sequence: u32, acknowledgement: u32, data: u32, flags: u8) -> SegmentFields {
     let flags = Flags(flags);
     let end = sequence.wrapping_add(data);
-    Segment { sequence, end, acknowledgement, flags }
+    SegmentFields { sequence, end, acknowledgement, flags }
 }
 
 /// The shorter distance between two numbers.
@@ -81,7 +81,7 @@ fn after_a_syn_a_segment_in_its_window_fits_whatever_it_acknowledges() {
 /// Data in a SYN may be refused and sent again: the client is at most after it, at least before it.
 #[test]
 fn data_in_a_syn_does_not_move_the_position() {
-    let syn = Segment { end: 1_401, ..segment(0, 0, 0, Flags::SYN) };
+    let syn = SegmentFields { end: 1_401, ..segment(0, 0, 0, Flags::SYN) };
     let position = Position::after(&syn);
     assert_eq!(position.next, 1);
     for next in [1, 1_401] {

@@ -15,6 +15,6 @@ impl Scheduler for Failover {
     }
 
     fn place(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
-        pool.usable().reduce(heavier).map(|(place, _)| place)
+        pool.usable().reduce(heavier).map(|(index, _)| index)
     }
 }

@@ -15,6 +15,6 @@ impl Scheduler for LeastConnections {
             (overhead(a) * u64::from(b.grown(pool.now)))
                 .cmp(&(overhead(b) * u64::from(a.grown(pool.now))))
         };
-        pool.usable().min_by(|(_, a), (_, b)| by_growth(a, b)).map(|(place, _)| place)
+        pool.usable().min_by(|(_, a), (_, b)| by_growth(a, b)).map(|(index, _)| index)
     }
 }

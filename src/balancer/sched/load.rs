@@ -17,7 +17,7 @@ pub(super) fn overhead(real: &Real) -> u64 {
 
 /// The usable real server with the least load per weight; of several the one configured first.
 pub(super) fn least(pool: Pool<'_>, load: fn(&Real) -> u64) -> Option<usize> {
-    pool.usable().min_by(|(_, a), (_, b)| by_weight(a, b, pool.now, load)).map(|(place, _)| place)
+    pool.usable().min_by(|(_, a), (_, b)| by_weight(a, b, pool.now, load)).map(|(index, _)| index)
 }
 
 /// Compares load per share by cross-multiplication, so that nothing is rounded. At most 2^24

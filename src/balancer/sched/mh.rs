@@ -20,7 +20,7 @@ const REHASHES: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Maglev {
     /// The pool index of each of the table's members.
-    places: Vec<Option<usize>>,
+    indexes: Vec<Option<usize>>,
 }
 
 impl Scheduler for Maglev {
@@ -33,10 +33,10 @@ impl Scheduler for Maglev {
         let first = hash;
         if let Some(table) = pool.maglev {
             for _ in 0..=REHASHES {
-                let member = table.member(hash).and_then(|member| self.places.get(member));
-                let place = member.copied().flatten().filter(|&place| pool.is_usable(place));
-                if place.is_some() || !pool.policy.fallback {
-                    return place;
+                let member = table.member(hash).and_then(|member| self.indexes.get(member));
+                let index = member.copied().flatten().filter(|&index| pool.is_usable(index));
+                if index.is_some() || !pool.policy.fallback {
+                    return index;
                 }
                 hash = hash::next_hash(hash);
             }
@@ -46,9 +46,9 @@ impl Scheduler for Maglev {
     }
 
     fn changed(&mut self, pool: Pool<'_>) {
-        let places: HashMap<_, _> =
-            pool.configured().map(|(place, real)| (real.address(), place)).collect();
+        let indexes: HashMap<_, _> =
+            pool.configured().map(|(index, real)| (real.address(), index)).collect();
         let members = pool.maglev.map(Table::members).unwrap_or_default();
-        self.places = members.iter().map(|address| places.get(address).copied()).collect();
+        self.indexes = members.iter().map(|address| indexes.get(address).copied()).collect();
     }
 }

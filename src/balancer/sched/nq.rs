@@ -12,6 +12,6 @@ pub(super) struct NeverQueue;
 impl Scheduler for NeverQueue {
     fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let idle = pool.usable().find(|(_, real)| real.busy() == 0);
-        idle.map(|(place, _)| place).or_else(|| shortest(pool))
+        idle.map(|(index, _)| index).or_else(|| shortest(pool))
     }
 }

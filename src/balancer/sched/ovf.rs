@@ -16,7 +16,7 @@ pub(super) struct Overflow;
 
 impl Scheduler for Overflow {
     fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
-        pool.usable().filter(|(_, real)| has_room(real)).reduce(heavier).map(|(place, _)| place)
+        pool.usable().filter(|(_, real)| has_room(real)).reduce(heavier).map(|(index, _)| index)
     }
 }
 

@@ -15,15 +15,15 @@ pub(super) struct RoundRobin {
 
 impl Scheduler for RoundRobin {
     fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
-        let takes = |&(place, real): &(usize, &Real)| self.turns.takes(pool, place, real);
-        round(pool, self.next).find(takes).map(|(place, _)| place)
+        let takes = |&(index, real): &(usize, &Real)| self.turns.takes(pool, index, real);
+        round(pool, self.next).find(takes).map(|(index, _)| index)
     }
 
     fn taken(&mut self, picked: Option<usize>, pool: Pool<'_>) {
         let Some(picked) = picked else { return };
-        for (place, real) in round(pool, self.next) {
-            self.turns.asked(pool, place, real);
-            if place == picked {
+        for (index, real) in round(pool, self.next) {
+            self.turns.asked(pool, index, real);
+            if index == picked {
                 break;
             }
         }

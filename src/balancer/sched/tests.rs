@@ -17,7 +17,7 @@ use crate::balancer::placement::PlacementKey;
 use crate::balancer::pool::{Eligible, Pool};
 use crate::balancer::real::{Life, Real, Reals};
 use crate::balancer::tcp::ConnState;
-use crate::balancer::tunnel::OwnWay;
+use crate::balancer::tunnel::LocalRoute;
 use crate::model::{Millis, Policy, RealId, RealSpec, RealValue, Seed, ServiceId};
 use crate::wire::protocol;
 
@@ -66,7 +66,8 @@ impl Member {
 
     fn real(&self) -> Real {
         let spec = RealSpec::new(self.address(), self.last_weight);
-        let mut real = Real::new(ServiceId { place: 0, generation: 0 }, spec, OwnWay::default());
+        let mut real =
+            Real::new(ServiceId { index: 0, generation: 0 }, spec, LocalRoute::default());
         real.set(RealValue::Weight(self.weight));
         if self.draining {
             real.set_life(Life::Draining);
@@ -158,7 +159,7 @@ impl Bench {
     /// Picks as text: A for the first real server, `-` for none.
     fn sequence(&mut self, len: usize) -> String {
         const NAMES: [char; 6] = ['A', 'B', 'C', 'D', 'E', 'F'];
-        (0..len).map(|_| self.pick().map_or('-', |place| NAMES[place])).collect()
+        (0..len).map(|_| self.pick().map_or('-', |index| NAMES[index])).collect()
     }
 }
 
@@ -201,14 +202,14 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let place = || 0_usize..6;
+    let index = || 0_usize..6;
     let step = prop_oneof![
         4 => (1_usize..20).prop_map(Step::Picks),
-        1 => (place(), prop_oneof![Just(0), 1_u32..12])
+        1 => (index(), prop_oneof![Just(0), 1_u32..12])
             .prop_map(|(at, weight)| Step::Weight(at, weight)),
         1 => member().prop_map(Step::Join),
-        1 => place().prop_map(Step::Drain),
-        1 => place().prop_map(Step::Leave),
+        1 => index().prop_map(Step::Drain),
+        1 => index().prop_map(Step::Leave),
     ];
     prop::collection::vec(step, 1..30)
 }
@@ -247,7 +248,7 @@ proptest! {
                     member.usable() && !(kind == SchedulerKind::Overflow && full)
                 };
                 match bench.pick() {
-                    Some(place) => prop_assert!(usable(&bench.members[place])),
+                    Some(index) => prop_assert!(usable(&bench.members[index])),
                     None => prop_assert!(!bench.members.iter().any(usable)),
                 }
             }

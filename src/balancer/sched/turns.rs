@@ -12,29 +12,29 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Whether the real server at `place` takes the turn that it is offered. Of a thousand turns it
+    /// Whether the real server at `index` takes the turn that it is offered. Of a thousand turns it
     /// takes as many as it has thousandths of its weight. The server with the largest share takes
     /// every turn, so a turn of each round is taken, and servers that come up together share
     /// equally.
     #[inline]
-    pub(super) fn takes(&self, pool: Pool<'_>, place: usize, real: &Real) -> bool {
+    pub(super) fn takes(&self, pool: Pool<'_>, index: usize, real: &Real) -> bool {
         let grown = real.grown(pool.now);
-        grown == FULL || self.saved.get(place).is_none_or(|saved| saved + grown >= most(pool))
+        grown == FULL || self.saved.get(index).is_none_or(|saved| saved + grown >= most(pool))
     }
 
-    /// The real server at `place` was offered a turn, and has taken or skipped it.
+    /// The real server at `index` was offered a turn, and has taken or skipped it.
     #[inline]
-    pub(super) fn asked(&mut self, pool: Pool<'_>, place: usize, real: &Real) {
+    pub(super) fn asked(&mut self, pool: Pool<'_>, index: usize, real: &Real) {
         let grown = real.grown(pool.now);
         if grown != FULL {
-            self.save(pool, place, grown);
+            self.save(pool, index, grown);
         }
     }
 
     #[cold]
-    fn save(&mut self, pool: Pool<'_>, place: usize, grown: u32) {
+    fn save(&mut self, pool: Pool<'_>, index: usize, grown: u32) {
         let most = most(pool);
-        let Some(saved) = self.saved.get_mut(place) else { return };
+        let Some(saved) = self.saved.get_mut(index) else { return };
         *saved += grown;
         if *saved >= most {
             *saved = (*saved - most).min(most);

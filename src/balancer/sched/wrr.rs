@@ -44,7 +44,7 @@ impl Scheduler for WeightedRoundRobin {
             self.settle(total);
             self.earn(pool, 1);
         }
-        if let Some(credit) = picked.and_then(|place| self.credits.get_mut(place)) {
+        if let Some(credit) = picked.and_then(|index| self.credits.get_mut(index)) {
             credit.earned -= self.total;
         }
     }
@@ -71,26 +71,26 @@ impl WeightedRoundRobin {
     #[inline]
     fn richest(&self, pool: Pool<'_>, earned: impl Fn(i64) -> i64) -> (Option<usize>, i64) {
         let (mut richest, mut total) = (None, 0);
-        for (place, real) in pool.usable() {
+        for (index, real) in pool.usable() {
             let share = share(real, pool.now);
             total += share;
-            let Some(credit) = self.credits.get(place) else { continue };
+            let Some(credit) = self.credits.get(index) else { continue };
             let earned = earned(credit.earned) + share;
             if richest.is_none_or(|(_, most)| earned > most) {
-                richest = Some((place, earned));
+                richest = Some((index, earned));
             }
         }
-        (richest.map(|(place, _)| place), total)
+        (richest.map(|(index, _)| index), total)
     }
 
     /// Adds its share to each credit, `times` times. Returns the sum of the shares.
     #[inline]
     fn earn(&mut self, pool: Pool<'_>, times: i64) -> i64 {
         let mut total = 0;
-        for (place, real) in pool.usable() {
+        for (index, real) in pool.usable() {
             let share = share(real, pool.now);
             total += share;
-            if let Some(credit) = self.credits.get_mut(place) {
+            if let Some(credit) = self.credits.get_mut(index) {
                 credit.earned += share * times;
             }
         }

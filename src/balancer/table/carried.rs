@@ -10,7 +10,7 @@ use crate::model::{Millis, Timeouts};
 
 /// The meaning of a packet for the carriage of its flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::balancer) enum Noted {
+pub(in crate::balancer) enum CarryState {
     /// It has had too few packets to be carried.
     Early,
     /// It may be carried.
@@ -41,21 +41,25 @@ impl Table {
         handle: Handle,
         now: Millis,
         timeouts: &Timeouts,
-    ) -> Noted {
-        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else {
-            return Noted::Early;
+    ) -> CarryState {
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) else {
+            return CarryState::Early;
         };
         if !entry.marks.has(Marks::CARRIED) {
-            return if entry.marks.count_packet() { Noted::Wanted } else { Noted::Early };
+            return if entry.marks.count_packet() { CarryState::Wanted } else { CarryState::Early };
         }
-        if self.take_back(handle, now, timeouts) { Noted::WasCarried } else { Noted::Wanted }
+        if self.take_back(handle, now, timeouts) {
+            CarryState::WasCarried
+        } else {
+            CarryState::Wanted
+        }
     }
 
     /// Carries a flow from now on, if the carrier has room.
     pub(in crate::balancer) fn enter(&mut self, handle: Handle, flow: &CarriedFlow) {
         let Some(carrier) = &mut self.carrier else { return };
-        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place())
-            && carrier.enter(handle.place(), flow)
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.index())
+            && carrier.enter(handle.index(), flow)
         {
             entry.marks.set(Marks::CARRIED, true);
         }
@@ -66,10 +70,10 @@ impl Table {
     #[cold]
     fn take_back(&mut self, handle: Handle, now: Millis, timeouts: &Timeouts) -> bool {
         let Some(carrier) = &mut self.carrier else { return false };
-        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return false };
-        let was_carried = carrier.hold(handle.place());
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) else { return false };
+        let was_carried = carrier.hold(handle.index());
         entry.marks.set(Marks::CARRIED, false);
-        let seen = carrier.seen(handle.place());
+        let seen = carrier.seen(handle.index());
         let Some(last) = seen.last else { return was_carried };
         entry.deadline =
             entry.deadline.max(tick_after(last.min(now), entry.state.timeout(timeouts)));
@@ -96,7 +100,7 @@ impl Table {
             self.take_back(handle, now, timeouts);
             return false;
         }
-        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) {
             entry.deadline = deadline;
         }
         self.queue(handle.0, state, deadline);
@@ -116,21 +120,21 @@ impl Table {
         let mut seen = entry.clone();
         seen.deadline = deadline;
         seen.set_position(self.position(handle, entry));
-        let carries = self.carrier.as_ref().is_some_and(|carrier| carrier.carries(handle.place()));
+        let carries = self.carrier.as_ref().is_some_and(|carrier| carrier.carries(handle.index()));
         seen.marks.set(Marks::CARRIED, entry.marks.has(Marks::CARRIED) && carries);
         Some(seen)
     }
 
     fn deadline(&self, handle: Handle, entry: &Entry, now: Millis, timeouts: &Timeouts) -> u32 {
         let carrier = self.carrier.as_ref().filter(|_| entry.marks.has(Marks::CARRIED));
-        let last = carrier.and_then(|carrier| carrier.seen(handle.place()).last);
+        let last = carrier.and_then(|carrier| carrier.seen(handle.index()).last);
         let deadline = last.map(|last| tick_after(last.min(now), entry.state.timeout(timeouts)));
         entry.deadline.max(deadline.unwrap_or_default())
     }
 
     fn position(&self, handle: Handle, entry: &Entry) -> Position {
         let carrier = self.carrier.as_ref().filter(|_| entry.marks.has(Marks::CARRIED));
-        let seen = carrier.map(|carrier| carrier.seen(handle.place()));
+        let seen = carrier.map(|carrier| carrier.seen(handle.index()));
         match seen.filter(|seen| seen.last.is_some()) {
             Some(seen) => {
                 Position { next: seen.next, acknowledged: seen.acknowledged, opening: false }
@@ -141,18 +145,18 @@ impl Table {
 
     /// The entry at an index is removed, or gets another key.
     #[inline]
-    pub(super) fn forget_carried(&mut self, place: u32) {
+    pub(super) fn forget_carried(&mut self, index: u32) {
         if self.carrier.is_some() {
-            self.forget_at(place);
+            self.forget_at(index);
         }
     }
 
-    fn forget_at(&mut self, place: u32) {
+    fn forget_at(&mut self, index: u32) {
         let Some(carrier) = &mut self.carrier else { return };
-        let Some(Some(entry)) = self.entries.entries.get_mut(place as usize) else { return };
+        let Some(Some(entry)) = self.entries.entries.get_mut(index as usize) else { return };
         // A flow with fewer packets was never entered: short connections cost nothing here.
         if entry.marks.may_be_carried() {
-            carrier.forget(place as usize, &entry.key());
+            carrier.forget(index as usize, &entry.key());
             entry.marks.set(Marks::CARRIED, false);
         }
     }

@@ -157,12 +157,12 @@ pub struct Handle(pub(super) u32);
 
 impl Handle {
     /// The handle of the entry at an index.
-    pub(in crate::balancer) fn at(place: usize) -> Self {
-        Self(u32::try_from(place).unwrap_or(u32::MAX))
+    pub(in crate::balancer) fn at(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
     /// Its index in the table, below the capacity.
-    pub(in crate::balancer) fn place(self) -> usize {
+    pub(in crate::balancer) fn index(self) -> usize {
         self.0 as usize
     }
 }

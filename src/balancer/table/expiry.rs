@@ -20,24 +20,24 @@ impl Table {
     /// [`Self::renew`] or [`Self::end`] it. `budget` counts down by each entry examined.
     pub fn due(&mut self, now: Millis, budget: &mut usize) -> Option<Handle> {
         let now = tick(now);
-        if let Some((place, deadline)) = self.first_waiting()
+        if let Some((index, deadline)) = self.first_waiting()
             && deadline <= now
             && *budget > 0
         {
             *budget -= 1;
-            self.waiting.remove(&mut self.entries, place);
-            return Some(Handle(place));
+            self.waiting.remove(&mut self.entries, index);
+            return Some(Handle(index));
         }
         while *budget > 0 {
-            let place = self.wheel.pop(&mut self.entries, now)?;
+            let index = self.wheel.pop(&mut self.entries, now)?;
             *budget -= 1;
-            match self.entries.entries.get(place as usize) {
+            match self.entries.entries.get(index as usize) {
                 Some(Some(entry)) if entry.deadline > now => {
                     let deadline = entry.deadline;
-                    self.wheel.queue(&mut self.entries, place, deadline);
+                    self.wheel.queue(&mut self.entries, index, deadline);
                     self.turnover.requeued += 1;
                 }
-                _ => return Some(Handle(place)),
+                _ => return Some(Handle(index)),
             }
         }
         None
@@ -45,7 +45,7 @@ impl Table {
 
     /// Gives an expired connection another state and timeout.
     pub fn renew(&mut self, handle: Handle, state: ConnState, timeout: Duration) {
-        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) else { return };
         let before = std::mem::replace(&mut entry.state, state);
         let due = Millis(u64::from(entry.deadline) * TICK_MILLIS);
         entry.deadline = tick_after(due, timeout);
@@ -71,25 +71,25 @@ impl Table {
 
     /// The index and the deadline of the first unproven connection.
     fn first_waiting(&self) -> Option<(u32, u32)> {
-        let place = self.waiting.first()?;
-        Some((place, self.entry(Handle(place))?.deadline))
+        let index = self.waiting.first()?;
+        Some((index, self.entry(Handle(index))?.deadline))
     }
 
     /// Queues an entry on the list for its state.
-    pub(super) fn queue(&mut self, place: u32, state: ConnState, deadline: u32) {
+    pub(super) fn queue(&mut self, index: u32, state: ConnState, deadline: u32) {
         if state.unproven() {
-            self.waiting.push(&mut self.entries, place);
+            self.waiting.push(&mut self.entries, index);
         } else {
-            self.wheel.queue(&mut self.entries, place, deadline);
+            self.wheel.queue(&mut self.entries, index, deadline);
         }
     }
 
     /// Takes an entry off the list for its state.
-    pub(super) fn unqueue(&mut self, place: u32, state: ConnState) {
+    pub(super) fn unqueue(&mut self, index: u32, state: ConnState) {
         if state.unproven() {
-            self.waiting.remove(&mut self.entries, place);
+            self.waiting.remove(&mut self.entries, index);
         } else {
-            self.wheel.unqueue(&mut self.entries, place);
+            self.wheel.unqueue(&mut self.entries, index);
         }
     }
 
@@ -97,12 +97,12 @@ impl Table {
     #[cold]
     pub(super) fn requeue(
         &mut self,
-        place: u32,
+        index: u32,
         before: ConnState,
         after: ConnState,
         deadline: u32,
     ) {
-        self.unqueue(place, before);
-        self.queue(place, after, deadline);
+        self.unqueue(index, before);
+        self.queue(index, after, deadline);
     }
 }

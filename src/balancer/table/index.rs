@@ -105,7 +105,7 @@ impl Index {
         let mut left = slots;
         while let Some(last) = former.last_mut() {
             let Former { slots, regions } = last;
-            let Some((region, place)) = regions.last_mut() else {
+            let Some((region, position)) = regions.last_mut() else {
                 former.pop();
                 continue;
             };
@@ -113,7 +113,7 @@ impl Index {
                 break;
             }
             let (done, looked) =
-                region.move_to(slots, place, left, |slot| current.insert(all, slot));
+                region.move_to(slots, position, left, |slot| current.insert(all, slot));
             left -= looked;
             if done {
                 regions.pop();
@@ -145,8 +145,8 @@ impl Index {
     /// The entry in the first slot for this tag, whatever its flow; any number if the slot is free.
     #[inline]
     pub(super) fn first_at(&self, tag: u32) -> u32 {
-        let place = self.current.start + (tag & self.current.mask) as usize;
-        self.slots.get(place).map_or(u32::MAX, |&slot| slot_entry(slot))
+        let position = self.current.start + (tag & self.current.mask) as usize;
+        self.slots.get(position).map_or(u32::MAX, |&slot| slot_entry(slot))
     }
 
     /// The slots' address range in the process's memory.
@@ -188,10 +188,10 @@ impl Index {
         if !self.former.is_empty() {
             self.settle(STEPS);
         }
-        let Some((old, mut place)) = self.old else { return };
+        let Some((old, mut position)) = self.old else { return };
         for _ in 0..STEPS {
-            match self.slots[old.start + place as usize] {
-                EMPTY => place += 1,
+            match self.slots[old.start + position as usize] {
+                EMPTY => position += 1,
                 // Removal moves later slots into the gap, so this slot is looked at again. A slot
                 // after a gap never belongs before the gap.
                 slot => {
@@ -199,13 +199,13 @@ impl Index {
                     self.current.insert(&mut self.slots, slot);
                 }
             }
-            if place > old.mask {
+            if position > old.mask {
                 self.old = None;
                 self.settled = self.former.is_empty();
                 return;
             }
         }
-        self.old = Some((old, place));
+        self.old = Some((old, position));
     }
 }
 
@@ -220,42 +220,42 @@ impl Region {
 
     #[inline]
     fn find(self, slots: &[u64], tag: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut place = tag & self.mask;
+        let mut position = tag & self.mask;
         loop {
-            let slot = slots[self.start + place as usize];
+            let slot = slots[self.start + position as usize];
             if slot == EMPTY {
                 return None;
             }
             if slot_tag(slot) == tag && is_it(slot_entry(slot)) {
                 return Some(slot_entry(slot));
             }
-            place = (place + 1) & self.mask;
+            position = (position + 1) & self.mask;
         }
     }
 
     fn insert(self, slots: &mut [u64], slot: u64) {
-        let mut place = slot_tag(slot) & self.mask;
-        while slots[self.start + place as usize] != EMPTY {
-            place = (place + 1) & self.mask;
+        let mut position = slot_tag(slot) & self.mask;
+        while slots[self.start + position as usize] != EMPTY {
+            position = (position + 1) & self.mask;
         }
-        slots[self.start + place as usize] = slot;
+        slots[self.start + position as usize] = slot;
     }
 
-    /// Moves entries from the slots from `place` on, of which it reads `budget`. Returns whether
+    /// Moves entries from the slots from `position` on, of which it reads `budget`. Returns whether
     /// the region is empty now, and how many slots were read.
     fn move_to(
         self,
         slots: &mut [u64],
-        place: &mut u32,
+        position: &mut u32,
         budget: usize,
         mut take: impl FnMut(u64),
     ) -> (bool, usize) {
         for looked in 0..budget {
-            if *place > self.mask {
+            if *position > self.mask {
                 return (true, looked);
             }
-            match slots[self.start + *place as usize] {
-                EMPTY => *place += 1,
+            match slots[self.start + *position as usize] {
+                EMPTY => *position += 1,
                 // As in [`Index::grow`].
                 slot => {
                     self.remove(slots, slot);
@@ -263,7 +263,7 @@ impl Region {
                 }
             }
         }
-        (*place > self.mask, budget)
+        (*position > self.mask, budget)
     }
 
     /// Removes a slot and closes the gap, so that no probe sequence is interrupted. Returns whether
@@ -277,18 +277,18 @@ impl Region {
                 _ => gap = (gap + 1) & self.mask,
             }
         }
-        let mut place = gap;
+        let mut position = gap;
         loop {
-            place = (place + 1) & self.mask;
-            let slot = slots[self.start + place as usize];
+            position = (position + 1) & self.mask;
+            let slot = slots[self.start + position as usize];
             if slot == EMPTY {
                 break;
             }
             // The slot may fill the gap if the gap is not before its home on its probe sequence.
             let home = slot_tag(slot) & self.mask;
-            if place.wrapping_sub(home) & self.mask >= place.wrapping_sub(gap) & self.mask {
+            if position.wrapping_sub(home) & self.mask >= position.wrapping_sub(gap) & self.mask {
                 slots[self.start + gap as usize] = slot;
-                gap = place;
+                gap = position;
             }
         }
         slots[self.start + gap as usize] = EMPTY;
@@ -429,9 +429,9 @@ mod tests {
             let written = before.iter().zip(&index.slots).filter(|(a, b)| a != b).count();
             most_written = most_written.max(written);
             grown += u32::from(old.is_none() && index.old.is_some());
-            let from = old.map_or(0, |(_, place)| place);
-            if let Some((_, place)) = index.old {
-                assert!((place - from) as usize <= STEPS, "{n}: {from} to {place}");
+            let from = old.map_or(0, |(_, position)| position);
+            if let Some((_, position)) = index.old {
+                assert!((position - from) as usize <= STEPS, "{n}: {from} to {position}");
             }
         }
         assert_eq!((grown, index.slots.len()), (1, 1_024 + 4_096));

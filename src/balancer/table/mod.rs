@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::carrier::Carrier;
 use super::flow::Key;
-use super::position::{Position, Segment};
+use super::position::{Position, SegmentFields};
 use super::tcp::ConnState;
 use crate::model::{Millis, RealId, Seed, Thresholds};
 use entry::TemplatePlace;
@@ -27,7 +27,7 @@ use slab::Slab;
 use waiting::Waiting;
 use wheel::{Wheel, tick_after};
 
-pub(super) use carried::Noted;
+pub(super) use carried::CarryState;
 pub(super) use entry::Marks;
 pub use entry::{Entry, Handle};
 
@@ -181,7 +181,7 @@ impl Table {
     pub fn look_up(&self, key: &Key) -> Option<(Handle, ConnState, RealId)> {
         let mut found = None;
         let entries = &self.entries.entries;
-        let place = self.index.find(self.tag(key), |place| match entries.get(place as usize) {
+        let index = self.index.find(self.tag(key), |index| match entries.get(index as usize) {
             Some(Some(entry)) if entry.has_key(key) => {
                 found = Some((entry.state, entry.real));
                 true
@@ -189,7 +189,7 @@ impl Table {
             _ => false,
         })?;
         let (state, real) = found?;
-        Some((Handle(place), state, real))
+        Some((Handle(index), state, real))
     }
 
     /// The connection with a handle from [`Self::find`] or [`Self::insert`].
@@ -218,11 +218,11 @@ impl Table {
         let tag = self.tag(&key);
         let deadline = tick_after(now, timeout);
         let entry = Some(Entry::new(key, real, state, deadline));
-        let place = self.entries.put(entry);
-        self.index.insert(tag, place);
-        self.queue(place, state, deadline);
+        let index = self.entries.put(entry);
+        self.index.insert(tag, index);
+        self.queue(index, state, deadline);
         self.len += 1;
-        Ok(Handle(place))
+        Ok(Handle(index))
     }
 
     /// Records a packet: the new state, and the new timeout from now on. Returns the state before.
@@ -249,7 +249,7 @@ impl Table {
 
     /// Records the template of a connection.
     pub(super) fn set_template(&mut self, handle: Handle, template: Handle) {
-        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) {
             entry.template = TemplatePlace::of(template);
         }
     }
@@ -257,7 +257,7 @@ impl Table {
     /// Advances a TCP client's position by a segment, if the segment fits it. Otherwise nothing
     /// changes.
     #[inline(always)]
-    pub(super) fn follow(&mut self, handle: Handle, segment: &Segment) -> bool {
+    pub(super) fn follow(&mut self, handle: Handle, segment: &SegmentFields) -> bool {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
             return false;
         };
@@ -271,14 +271,14 @@ impl Table {
 
     /// Sets a TCP client's position, whatever it was.
     pub(super) fn set_position(&mut self, handle: Handle, position: Position) {
-        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) {
             entry.set_position(position);
         }
     }
 
     /// Sets or clears one of the [`Marks`].
     pub(super) fn mark(&mut self, handle: Handle, mark: u8, value: bool) {
-        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) {
             entry.marks.set(mark, value);
         }
     }
@@ -286,7 +286,7 @@ impl Table {
     /// Moves a connection to another key, which no other connection has.
     pub(super) fn rekey(&mut self, handle: Handle, key: Key) {
         self.forget_carried(handle.0);
-        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) else { return };
         let before = entry.key();
         (entry.ends, entry.protocol) = (key.ends, key.protocol);
         self.index.remove(self.tag(&before), handle.0);
@@ -295,7 +295,7 @@ impl Table {
 
     /// Moves an entry to another real server; returns the previous one.
     pub(super) fn set_real(&mut self, handle: Handle, real: RealId) -> Option<RealId> {
-        let entry = self.entries.entries.get_mut(handle.place())?.as_mut()?;
+        let entry = self.entries.entries.get_mut(handle.index())?.as_mut()?;
         Some(std::mem::replace(&mut entry.real, real))
     }
 
@@ -312,15 +312,15 @@ impl Table {
 
     /// The number of indexes that hold or have held a connection.
     #[must_use]
-    pub fn places(&self) -> usize {
+    pub fn entry_count(&self) -> usize {
         self.entries.entries.len()
     }
 
     /// The connections in a range of indexes, with their indexes.
-    pub fn iter_in(&self, places: Range<usize>) -> impl Iterator<Item = (usize, &Entry)> {
-        let Range { start, end } = places;
+    pub fn iter_in(&self, entry_count: Range<usize>) -> impl Iterator<Item = (usize, &Entry)> {
+        let Range { start, end } = entry_count;
         let entries = self.entries.entries.iter().enumerate().take(end).skip(start);
-        entries.filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
+        entries.filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
     }
 
     /// Prefetches the connections of these flows into the processor's caches, if they are in the
@@ -333,13 +333,13 @@ impl Table {
             *tag = self.tag(&key);
             count += 1;
         }
-        let mut places = [0; AHEAD];
-        for (place, &tag) in places.iter_mut().zip(&tags).take(count) {
-            *place = self.index.first_at(tag);
+        let mut entry_count = [0; AHEAD];
+        for (index, &tag) in entry_count.iter_mut().zip(&tags).take(count) {
+            *index = self.index.first_at(tag);
         }
         let mut states = 0;
-        for &place in places.iter().take(count) {
-            if let Some(Some(entry)) = self.entries.entries.get(place as usize) {
+        for &index in entry_count.iter().take(count) {
+            if let Some(Some(entry)) = self.entries.entries.get(index as usize) {
                 states ^= entry.state as u8;
             }
         }

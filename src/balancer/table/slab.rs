@@ -44,9 +44,9 @@ impl Slab {
 
     /// Stores an entry; returns its index.
     pub(super) fn put(&mut self, entry: Option<Entry>) -> u32 {
-        if let Some(place) = self.free.pop() {
-            self.entries[place as usize] = entry;
-            return place;
+        if let Some(index) = self.free.pop() {
+            self.entries[index as usize] = entry;
+            return index;
         }
         self.entries.push(entry);
         // The capacity is below 2^24, so the index always fits.
@@ -54,9 +54,9 @@ impl Slab {
     }
 
     /// Removes the entry at an index.
-    pub(super) fn take(&mut self, place: u32) -> Option<Entry> {
-        let entry = self.entries.get_mut(place as usize)?.take()?;
-        self.free.push(place);
+    pub(super) fn take(&mut self, index: u32) -> Option<Entry> {
+        let entry = self.entries.get_mut(index as usize)?.take()?;
+        self.free.push(index);
         Some(entry)
     }
 }

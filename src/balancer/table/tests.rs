@@ -190,12 +190,12 @@ fn a_template_s_place_is_kept_up_to_the_last_that_three_bytes_hold() {
     let mut table = Table::new(8, SEED);
     let handle = insert(&mut table, 1, at(0), seconds(60));
     assert_eq!(table.entry(handle).unwrap().template(), None);
-    for (place, kept) in
+    for (index, kept) in
         [(0, true), (1, true), (0xff_fffe, true), (0xff_ffff, false), (1 << 24, false)]
     {
-        table.set_template(handle, Handle(place));
+        table.set_template(handle, Handle(index));
         let template = table.entry(handle).unwrap().template();
-        assert_eq!(template, kept.then_some(Handle(place)), "{place}");
+        assert_eq!(template, kept.then_some(Handle(index)), "{index}");
     }
 }
 

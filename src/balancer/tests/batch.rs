@@ -30,11 +30,11 @@ fn change() -> impl Strategy<Value = Change> {
     let name = || prop::sample::select(NAMES.to_vec()).prop_map(str::to_owned);
     let real = || (name(), prop::sample::select(REALS.to_vec()));
     let wanted = prop::sample::select(vec![
-        Wanted::Up,
-        Wanted::Disabled,
-        Wanted::Down,
-        Wanted::Draining { deadline: None },
-        Wanted::Draining { deadline: Some(Duration::from_secs(1)) },
+        AdminState::Up,
+        AdminState::Disabled,
+        AdminState::Down,
+        AdminState::Draining { deadline: None },
+        AdminState::Draining { deadline: Some(Duration::from_secs(1)) },
     ]);
     // One weight in twelve and one upper threshold in six are wrong.
     let weight = (0_u32..12).prop_map(|weight| if weight == 11 { 65_536 } else { weight });

@@ -138,13 +138,13 @@ fn a_late_packet_takes_its_flow_back_only_until_its_verdict() {
 #[test]
 fn every_change_takes_flows_back() {
     let deadline = Some(seconds(60));
-    let drain = |deadline| set_state(A, Wanted::Draining { deadline });
+    let drain = |deadline| set_state(A, AdminState::Draining { deadline });
     let rows = [
         (set_weight(A, 0), true),
         (drain(None), true),
         (drain(deadline), false),
-        (set_state(A, Wanted::Down), true),
-        (set_state(A, Wanted::Disabled), true),
+        (set_state(A, AdminState::Down), true),
+        (set_state(A, AdminState::Disabled), true),
         (set_health(A, Health::Down), true),
         (remove_real(A), true),
         (remove_web(), false),
@@ -248,11 +248,11 @@ fn flows() -> impl Strategy<Value = Flow> {
 fn changes() -> impl Strategy<Value = Change> {
     let real = || prop::sample::select(vec![A, B, C]);
     let wanted = prop_oneof![
-        Just(Wanted::Up),
+        Just(AdminState::Up),
         prop::option::of((0_u64..90).prop_map(seconds))
-            .prop_map(|deadline| Wanted::Draining { deadline }),
-        Just(Wanted::Down),
-        Just(Wanted::Disabled),
+            .prop_map(|deadline| AdminState::Draining { deadline }),
+        Just(AdminState::Down),
+        Just(AdminState::Disabled),
     ];
     let health = prop::sample::select(vec![Health::Up, Health::Down]);
     let policies = vec![

@@ -127,11 +127,11 @@ fn policies() -> impl Strategy<Value = Policy> {
 fn changes() -> impl Strategy<Value = Change> {
     let real = || prop::sample::select(vec![A, B, C]);
     let state = prop_oneof![
-        2 => Just(Wanted::Up),
-        1 => Just(Wanted::Down),
-        1 => Just(Wanted::Disabled),
-        1 => Just(Wanted::Draining { deadline: None }),
-        1 => Just(Wanted::Draining { deadline: Some(seconds(3)) }),
+        2 => Just(AdminState::Up),
+        1 => Just(AdminState::Down),
+        1 => Just(AdminState::Disabled),
+        1 => Just(AdminState::Draining { deadline: None }),
+        1 => Just(AdminState::Draining { deadline: Some(seconds(3)) }),
     ];
     let thresholds = (0_u32..4).prop_map(|upper| Thresholds { upper, lower: 0 });
     let service = || "web".to_owned();
@@ -245,7 +245,7 @@ fn an_entry_whose_real_server_is_down_is_explained_to_end() {
     director.connect(flow(0));
     director.to(&flow(1).udp());
     director.apply(&set_weight(B, 1));
-    director.apply(&set_state(A, Wanted::Down));
+    director.apply(&set_state(A, AdminState::Down));
     let (real, why) = opening(&mut director, 1, Kind::Datagram);
     assert_eq!((real, why), (Some(B), Why::Scheduler(SchedulerKind::RoundRobin)));
     let explanation = director.balancer.explain(director.now, &query(0, Kind::Syn));

@@ -44,7 +44,7 @@ fn a_selection_matches_all_its_fields() {
 
 #[test]
 fn pages_of_a_selection_are_bounded_like_all_pages() {
-    let places = u32::try_from(PLACES_A_PAGE).unwrap();
+    let places = u32::try_from(ENTRIES_A_PAGE).unwrap();
     let mut director = Director::new(places + 1);
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (C, 1)])));
     for number in 0..=places {
@@ -55,8 +55,8 @@ fn pages_of_a_selection_are_bounded_like_all_pages() {
         let (listed, next) = director.balancer.selected(director.now, from, most, &which);
         (listed.len(), next)
     };
-    assert_eq!(page(0, usize::MAX), (PLACES_A_PAGE / 2, Some(PLACES_A_PAGE)));
-    assert_eq!(page(PLACES_A_PAGE, usize::MAX), (0, None));
+    assert_eq!(page(0, usize::MAX), (ENTRIES_A_PAGE / 2, Some(ENTRIES_A_PAGE)));
+    assert_eq!(page(ENTRIES_A_PAGE, usize::MAX), (0, None));
     // The second of them is at the fourth position.
     assert_eq!(page(0, 2), (2, Some(4)));
     assert_eq!(page(4, 0), (0, Some(4)));

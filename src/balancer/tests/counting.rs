@@ -161,13 +161,13 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn wanted() -> impl Strategy<Value = Wanted> {
+fn wanted() -> impl Strategy<Value = AdminState> {
     let deadline = prop::option::of((0_u64..90).prop_map(seconds));
     prop_oneof![
-        Just(Wanted::Up),
-        deadline.prop_map(|deadline| Wanted::Draining { deadline }),
-        Just(Wanted::Down),
-        Just(Wanted::Disabled),
+        Just(AdminState::Up),
+        deadline.prop_map(|deadline| AdminState::Draining { deadline }),
+        Just(AdminState::Down),
+        Just(AdminState::Disabled),
     ]
 }
 

@@ -108,7 +108,7 @@ fn an_existing_flow_that_is_not_adopted_is_explained_as_reset() {
     let (unknown, existing) = (Some(Unknown::Adopt), Existing::Reset);
     director.apply(&set_policy(Policy { fallback: false, unknown, existing, ..Policy::default() }));
     assert_eq!(mid_stream(&mut director, flow(1)), Some(A));
-    director.apply(&set_state(A, Wanted::Disabled));
+    director.apply(&set_state(A, AdminState::Disabled));
     assert_eq!(mid_stream(&mut director, flow(2)), None);
 }
 
@@ -318,7 +318,7 @@ fn a_removed_server_disappears_with_the_flush_of_its_connections() {
 
 #[test]
 fn a_flush_looks_at_a_page_at_a_time() {
-    let connections = u32::try_from(PLACES_A_PAGE).unwrap() + 1;
+    let connections = u32::try_from(ENTRIES_A_PAGE).unwrap() + 1;
     let mut director = Director::new(connections);
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
     for number in 0..connections {
@@ -326,8 +326,8 @@ fn a_flush_looks_at_a_page_at_a_time() {
     }
     let all = Flush::default();
     let first = director.balancer.flush(&all, 0);
-    assert_eq!((first.connections, first.next), (PLACES_A_PAGE, Some(PLACES_A_PAGE)));
-    let second = director.balancer.flush(&all, PLACES_A_PAGE);
+    assert_eq!((first.connections, first.next), (ENTRIES_A_PAGE, Some(ENTRIES_A_PAGE)));
+    let second = director.balancer.flush(&all, ENTRIES_A_PAGE);
     assert_eq!((second.connections, second.next), (1, None));
     assert_eq!(director.connections(), 0);
 }

@@ -113,7 +113,7 @@ fn a_connection_on_probation_ends_with_its_real_server_like_any_other() {
     assert_eq!(director.state_of(flow(1)), Some("SYNACK"));
     let flood = FloodMarks { new_flows: RATE, table_use: 90 };
     director.apply(&set_policy(Policy { existing: Existing::Reset, flood, ..Policy::default() }));
-    director.apply(&set_state(real, Wanted::Disabled));
+    director.apply(&set_state(real, AdminState::Disabled));
     let data = flow(1).segment(Flags::ACK).sequence(7_000).acknowledgement(99).bytes();
     assert!(director.ends(&data).is_some());
     assert_eq!(director.state_of(flow(1)), Some("CLOSE"));

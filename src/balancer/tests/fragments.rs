@@ -101,7 +101,7 @@ fn a_segment_in_fragments_ends_its_connection_as_a_whole_one_does() {
             let mut director = two();
             let flow = |flags| family.tcp(flags).sequence(7_000).acknowledgement(99);
             assert_eq!(director.to(&flow(Flags::SYN).bytes()), A);
-            director.apply(&set_state(A, Wanted::Draining { deadline: Some(Duration::ZERO) }));
+            director.apply(&set_state(A, AdminState::Draining { deadline: Some(Duration::ZERO) }));
             let pieces = cut(&flow(Flags::ACK).data(&[7; 80]).bytes(), 5, &[40, 72]);
             let (first, others) = pieces.split_first().unwrap();
             for other in &others[..first_at] {

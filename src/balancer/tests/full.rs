@@ -235,7 +235,7 @@ fn a_table_without_room_for_one() {
 
 #[test]
 fn a_listing_looks_at_a_bounded_number_of_places_and_goes_on() {
-    let places = u32::try_from(PLACES_A_PAGE).unwrap();
+    let places = u32::try_from(ENTRIES_A_PAGE).unwrap();
     let mut director = Director::new(places + 1);
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
     for number in 0..=places {
@@ -245,9 +245,9 @@ fn a_listing_looks_at_a_bounded_number_of_places_and_goes_on() {
         let (listed, next) = director.balancer.connections(director.now, from, most);
         (listed.len(), next)
     };
-    assert_eq!(page(0, usize::MAX), (PLACES_A_PAGE, Some(PLACES_A_PAGE)));
-    assert_eq!(page(PLACES_A_PAGE, usize::MAX), (1, None));
-    assert_eq!(page(1, usize::MAX), (PLACES_A_PAGE, None));
+    assert_eq!(page(0, usize::MAX), (ENTRIES_A_PAGE, Some(ENTRIES_A_PAGE)));
+    assert_eq!(page(ENTRIES_A_PAGE, usize::MAX), (1, None));
+    assert_eq!(page(1, usize::MAX), (ENTRIES_A_PAGE, None));
     assert_eq!(page(5, 2), (2, Some(7)));
     assert_eq!(page(5, 0), (0, Some(5)));
     assert_eq!(page(usize::MAX, 1), (0, None));

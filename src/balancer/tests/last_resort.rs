@@ -36,9 +36,9 @@ fn it_is_passed_over_where_it_is_down_or_disabled_itself() {
         director.apply(&set_health(real, Health::Down));
     }
     assert_eq!(director.syn(flow(1)), C);
-    director.apply(&set_state(C, Wanted::Disabled));
+    director.apply(&set_state(C, AdminState::Disabled));
     director.resets(&flow(2).tcp(Flags::SYN));
-    director.apply(&set_state(C, Wanted::Up));
+    director.apply(&set_state(C, AdminState::Up));
     assert_eq!(director.syn(flow(2)), C);
 }
 
@@ -75,7 +75,7 @@ fn it_takes_the_overflow() {
 fn without_fallback_a_hash_refuses_as_long_as_others_are_there() {
     let policy = Policy { fallback: false, ..Policy::default() };
     let mut director = with_last_resort(SchedulerKind::SourceHashing, policy);
-    director.apply(&set_state(A, Wanted::Disabled));
+    director.apply(&set_state(A, AdminState::Disabled));
     let mut refused = 0;
     for number in 0..20 {
         match director.forward(&flow(number).tcp(Flags::SYN)) {

@@ -1,6 +1,6 @@
 //! Listings in pieces.
 
-use crate::balancer::listing::{ListCursor, Listed};
+use crate::balancer::listing::{ListCursor, ListFilter};
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn director() -> Director {
 }
 
 /// Joins the pieces, and returns their number.
-fn collect(balancer: &Balancer, most: usize, listed: Listed) -> (Snapshot, usize) {
+fn collect(balancer: &Balancer, most: usize, listed: ListFilter) -> (Snapshot, usize) {
     let mut all = balancer.figures();
     let (mut next, mut pieces) = (Some(ListCursor::default()), 0);
     while let Some(from) = next {
@@ -43,7 +43,7 @@ fn pieces_of_any_size_make_the_whole_list() {
     assert_eq!(whole.services.len(), 2);
     assert_eq!(whole.services[0].reals.len(), 3);
     for most in 0..10 {
-        let (collected, pieces) = collect(&director.balancer, most, Listed::All);
+        let (collected, pieces) = collect(&director.balancer, most, ListFilter::All);
         assert_eq!(collected, whole, "{most}");
         assert!(most > 5 || pieces > 1, "{pieces} pieces of {most}");
     }
@@ -55,7 +55,7 @@ fn those_whose_tunnels_have_signalled_are_listed_alone() {
     let error = TunnelError { real: B, kind: TunnelErrorKind::Unreachable };
     director.balancer.believe(director.now, error);
     for most in 1..10 {
-        let (collected, _) = collect(&director.balancer, most, Listed::Signalled);
+        let (collected, _) = collect(&director.balancer, most, ListFilter::Signalled);
         assert_eq!(collected.services.len(), 1, "{most}");
         assert_eq!(*collected.services[0].name, *"web");
         let [real] = &collected.services[0].reals[..] else { panic!("{most}: {collected:?}") };

@@ -32,11 +32,11 @@ fn a_service_is_out_when_its_last_real_server_goes_whatever_takes_it_out() {
         address: B,
         load: Load { thousandths, ..Load::default() },
     };
-    let drain = Wanted::Draining { deadline: None };
+    let drain = AdminState::Draining { deadline: None };
     for (out, back, why) in [
         (set_weight(B, 0), set_weight(B, 1), "1 down, 1 of weight 0"),
-        (set_state(B, Wanted::Disabled), set_state(B, Wanted::Up), "1 down, 1 disabled"),
-        (set_state(B, drain), set_state(B, Wanted::Up), "1 down, 1 draining"),
+        (set_state(B, AdminState::Disabled), set_state(B, AdminState::Up), "1 down, 1 disabled"),
+        (set_state(B, drain), set_state(B, AdminState::Up), "1 down, 1 draining"),
         (set_health(B, Health::Down), set_health(B, Health::Up), "2 down"),
         (rests(0), rests(1_000), "1 down, 1 out of rotation by its agent or check"),
     ] {
@@ -106,7 +106,7 @@ fn the_reason_of_a_drop_shows_whether_all_are_full_or_out() {
         director.apply(&Change::SetReal { service, address: A, value });
         director.syn(flow(0));
         drops(&mut director, Reason::RealServersFull, Why::RealServersFull);
-        director.apply(&set_state(A, Wanted::Disabled));
+        director.apply(&set_state(A, AdminState::Disabled));
         drops(&mut director, Reason::NoRealServer, Why::NoRealServer);
     }
 }
@@ -116,7 +116,7 @@ fn a_flow_whose_own_real_server_is_out_has_no_fallback_where_there_is_none() {
     let mut director = mute(SourceHashing);
     director.apply(&set_policy(Policy { fallback: false, ..Policy::default() }));
     let own = own_of(&mut director);
-    director.apply(&set_state(own, Wanted::Disabled));
+    director.apply(&set_state(own, AdminState::Disabled));
     drops(&mut director, Reason::NoFallback, Why::NoFallback);
     let other = if own == A { B } else { A };
     director.apply(&set_weight(other, 0));

@@ -156,13 +156,13 @@ fn weight_zero_keeps_persistent_clients_or_moves_them() {
 
 #[test]
 fn draining_keeps_or_moves_persistent_clients_and_a_dead_server_always_moves_them() {
-    let draining = Wanted::Draining { deadline: None };
+    let draining = AdminState::Draining { deadline: None };
     let rows = [
         (draining, Quiescent::Keep, true),
         (draining, Quiescent::Move, false),
-        (Wanted::Down, Quiescent::Keep, false),
-        (Wanted::Disabled, Quiescent::Keep, false),
-        (Wanted::Up, Quiescent::Move, true),
+        (AdminState::Down, Quiescent::Keep, false),
+        (AdminState::Disabled, Quiescent::Keep, false),
+        (AdminState::Up, Quiescent::Move, true),
     ];
     for (state, quiescent, stays) in rows {
         let mut director = director(1_000, Persistence { quiescent, ..persistence(360) });

@@ -39,9 +39,9 @@ fn failover_stays_failover() {
     for make in [flooded, full] {
         let mut director = make(Failover);
         assert_eq!(shares(&mut director, 100), [0, 300, 0]);
-        director.apply(&set_state(B, Wanted::Disabled));
+        director.apply(&set_state(B, AdminState::Disabled));
         assert_eq!(shares(&mut director, 1_000), [300, 0, 0], "the next one stands in");
-        director.apply(&set_state(B, Wanted::Up));
+        director.apply(&set_state(B, AdminState::Up));
         assert_eq!(shares(&mut director, 2_000), [0, 300, 0]);
         director.apply(&set_weight(A, 10));
         assert_eq!(shares(&mut director, 3_000), [300, 0, 0], "of equal ones the first");

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::maglev::{MaglevTables, Table};
-use crate::model::Step;
+use crate::model::WeightStep;
 
 const SLOTS: u32 = maglev::MIN_SLOTS;
 const HASH_SEED: Seed = Seed(21, 22);
@@ -71,7 +71,7 @@ fn a_loaded_real_server_loses_flows_in_steps_and_regains_them() {
             ..Policy::default()
         })]);
         let step = |thousandths| {
-            let step = Step::FULL.after(thousandths);
+            let step = WeightStep::FULL.after(thousandths);
             Change::SetStep { service: "web".to_owned(), address: A, step }
         };
         let numbers = 0..3_000;
@@ -330,9 +330,9 @@ fn without_a_fallback_existing_flows_find_a_server_that_takes_no_new_ones() {
         };
         let before = adopted(&mut fresh().director);
         let quiet = before.iter().flatten().next().copied().unwrap();
-        let drain = Wanted::Draining { deadline: None };
+        let drain = AdminState::Draining { deadline: None };
         for change in
-            [set_weight(quiet, 0), set_state(quiet, drain), set_state(quiet, Wanted::Disabled)]
+            [set_weight(quiet, 0), set_state(quiet, drain), set_state(quiet, AdminState::Disabled)]
         {
             let mut another = fresh();
             another.apply(vec![change.clone()]);
@@ -342,7 +342,7 @@ fn without_a_fallback_existing_flows_find_a_server_that_takes_no_new_ones() {
             assert_eq!(adopted(&mut another.director), before, "{scheduler:?} {change:?}");
         }
         let mut another = fresh();
-        another.apply(vec![set_state(quiet, Wanted::Down)]);
+        another.apply(vec![set_state(quiet, AdminState::Down)]);
         let left = adopted(&mut another.director);
         let expected: Vec<_> =
             before.iter().map(|real| real.filter(|&real| real != quiet)).collect();

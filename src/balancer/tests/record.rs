@@ -1,7 +1,7 @@
 //! The records of packets.
 
 use super::*;
-use crate::balancer::record::{Grounds, RecordedVerdict};
+use crate::balancer::record::{DecisionBasis, RecordedVerdict};
 use crate::balancer::tcp::ConnState;
 
 impl Director {
@@ -15,7 +15,7 @@ impl Director {
 }
 
 /// The grounds of the decision, and the states before and after.
-fn course(record: &Record) -> (Option<Grounds>, Option<ConnState>, Option<ConnState>) {
+fn course(record: &Record) -> (Option<DecisionBasis>, Option<ConnState>, Option<ConnState>) {
     (record.why, record.before, record.after)
 }
 
@@ -26,7 +26,7 @@ fn a_connection_s_records_show_its_states() {
     for number in [1, 2] {
         let (mut director, flow) = (Director::with(kind, &[(A, 1)]), flow(number));
         let record = director.record(&flow.tcp(Flags::SYN));
-        assert_eq!(course(&record), (Some(Grounds::Scheduler(kind)), None, Some(SynRecv)));
+        assert_eq!(course(&record), (Some(DecisionBasis::Scheduler(kind)), None, Some(SynRecv)));
         assert_eq!((record.verdict, record.reason), (RecordedVerdict::Tunnel, None));
         assert_eq!((record.service.as_deref(), record.real), (Some("web"), Some(A)));
         let ends = record.ends.unwrap();
@@ -38,7 +38,7 @@ fn a_connection_s_records_show_its_states() {
             (Flags::FIN, Established, FinWait),
         ] {
             let record = director.record(&flow.tcp(flags));
-            assert_eq!(course(&record), (Some(Grounds::Entry), Some(before), Some(after)));
+            assert_eq!(course(&record), (Some(DecisionBasis::Entry), Some(before), Some(after)));
             assert_eq!((record.service.as_deref(), record.real), (Some("web"), Some(A)));
         }
     }
@@ -75,17 +75,17 @@ fn a_record_has_the_grounds_of_the_decision() {
     };
     let persistent = Policy { persistence: Some(persistence), ..Policy::default() };
     director.apply(&set_policy(persistent));
-    assert_eq!(director.record(&flow(1).tcp(Flags::SYN)).why, Some(Grounds::Scheduler(kind)));
-    assert_eq!(director.record(&flow(1).udp()).why, Some(Grounds::Template));
+    assert_eq!(director.record(&flow(1).tcp(Flags::SYN)).why, Some(DecisionBasis::Scheduler(kind)));
+    assert_eq!(director.record(&flow(1).udp()).why, Some(DecisionBasis::Template));
     director.apply(&set_policy(Policy { one_packet: true, ..Policy::default() }));
-    assert_eq!(director.record(&flow(2).udp()).why, Some(Grounds::OnePacket(kind)));
+    assert_eq!(director.record(&flow(2).udp()).why, Some(DecisionBasis::OnePacket(kind)));
     let echo = Family::V4.icmp_echo(b"x").bytes();
     let record = director.record(&echo);
-    assert_eq!((record.verdict, record.why), (RecordedVerdict::Reply, Some(Grounds::Echo)));
+    assert_eq!((record.verdict, record.why), (RecordedVerdict::Reply, Some(DecisionBasis::Echo)));
 
     let mut director = adopting(&[(A, 1)]);
     let record = director.record(&flow(1).tcp(Flags::ACK));
-    assert_eq!(course(&record), (Some(Grounds::Hash), None, Some(ConnState::SynAck)));
+    assert_eq!(course(&record), (Some(DecisionBasis::Hash), None, Some(ConnState::SynAck)));
 }
 
 #[test]
@@ -98,10 +98,10 @@ fn later_fragments_follow_the_first_and_those_ahead_of_it_are_held() {
     let record = director.record(&piece(7, 16, false));
     assert_eq!((record.verdict, record.why), (RecordedVerdict::Hold, None));
     let record = director.record(&piece(7, 0, true));
-    assert_eq!(record.why, Some(Grounds::Scheduler(SchedulerKind::RoundRobin)));
+    assert_eq!(record.why, Some(DecisionBasis::Scheduler(SchedulerKind::RoundRobin)));
     director.record(&piece(8, 0, true));
     let record = director.record(&piece(8, 16, true));
-    assert_eq!((record.why, record.real), (Some(Grounds::Fragment), Some(A)));
+    assert_eq!((record.why, record.real), (Some(DecisionBasis::Fragment), Some(A)));
     assert_eq!(record.service.as_deref(), Some("web"));
 }
 
@@ -111,10 +111,10 @@ fn a_connection_that_its_real_server_ends_names_it() {
     let policy = Policy { existing: Existing::Reset, ..Policy::default() };
     director.apply(&set_policy(policy));
     director.connect(flow(1));
-    director.apply(&set_state(A, Wanted::Disabled));
+    director.apply(&set_state(A, AdminState::Disabled));
     let record = director.record(&flow(1).tcp(Flags::ACK));
     assert!(matches!(record.verdict, RecordedVerdict::Reset | RecordedVerdict::Reply));
-    assert_eq!((record.why, record.real), (Some(Grounds::Ended), Some(A)));
+    assert_eq!((record.why, record.real), (Some(DecisionBasis::Ended), Some(A)));
     assert_eq!(
         (record.before, record.after),
         (Some(ConnState::Established), Some(ConnState::Close))

@@ -124,8 +124,8 @@ fn a_single_server_takes_all() {
     // Overflow is full one past the weight.
     for scheduler in SchedulerKind::ALL.into_iter().filter(|&kind| kind != Overflow) {
         let mut director = joined(scheduler, 1);
-        director.apply(&set_state(A, Wanted::Down));
-        director.apply(&set_state(B, Wanted::Disabled));
+        director.apply(&set_state(A, AdminState::Down));
+        director.apply(&set_state(B, AdminState::Disabled));
         for number in 10..20 {
             assert_eq!(director.connect(flow(number)), C, "{}", scheduler.name());
         }
@@ -147,11 +147,11 @@ fn grown(before: &[Change], change: &Change, after: u64) -> Option<u32> {
 
 #[test]
 fn every_way_to_come_up_is_a_slow_start() {
-    let up = || set_state(A, Wanted::Up);
-    let drain = Wanted::Draining { deadline: None };
+    let up = || set_state(A, AdminState::Up);
+    let drain = AdminState::Draining { deadline: None };
     for (before, change) in [
-        (set_state(A, Wanted::Down), up()),
-        (set_state(A, Wanted::Disabled), up()),
+        (set_state(A, AdminState::Down), up()),
+        (set_state(A, AdminState::Disabled), up()),
         (set_state(A, drain), up()),
         (set_health(A, Health::Down), set_health(A, Health::Up)),
         (set_weight(A, 0), set_weight(A, 1)),
@@ -168,32 +168,32 @@ fn every_way_to_come_up_is_a_slow_start() {
 #[test]
 fn a_server_that_is_up_already_or_not_up_yet_does_not_start() {
     for change in [
-        set_state(A, Wanted::Up),
+        set_state(A, AdminState::Up),
         set_health(A, Health::Up),
         set_weight(A, 5),
-        set_state(A, Wanted::Disabled),
+        set_state(A, AdminState::Disabled),
     ] {
         assert_eq!(grown(&[], &change, 0), None, "{change:?}");
     }
-    let down = [set_state(A, Wanted::Disabled), set_health(A, Health::Down)];
-    assert_eq!(grown(&down, &set_state(A, Wanted::Up), 0), None);
+    let down = [set_state(A, AdminState::Disabled), set_health(A, Health::Down)];
+    assert_eq!(grown(&down, &set_state(A, AdminState::Up), 0), None);
     assert_eq!(grown(&down, &set_health(A, Health::Up), 0), None);
 }
 
 #[test]
 fn a_new_weight_grows_along_and_another_fall_begins_anew() {
-    let fall = [set_state(A, Wanted::Down)];
+    let fall = [set_state(A, AdminState::Down)];
     let mut director = Director::with(WeightedRoundRobin, &[(A, 1), (B, 1)]);
     director.apply(&set_policy(Policy { slow_start: seconds(RAMP), ..Policy::default() }));
     director.apply(&fall[0]);
-    director.apply(&set_state(A, Wanted::Up));
+    director.apply(&set_state(A, AdminState::Up));
     director.pass(seconds(50));
     director.apply(&set_weight(A, 7));
     let weight = |director: &Director| director.real(A).unwrap().effective_weight;
     assert_eq!(weight(&director), Some(3_500));
     director.apply(&fall[0]);
     assert_eq!(weight(&director), None);
-    director.apply(&set_state(A, Wanted::Up));
+    director.apply(&set_state(A, AdminState::Up));
     assert_eq!(weight(&director), Some(7));
 }
 

@@ -4,10 +4,10 @@ use super::*;
 use crate::model::RealState;
 use SchedulerKind::RoundRobin;
 
-const DRAIN: Wanted = Wanted::Draining { deadline: None };
+const DRAIN: AdminState = AdminState::Draining { deadline: None };
 
-fn drain(after: u64) -> Wanted {
-    Wanted::Draining { deadline: Some(seconds(after)) }
+fn drain(after: u64) -> AdminState {
+    AdminState::Draining { deadline: Some(seconds(after)) }
 }
 
 fn resetting() -> Change {
@@ -35,7 +35,7 @@ fn data(number: u32) -> Vec<u8> {
 
 #[test]
 fn a_server_that_is_not_up_takes_nothing_new_and_keeps_its_flows() {
-    for state in [DRAIN, Wanted::Down, Wanted::Disabled] {
+    for state in [DRAIN, AdminState::Down, AdminState::Disabled] {
         let mut director = settled();
         director.apply(&set_state(A, state));
         assert_eq!(director.real(A).unwrap().state.name(), state.name());
@@ -45,14 +45,14 @@ fn a_server_that_is_not_up_takes_nothing_new_and_keeps_its_flows() {
         for number in 2..6 {
             assert_eq!(director.syn(flow(number)), B, "{state:?}");
         }
-        director.apply(&set_state(A, Wanted::Up));
+        director.apply(&set_state(A, AdminState::Up));
         assert!((10..12).any(|number| director.syn(flow(number)) == A), "{state:?}");
     }
 }
 
 #[test]
 fn a_syn_on_a_connection_of_a_server_that_is_not_up_goes_elsewhere() {
-    for state in [DRAIN, Wanted::Down, Wanted::Disabled] {
+    for state in [DRAIN, AdminState::Down, AdminState::Disabled] {
         let mut director = settled();
         director.apply(&set_weight(B, 0));
         assert_eq!(director.syn(flow(5)), A);
@@ -153,16 +153,16 @@ fn past_its_deadline_a_port_used_again_and_datagrams_go_elsewhere_at_once() {
 
 #[test]
 fn down_with_reset_resets_the_client_alone_and_disabled_both() {
-    for (change, told) in [
-        (set_state(A, Wanted::Down), false),
+    for (change, resets) in [
+        (set_state(A, AdminState::Down), false),
         (set_health(A, Health::Down), false),
-        (set_state(A, Wanted::Disabled), true),
+        (set_state(A, AdminState::Disabled), true),
     ] {
         let mut director = settled();
         director.apply(&resetting());
         director.apply(&change);
         for number in 0..2 {
-            let expected = told.then_some((A, 7_000 + number));
+            let expected = resets.then_some((A, 7_000 + number));
             assert_eq!(director.ends(&data(number)), expected, "{change:?}");
         }
         assert_eq!(director.to(&flow(9).udp()), B, "{change:?}");
@@ -183,7 +183,7 @@ fn datagrams_never_stay_at_a_server_that_is_down() {
 #[test]
 fn a_changed_reset_policy_applies_at_once() {
     let mut director = settled();
-    director.apply(&set_state(A, Wanted::Disabled));
+    director.apply(&set_state(A, AdminState::Disabled));
     assert_eq!(director.to(&data(0)), A);
     director.apply(&resetting());
     assert_eq!(director.ends(&data(0)), Some((A, 7_000)));
@@ -192,13 +192,13 @@ fn a_changed_reset_policy_applies_at_once() {
 #[test]
 fn health_does_not_change_the_operator_s_state() {
     let mut director = settled();
-    director.apply(&set_state(A, Wanted::Disabled));
+    director.apply(&set_state(A, AdminState::Disabled));
     director.apply(&set_health(A, Health::Down));
     director.apply(&set_health(A, Health::Up));
     assert_eq!(director.real(A).unwrap().state, RealState::Disabled);
     assert_eq!(director.syn(flow(5)), B);
     director.apply(&set_health(A, Health::Down));
-    director.apply(&set_state(A, Wanted::Up));
+    director.apply(&set_state(A, AdminState::Up));
     assert_eq!(director.real(A).unwrap().state, RealState::Down);
     director.apply(&set_health(A, Health::Up));
     assert_eq!(director.real(A).unwrap().state, RealState::Up);
@@ -214,7 +214,7 @@ fn the_service_s_deadline_holds_for_draining_and_removal_and_a_drain_may_name_it
     assert_eq!(deadline(&director), Some(seconds(60)));
     director.apply(&set_state(A, drain(5)));
     assert_eq!(deadline(&director), Some(seconds(5)));
-    director.apply(&set_state(A, Wanted::Up));
+    director.apply(&set_state(A, AdminState::Up));
     assert_eq!(deadline(&director), None);
     director.apply(&remove_real(A));
     assert_eq!(deadline(&director), Some(seconds(60)));
@@ -243,9 +243,9 @@ fn a_removed_one_that_comes_back_has_its_connections_and_no_deadline() {
 /// The previous wanted state went with the removal.
 #[test]
 fn a_server_added_again_has_its_configured_state() {
-    for state in [Wanted::Up, DRAIN, Wanted::Disabled] {
+    for state in [AdminState::Up, DRAIN, AdminState::Disabled] {
         let mut director = settled();
-        director.apply(&set_state(A, Wanted::Disabled));
+        director.apply(&set_state(A, AdminState::Disabled));
         director.apply(&remove_real(A));
         let real = RealSpec { state, ..spec(A, 1) };
         director.apply(&Change::AddReal { service: "web".to_owned(), real });
@@ -269,11 +269,11 @@ fn a_server_added_again_with_its_connections_keeps_its_health() {
 #[test]
 fn a_restored_server_has_its_previous_state() {
     for (state, health) in [
-        (Wanted::Up, Health::Up),
-        (Wanted::Up, Health::Down),
+        (AdminState::Up, Health::Up),
+        (AdminState::Up, Health::Down),
         (DRAIN, Health::Up),
         (drain(30), Health::Up),
-        (Wanted::Disabled, Health::Up),
+        (AdminState::Disabled, Health::Up),
     ] {
         let mut director = settled();
         director.apply(&set_state(A, state));
@@ -316,11 +316,11 @@ fn only_adding_restores_a_removed_server() {
     let mut director = settled();
     director.apply(&remove_real(A));
     let error = ChangeError::Removed { service: "web".to_owned(), address: A };
-    director.refuses(&set_state(A, Wanted::Up), &error);
+    director.refuses(&set_state(A, AdminState::Up), &error);
     director.apply(&set_state(A, drain(3)));
     assert_eq!(director.real(A).unwrap().deadline, Some(seconds(3)));
     director.apply(&resetting());
-    director.apply(&set_state(A, Wanted::Down));
+    director.apply(&set_state(A, AdminState::Down));
     assert_eq!(director.ends(&data(0)), None);
 }
 
@@ -328,7 +328,7 @@ fn only_adding_restores_a_removed_server() {
 fn an_unknown_server_has_no_state() {
     let mut director = settled();
     let error = ChangeError::NoReal { service: "web".to_owned(), address: C };
-    director.refuses(&set_state(C, Wanted::Down), &error);
+    director.refuses(&set_state(C, AdminState::Down), &error);
     director.refuses(&set_health(C, Health::Down), &error);
 }
 
@@ -341,7 +341,7 @@ fn a_persistent_client_leaves_a_server_past_its_deadline_whatever_quiescent_says
         prefix_v6: 128,
         quiescent: Quiescent::Keep,
     };
-    for state in [drain(10), Wanted::Down, Wanted::Disabled] {
+    for state in [drain(10), AdminState::Down, AdminState::Disabled] {
         let mut director = Director::with(RoundRobin, &[(A, 1), (B, 0)]);
         let policy = Policy { persistence: Some(persistence), ..Policy::default() };
         director.apply(&set_policy(policy));
@@ -350,7 +350,7 @@ fn a_persistent_client_leaves_a_server_past_its_deadline_whatever_quiescent_says
         }
         director.apply(&set_weight(B, 1));
         director.apply(&set_state(A, state));
-        if let Wanted::Draining { .. } = state {
+        if let AdminState::Draining { .. } = state {
             director.pass(Duration::from_millis(9_999));
             let last = flow(0).segment(Flags::SYN).source_port(3).bytes();
             assert_eq!(director.to(&last), A, "it has a millisecond left");
@@ -360,7 +360,7 @@ fn a_persistent_client_leaves_a_server_past_its_deadline_whatever_quiescent_says
             let again = flow(number).segment(Flags::SYN).source_port(1).bytes();
             assert_eq!(director.to(&again), B, "{state:?}");
         }
-        director.apply(&set_state(A, Wanted::Up));
+        director.apply(&set_state(A, AdminState::Up));
         let again = flow(0).segment(Flags::SYN).source_port(2).bytes();
         assert_eq!(director.to(&again), B, "{state:?}: it is remembered where it went");
     }
@@ -370,10 +370,10 @@ fn a_persistent_client_leaves_a_server_past_its_deadline_whatever_quiescent_says
 /// server's connections.
 #[test]
 fn an_existing_flow_of_a_server_past_its_deadline_is_not_adopted() {
-    let dead = Wanted::Down;
-    for (state, existing, told) in [
+    let dead = AdminState::Down;
+    for (state, existing, resets) in [
         (drain(1), Existing::Keep, true),
-        (Wanted::Disabled, Existing::Reset, true),
+        (AdminState::Disabled, Existing::Reset, true),
         (dead, Existing::Reset, false),
     ] {
         let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);
@@ -386,9 +386,9 @@ fn an_existing_flow_of_a_server_past_its_deadline_is_not_adopted() {
             // Twice: the first packet leaves nothing.
             for _ in 0..2 {
                 let ended = director.ends(&data(number));
-                assert_eq!(ended, told.then_some((A, 7_000 + number)), "{state:?}");
+                assert_eq!(ended, resets.then_some((A, 7_000 + number)), "{state:?}");
             }
-            if told {
+            if resets {
                 assert_eq!(director.to(&flow(number).tcp(Flags::RST)), A, "the client's reset");
             }
         }
@@ -403,7 +403,7 @@ fn existing_flows_are_ended_within_the_rate_of_resets() {
     let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);
     let (unknown, existing) = (Some(Unknown::Adopt), Existing::Reset);
     director.apply(&set_policy(Policy { fallback: false, unknown, existing, ..Policy::default() }));
-    director.apply(&set_state(A, Wanted::Disabled));
+    director.apply(&set_state(A, AdminState::Disabled));
     for number in 0..1_000 {
         assert!(director.ends(&data(number)).is_some());
     }

@@ -41,7 +41,7 @@ impl Director {
     }
 
     /// The MTU in the answer to the packet; `None` if it is tunnelled.
-    fn told(&mut self, packet: &[u8]) -> Option<u32> {
+    fn reported_mtu(&mut self, packet: &[u8]) -> Option<u32> {
         match self.forward(packet) {
             Verdict::Tunnel(_) => None,
             Verdict::Reply => {
@@ -104,7 +104,7 @@ fn an_error_counts_only_if_it_quotes_what_was_sent_to_that_real_server() {
             assert_eq!(director.report(real, 1_300, quoted), UNVERIFIED, "{quoted:?}");
         }
         assert_eq!(director.report(outer.real(12), 1_300, quoted(&longest)), UNVERIFIED);
-        assert_eq!(director.told(&longest), None);
+        assert_eq!(director.reported_mtu(&longest), None);
         assert!(!director.may_be_cut(&longest));
         let snapshot = director.real(real).unwrap();
         assert_eq!((snapshot.path_mtu, snapshot.unreachable), (None, 0));
@@ -122,7 +122,7 @@ fn a_quote_too_short_to_identify_a_flow_only_clears_df() {
         let mut director = director(outer);
         let longest = client(inner, Flags::ACK, 1_500);
         assert_eq!(director.report(outer.real(11), 1_400, Quoted::TooShort), UNVERIFIED);
-        assert_eq!(director.told(&longest), None);
+        assert_eq!(director.reported_mtu(&longest), None);
         assert_eq!(director.may_be_cut(&longest), outer == Family::V4);
         assert!(!director.may_be_cut(&client(inner, Flags::ACK, 1_380)));
         director.pass(TEN_MINUTES);
@@ -137,15 +137,15 @@ fn packets_too_big_for_the_path_are_answered_with_what_fits() {
     for (inner, outer) in MIXES {
         let mut director = director(outer);
         let longest = client(inner, Flags::ACK, 1_500);
-        assert_eq!(director.told(&longest), None, "nothing is known yet");
+        assert_eq!(director.reported_mtu(&longest), None, "nothing is known yet");
         director.path_mtu(outer.real(11), 1_400);
         let fits = 1_400 - outer.header_len();
-        assert_eq!(director.told(&longest), Some(u32::try_from(fits).unwrap()));
+        assert_eq!(director.reported_mtu(&longest), Some(u32::try_from(fits).unwrap()));
         assert_eq!(
-            director.told(&client(inner, Flags::ACK, fits + 1)).map(|mtu| mtu as usize),
+            director.reported_mtu(&client(inner, Flags::ACK, fits + 1)).map(|mtu| mtu as usize),
             Some(fits)
         );
-        assert_eq!(director.told(&client(inner, Flags::ACK, fits)), None);
+        assert_eq!(director.reported_mtu(&client(inner, Flags::ACK, fits)), None);
         let counters = director.balancer.counters();
         assert_eq!(
             (counters.replied, counters.dropped(Reason::PathMtu)),
@@ -164,7 +164,7 @@ fn no_ipv6_client_gets_an_mtu_below_1280() {
     {
         let mut director = director(outer);
         director.path_mtu(outer.real(11), mtu);
-        assert_eq!(director.told(&client(Family::V6, Flags::ACK, 1_281)), Some(1_280));
+        assert_eq!(director.reported_mtu(&client(Family::V6, Flags::ACK, 1_281)), Some(1_280));
         let smallest = client(Family::V6, Flags::ACK, 1_280);
         let tunnel = director.tunnel(&smallest);
         assert_eq!(tunnel.limit, usize::from(mtu) - outer.header_len());
@@ -184,7 +184,7 @@ fn a_path_mtu_below_the_smallest_is_ignored() {
             director.path_mtu(outer.real(11), u16::try_from(mtu).unwrap());
             let longest = client(Family::V4, Flags::ACK, 1_500);
             let believed = mtu == floor;
-            assert_eq!(director.told(&longest), believed.then_some(fits), "{mtu}");
+            assert_eq!(director.reported_mtu(&longest), believed.then_some(fits), "{mtu}");
             let may_be_cut =
                 director.may_be_cut(&client(Family::V4, Flags::ACK, fits as usize + 1));
             assert_eq!(may_be_cut, !believed && outer == Family::V4, "{mtu}");
@@ -193,7 +193,7 @@ fn a_path_mtu_below_the_smallest_is_ignored() {
     let mut director = director(Family::V4);
     director.path_mtu(Family::V4.real(11), 553);
     assert_eq!(
-        director.told(&client(Family::V4, Flags::ACK, 1_500)),
+        director.reported_mtu(&client(Family::V4, Flags::ACK, 1_500)),
         Some(533),
         "one more than it"
     );
@@ -209,19 +209,23 @@ fn the_smaller_mtu_holds_and_expires_after_ten_minutes() {
         }));
         director.forward(&client(inner, Flags::ACK, 0));
         let longest = client(inner, Flags::ACK, 1_500);
-        let told = |mtu: u32| Some(mtu - u32::try_from(outer.header_len()).unwrap());
+        let reported_mtu = |mtu: u32| Some(mtu - u32::try_from(outer.header_len()).unwrap());
         director.path_mtu(outer.real(11), 1_450);
         director.path_mtu(outer.real(11), 1_400);
-        assert_eq!(director.told(&longest), told(1_400));
+        assert_eq!(director.reported_mtu(&longest), reported_mtu(1_400));
         director.path_mtu(outer.real(11), 1_480);
-        assert_eq!(director.told(&longest), told(1_400), "a larger MTU is ignored");
+        assert_eq!(director.reported_mtu(&longest), reported_mtu(1_400), "a larger MTU is ignored");
         director.pass(TEN_MINUTES - Duration::from_millis(1));
-        assert_eq!(director.told(&longest), told(1_400));
+        assert_eq!(director.reported_mtu(&longest), reported_mtu(1_400));
         director.pass(Duration::from_millis(1));
-        assert_eq!(director.told(&longest), None);
+        assert_eq!(director.reported_mtu(&longest), None);
         assert_eq!(director.tunnel(&longest).limit, usize::MAX, "forgotten");
         director.path_mtu(outer.real(11), 1_450);
-        assert_eq!(director.told(&longest), told(1_450), "the expired MTU has no effect");
+        assert_eq!(
+            director.reported_mtu(&longest),
+            reported_mtu(1_450),
+            "the expired MTU has no effect"
+        );
     }
 }
 
@@ -238,9 +242,9 @@ fn a_path_is_one_real_server_s_in_every_service() {
     let long = |flow: Flow, flags| flow.segment(flags).data(&[7; 1_400]).bytes();
     let mailer = Flow { client: 0, port: 25 };
     assert_eq!([director.syn(flow(0)), director.syn(flow(2)), director.syn(mailer)], [A, B, A]);
-    assert_eq!(director.told(&long(flow(0), Flags::ACK)), Some(1_380));
-    assert_eq!(director.told(&long(mailer, Flags::ACK)), Some(1_380));
-    assert_eq!(director.told(&long(flow(2), Flags::ACK)), None);
+    assert_eq!(director.reported_mtu(&long(flow(0), Flags::ACK)), Some(1_380));
+    assert_eq!(director.reported_mtu(&long(mailer, Flags::ACK)), Some(1_380));
+    assert_eq!(director.reported_mtu(&long(flow(2), Flags::ACK)), None);
 }
 
 /// A super-frame is as large on the wire as its segments.
@@ -271,10 +275,10 @@ fn a_packet_without_df_is_not_answered() {
         let mut director = director(outer);
         director.path_mtu(outer.real(11), 1_400);
         let packet = segment(Family::V4, Flags::ACK, 1_500).dont_fragment(false).bytes();
-        assert_eq!(director.told(&packet), None);
+        assert_eq!(director.reported_mtu(&packet), None);
         let datagram = Family::V4.udp(80).data(&[7; 1_472]);
-        assert_eq!(director.told(&datagram.clone().dont_fragment(false).bytes()), None);
-        assert!(director.told(&datagram.bytes()).is_some());
+        assert_eq!(director.reported_mtu(&datagram.clone().dont_fragment(false).bytes()), None);
+        assert!(director.reported_mtu(&datagram.bytes()).is_some());
     }
 }
 
@@ -289,12 +293,12 @@ fn answers_over_the_limit_are_drops_and_the_connection_lives_on() {
         director.path_mtu(outer.real(11), 1_400);
         let longest = client(inner, Flags::ACK, 1_500);
         for _ in 0..3 {
-            assert!(director.told(&longest).is_some());
+            assert!(director.reported_mtu(&longest).is_some());
         }
         assert_eq!(director.forward(&longest), Verdict::Drop(Reason::PathMtu));
         director.to(&client(inner, Flags::ACK, 0));
         director.pass(seconds(1));
-        assert!(director.told(&longest).is_some());
+        assert!(director.reported_mtu(&longest).is_some());
         let counters = director.balancer.counters();
         assert_eq!((counters.read, counters.tunnelled, counters.replied), (8, 2, 4));
         assert_eq!(counters.dropped(Reason::PathMtu), 2, "a router's report is one");
@@ -387,12 +391,12 @@ proptest! {
             director.pass(seconds(pause));
             director.to(&client(inner, Flags::ACK, 0));
             let packet = segment(inner, Flags::ACK, len).dont_fragment(dont_fragment).bytes();
-            match director.told(&packet) {
-                Some(told) => {
-                    prop_assert!((told as usize) < packet.len());
-                    prop_assert!(told >= inner.pick(532, 1_280));
-                    let fitting = segment(inner, Flags::ACK, told as usize).bytes();
-                    prop_assert_eq!(director.told(&fitting), None);
+            match director.reported_mtu(&packet) {
+                Some(reported_mtu) => {
+                    prop_assert!((reported_mtu as usize) < packet.len());
+                    prop_assert!(reported_mtu >= inner.pick(532, 1_280));
+                    let fitting = segment(inner, Flags::ACK, reported_mtu as usize).bytes();
+                    prop_assert_eq!(director.reported_mtu(&fitting), None);
                 }
                 None => {
                     let tunnel = director.tunnel(&packet);

@@ -136,10 +136,13 @@ fn adopted_flows_of_a_persistent_client_are_together_and_its_next_ones_with_them
 
 #[test]
 fn a_syn_on_a_connection_of_a_real_server_that_is_not_up_is_another_s() {
-    let draining = Wanted::Draining { deadline: None };
-    for (state, moves) in
-        [(draining, true), (Wanted::Down, true), (Wanted::Disabled, true), (Wanted::Up, false)]
-    {
+    let draining = AdminState::Draining { deadline: None };
+    for (state, moves) in [
+        (draining, true),
+        (AdminState::Down, true),
+        (AdminState::Disabled, true),
+        (AdminState::Up, false),
+    ] {
         let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
         assert_eq!(director.connect(flow(1)), A);
         director.apply(&Change::SetState { service: "web".to_owned(), address: A, state });

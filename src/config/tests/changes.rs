@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::balancer::Change;
 use crate::config::{Director, diff, director};
-use crate::model::{FloodMarks, Policy, RealSpec, ServiceSpec, Wanted};
+use crate::model::{AdminState, FloodMarks, Policy, RealSpec, ServiceSpec};
 
 use super::{address, lines};
 
@@ -197,7 +197,7 @@ fn another_policy_and_another_state_are_changes_of_their_own() {
     assert!(names[0].starts_with("SetPolicy"), "{names:?}");
     assert!(names[1].starts_with("RemoveReal"), "{names:?}");
     let address = "10.0.0.1".parse().unwrap();
-    let state = Wanted::Draining { deadline: None };
+    let state = AdminState::Draining { deadline: None };
     assert_eq!(changes[2], Change::SetState { service: "a".to_owned(), address, state });
     for same in [r#"{ address = "10.0.0.1", state = "up" }, { address = "10.0.0.2" }"#, one] {
         assert_eq!(diff(&old, &with("existing = \"keep\"\n", same)), Ok(Vec::new()));

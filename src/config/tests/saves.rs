@@ -1,7 +1,7 @@
 //! A configuration with the changes that verbs have made.
 
 use crate::config::{RunningReal, RunningService, SaveError, saved};
-use crate::model::Wanted;
+use crate::model::AdminState;
 
 const FILE: &str = r#"# The whole site.
 [director]
@@ -25,8 +25,8 @@ name = "dns"
 listen = ["192.0.2.10:53/udp"]
 "#;
 
-fn running(name: &str, reals: &[(&str, u32, Wanted)]) -> RunningService {
-    let real = |&(address, weight, wanted): &(&str, u32, Wanted)| {
+fn running(name: &str, reals: &[(&str, u32, AdminState)]) -> RunningService {
+    let real = |&(address, weight, wanted): &(&str, u32, AdminState)| {
         let address = address.parse().unwrap();
         RunningReal { address, weight, wanted }
     };
@@ -64,12 +64,12 @@ fn changes_of_verbs_are_written_and_comments_stay() {
         running(
             "web",
             &[
-                ("10.0.0.11", 5, Wanted::Draining { deadline: None }),
-                ("10.0.0.12", 1, Wanted::Up),
-                ("2001:db8::13", 3, Wanted::Up),
+                ("10.0.0.11", 5, AdminState::Draining { deadline: None }),
+                ("10.0.0.12", 1, AdminState::Up),
+                ("2001:db8::13", 3, AdminState::Up),
             ],
         ),
-        running("dns", &[("10.0.0.11", 1, Wanted::Disabled)]),
+        running("dns", &[("10.0.0.11", 1, AdminState::Disabled)]),
     ];
     let text = saved(FILE, &now).unwrap();
     assert_eq!(of(&text), now);
@@ -87,7 +87,7 @@ fn changes_of_verbs_are_written_and_comments_stay() {
 
 #[test]
 fn a_removed_real_server_is_removed_from_the_file() {
-    let now = [running("web", &[("10.0.0.12", 1, Wanted::Disabled)]), running("dns", &[])];
+    let now = [running("web", &[("10.0.0.12", 1, AdminState::Disabled)]), running("dns", &[])];
     let text = saved(FILE, &now).unwrap();
     assert_eq!(of(&text), now);
     assert!(!text.contains("10.0.0.11"), "{text}");

@@ -75,8 +75,8 @@ fn the_displayed_policy_reads_back_as_the_same() {
 #[test]
 fn the_displayed_timeouts_read_back_as_the_same() {
     let mut all = Timeouts::DEFAULT;
-    for (place, timeout) in all.all_mut().into_iter().enumerate() {
-        *timeout = Duration::from_millis(90_500 - place as u64);
+    for (index, timeout) in all.all_mut().into_iter().enumerate() {
+        *timeout = Duration::from_millis(90_500 - index as u64);
     }
     let text = all.settings().into_iter().map(|setting| format!("timeouts.{}", line(setting)));
     assert_eq!(read(&text.collect::<String>(), "").timeouts, all);

@@ -126,7 +126,7 @@ fn deadlines_are_shown_in_whole_seconds_unless_that_hides_a_change() {
     let shown = |left, new| {
         let mut running = state().services;
         running[0].reals[1].deadline = Some(Duration::from_millis(left));
-        let state = Wanted::Draining { deadline: Some(Duration::from_millis(new)) };
+        let state = AdminState::Draining { deadline: Some(Duration::from_millis(new)) };
         let (service, address) = ("web".to_owned(), address("10.1.0.11"));
         let before = Before::new(web.specs(), &web.timeouts, &running);
         let changes = [Change::SetState { service, address, state }];

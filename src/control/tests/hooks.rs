@@ -10,7 +10,7 @@ fn environment(change: Alteration) -> Option<Vec<(&'static str, String)>> {
 }
 
 /// The values of `VSTUN_EVENT`, `VSTUN_BEFORE` and `VSTUN_AFTER`.
-fn told(what: Altered) -> Option<[String; 3]> {
+fn hook_values(what: Altered) -> Option<[String; 3]> {
     let variables = environment(Alteration::of_service("web", what))?;
     Some(
         ["VSTUN_EVENT", "VSTUN_BEFORE", "VSTUN_AFTER"]
@@ -31,7 +31,7 @@ fn the_documented_changes_run_the_program_with_the_documented_values() {
         (announced, ["announced", "true", "false"]),
     ];
     for (what, values) in expected {
-        assert_eq!(told(what), Some(values.map(str::to_owned)));
+        assert_eq!(hook_values(what), Some(values.map(str::to_owned)));
     }
 }
 
@@ -39,7 +39,7 @@ fn the_documented_changes_run_the_program_with_the_documented_values() {
 fn a_reload_that_changes_the_keys_quorum_or_panic_does_not_run_the_program() {
     for key in ["quorum", "panic"] {
         let setting = Difference { key, before: 1_u32.into(), after: 2_u32.into() };
-        assert_eq!(told(Altered::Setting(setting)), None, "{key}");
+        assert_eq!(hook_values(Altered::Setting(setting)), None, "{key}");
     }
 }
 

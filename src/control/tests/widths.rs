@@ -197,7 +197,7 @@ fn replies_to_commands_and_plans_fit() {
     let why = Some(health::CheckCause::Failing(Failure { check: "tcp", found: Some(prose()) }));
     let what = Altered::Health { before: None, after: Health::Down, why };
     let change = Alteration::of_service("web", what);
-    let planned = Planned { change, connections: 7, fate: Fate::Kept };
+    let planned = Planned { change, connections: 7, fate: FlowOutcome::Kept };
     let plan = ReloadPlan { changes: vec![planned], warnings: vec![prose()], ..Default::default() };
     assert_fits(&plan.human(LAYOUT));
     let status = Status {

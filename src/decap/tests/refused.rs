@@ -48,12 +48,12 @@ fn only_vips_are_reached() {
 #[test]
 fn sources_that_no_client_can_have_are_refused() {
     for (family, outer) in MIXES {
-        let nobodies = family.pick(
+        let no_hosts = family.pick(
             ["192.0.2.10", "192.0.2.9", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"],
             ["2001:db8::10", "2001:db8::9", "::1", "ff0e::1", "::ffff:198.51.100.7", "::"],
         );
-        for nobody in nobodies {
-            let packet = udp_packet(family).from(address(nobody)).bytes();
+        for no_host in no_hosts {
+            let packet = udp_packet(family).from(address(no_host)).bytes();
             refused(&from_director(outer, &packet), Refusal::BadSource);
         }
     }

@@ -167,7 +167,7 @@ impl Field<'_> {
             Self::Protocol(number) => is_number(value, (*number).into(), protocol_number),
             Self::Address(address) => {
                 if let Some(range) = value["range"].as_array() {
-                    let bound = |place: usize| range.get(place)?.as_str()?.parse::<IpAddr>().ok();
+                    let bound = |index: usize| range.get(index)?.as_str()?.parse::<IpAddr>().ok();
                     return Some((bound(0)?..=bound(1)?).contains(address));
                 }
                 let prefix = &value["prefix"];

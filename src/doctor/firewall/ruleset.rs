@@ -43,7 +43,7 @@ impl Hook {
 
 /// The rule or policy that drops, and the base chain through which the packet came.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Place {
+pub struct DropPoint {
     /// `ip`, `ip6` or `inet`.
     pub family: String,
     /// The table.
@@ -64,7 +64,7 @@ pub enum Verdict {
     /// It passes.
     Passes,
     /// It is dropped.
-    Drops(Place),
+    Drops(DropPoint),
 }
 
 /// A ruleset.
@@ -87,7 +87,7 @@ struct Chain {
 }
 
 /// The end of a packet's path through a chain.
-enum Way {
+enum ChainEnd {
     /// The chain's end, or `return`.
     Back,
     Accepted,
@@ -178,11 +178,11 @@ impl Ruleset {
         chains.any(|chain| self.base(chain, probe).1)
     }
 
-    fn base(&self, chain: &Chain, probe: &Probe) -> (Option<Place>, bool) {
+    fn base(&self, chain: &Chain, probe: &Probe) -> (Option<DropPoint>, bool) {
         let (doubtful, may_drop, notrack, steps) = (false, None, false, 0);
         let mut walk = Walk { probe, doubtful, may_drop, notrack, steps };
         let way = self.walk(chain, &chain.name, &mut walk, 0);
-        let place = |rule: String, certain| Place {
+        let point = |rule: String, certain| DropPoint {
             family: chain.family.clone(),
             table: chain.table.clone(),
             chain: chain.name.clone(),
@@ -191,31 +191,33 @@ impl Ruleset {
             certain,
         };
         let dropped = match (way, walk.may_drop) {
-            (Way::Dropped { rule }, _) => Some(place(rule, !walk.doubtful)),
-            (Way::Back, _) if chain.drops => Some(place("its policy".to_owned(), !walk.doubtful)),
-            (_, Some(rule)) => Some(place(rule, false)),
+            (ChainEnd::Dropped { rule }, _) => Some(point(rule, !walk.doubtful)),
+            (ChainEnd::Back, _) if chain.drops => {
+                Some(point("its policy".to_owned(), !walk.doubtful))
+            }
+            (_, Some(rule)) => Some(point(rule, false)),
             _ => None,
         };
         (dropped, walk.notrack)
     }
 
-    fn walk(&self, base: &Chain, chain: &str, walk: &mut Walk<'_>, depth: usize) -> Way {
+    fn walk(&self, base: &Chain, chain: &str, walk: &mut Walk<'_>, depth: usize) -> ChainEnd {
         let key = (base.family.clone(), base.table.clone(), chain.to_owned());
         let rules = self.rules.get(&key).map(Vec::as_slice).unwrap_or_default();
         for rule in rules {
             walk.steps += 1;
             if depth > DEPTH || walk.steps > STEPS {
                 walk.doubtful = true;
-                return Way::Back;
+                return ChainEnd::Back;
             }
             let name = format!("rule {} of chain {chain}", rule["handle"]);
             match self.rule(base, rule, &name, walk, depth) {
-                Some(Way::Back) => return Way::Back,
+                Some(ChainEnd::Back) => return ChainEnd::Back,
                 Some(way) => return way,
                 None => {}
             }
         }
-        Way::Back
+        ChainEnd::Back
     }
 
     /// `None`: the next rule is looked at.
@@ -226,7 +228,7 @@ impl Ruleset {
         name: &str,
         walk: &mut Walk<'_>,
         depth: usize,
-    ) -> Option<Way> {
+    ) -> Option<ChainEnd> {
         let mut met: Met = Some(true);
         for statement in rule["expr"].as_array()? {
             let (kind, value) = statement.as_object()?.iter().next()?;
@@ -259,33 +261,33 @@ impl Ruleset {
         name: &str,
         walk: &mut Walk<'_>,
         depth: usize,
-    ) -> Option<Way> {
+    ) -> Option<ChainEnd> {
         let (kind, value) = verdict.as_object()?.iter().next()?;
         let sure = met == Some(true);
         match kind.as_str() {
-            "drop" | "reject" if sure => Some(Way::Dropped { rule: name.to_owned() }),
+            "drop" | "reject" if sure => Some(ChainEnd::Dropped { rule: name.to_owned() }),
             "drop" | "reject" => {
                 walk.may_drop.get_or_insert_with(|| name.to_owned());
                 None
             }
-            "accept" if sure => Some(Way::Accepted),
-            "return" if sure => Some(Way::Back),
+            "accept" if sure => Some(ChainEnd::Accepted),
+            "return" if sure => Some(ChainEnd::Back),
             "jump" | "goto" => {
                 let before = walk.doubtful;
                 walk.doubtful |= !sure;
                 let way = self.walk(base, value["target"].as_str()?, walk, depth + 1);
                 match way {
-                    Way::Back if kind == "goto" && sure => Some(Way::Back),
-                    Way::Back => None,
+                    ChainEnd::Back if kind == "goto" && sure => Some(ChainEnd::Back),
+                    ChainEnd::Back => None,
                     way if sure => {
                         walk.doubtful = before || walk.doubtful;
                         Some(way)
                     }
-                    Way::Dropped { rule } => {
+                    ChainEnd::Dropped { rule } => {
                         walk.may_drop.get_or_insert(rule);
                         None
                     }
-                    Way::Accepted => None,
+                    ChainEnd::Accepted => None,
                 }
             }
             _ => {

@@ -8,12 +8,12 @@ fn ruleset(policy: &str, rules: &[&str]) -> Ruleset {
     let rules: String = rules
         .iter()
         .enumerate()
-        .map(|(place, expr)| {
+        .map(|(index, expr)| {
             let (chain, expr) = expr.split_once(' ').unwrap();
             format!(
                 r#",{{"rule":{{"family":"inet","table":"filter","chain":"{chain}",
                 "handle":{},"expr":[{expr}]}}}}"#,
-                place + 10
+                index + 10
             )
         })
         .collect();
@@ -46,8 +46,8 @@ fn probe() -> Probe {
 fn fate(ruleset: &Ruleset, probe: &Probe) -> String {
     match ruleset.judge(&[Hook::Forward], probe) {
         Verdict::Passes => "pass".to_owned(),
-        Verdict::Drops(Place { rule, certain: true, .. }) => format!("drop {rule}"),
-        Verdict::Drops(Place { rule, .. }) => format!("may drop {rule}"),
+        Verdict::Drops(DropPoint { rule, certain: true, .. }) => format!("drop {rule}"),
+        Verdict::Drops(DropPoint { rule, .. }) => format!("may drop {rule}"),
     }
 }
 

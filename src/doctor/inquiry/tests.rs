@@ -26,7 +26,7 @@ proptest! {
 
     #[test]
     fn an_answer_is_never_longer_than_its_inquiry_and_loses_only_text(
-        listening in vec(any::<u8>().prop_map(Listening), 0..=MAX_PORTS),
+        listening in vec(any::<u8>().prop_map(ListenerKinds), 0..=MAX_PORTS),
         program in ".{0,60}", text in ".{0,900}", len in MIN_LEN..1_500_usize,
         (nonce, time, state, mss) in any::<(u64, u64, u16, u16)>(),
     ) {
@@ -44,8 +44,8 @@ proptest! {
         mut bytes in vec(any::<u8>(), 0..700), kind in 0..3_u8,
     ) {
         let _ = (Question::parse(&bytes), InquiryAnswer::parse(&bytes));
-        for (place, byte) in MAGIC.into_iter().chain([VERSION, kind, 0]).enumerate() {
-            if let Some(there) = bytes.get_mut(place) {
+        for (index, byte) in MAGIC.into_iter().chain([VERSION, kind, 0]).enumerate() {
+            if let Some(there) = bytes.get_mut(index) {
                 *there = byte;
             }
         }

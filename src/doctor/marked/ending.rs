@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::doctor::firewall::{Hook, Place};
+use crate::doctor::firewall::{DropPoint, Hook};
 use crate::model::Listen;
 
 /// What became of a client's marked packets.
@@ -30,7 +30,7 @@ pub enum Ending {
     /// It was for this host's own programs, and should have been forwarded.
     Local,
     /// A rule or policy of nftables dropped it.
-    Dropped(Place),
+    Dropped(DropPoint),
     /// It was seen no more after this point.
     Lost(Point),
 }

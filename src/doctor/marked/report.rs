@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::ending::{Ending, Point};
 use super::table::{HOOKS, Tables};
-use crate::doctor::firewall::{Place, Ruleset};
+use crate::doctor::firewall::{DropPoint, Ruleset};
 
 /// The header of a message of nfnetlink: the family first.
 const HEADER: usize = 4;
@@ -91,7 +91,7 @@ impl<'a> Reports<'a> {
             way.base = (report.chain.clone(), hook.to_owned());
         }
         if report.drops {
-            way.ending = Some(Ending::Dropped(place(report, way)));
+            way.ending = Some(Ending::Dropped(drop_point(report, way)));
         }
     }
 
@@ -110,7 +110,7 @@ impl<'a> Reports<'a> {
     }
 }
 
-fn place(report: Report, way: &Way) -> Place {
+fn drop_point(report: Report, way: &Way) -> DropPoint {
     let Report { family, table, chain, rule, .. } = report;
     let rule = match rule {
         Some(handle) => format!("rule {handle} of chain {chain}"),
@@ -118,7 +118,7 @@ fn place(report: Report, way: &Way) -> Place {
     };
     let (base, hook) = way.base.clone();
     let chain = if base.is_empty() { chain } else { base };
-    Place { family: family.to_owned(), table, chain, hook, rule, certain: true }
+    DropPoint { family: family.to_owned(), table, chain, hook, rule, certain: true }
 }
 
 /// The point that a packet has reached in one of our chains.

@@ -18,11 +18,11 @@ fn attribute(name: u16, value: &[u8]) -> Vec<u8> {
 
 /// A report of the kernel: the packet, its family's number, table and chain, the rule or policy,
 /// the verdict.
-fn report(id: u32, family: u8, place: (&str, &str), rule: Option<u64>, verdict: u32) -> Vec<u8> {
+fn report(id: u32, family: u8, point: (&str, &str), rule: Option<u64>, verdict: u32) -> Vec<u8> {
     let mut bytes = vec![family, 0, 0, 0];
     bytes.extend(attribute(ID, &id.to_be_bytes()));
-    bytes.extend(attribute(TABLE, format!("{}\0", place.0).as_bytes()));
-    bytes.extend(attribute(CHAIN, format!("{}\0", place.1).as_bytes()));
+    bytes.extend(attribute(TABLE, format!("{}\0", point.0).as_bytes()));
+    bytes.extend(attribute(CHAIN, format!("{}\0", point.1).as_bytes()));
     match rule {
         Some(handle) => {
             bytes.extend(attribute(TYPE, &3_u32.to_be_bytes()));
@@ -80,7 +80,7 @@ fn a_packet_ends_where_its_last_report_says() {
     let exit = |chain| report(1, 5, ("mine", chain), Some(4), DROP);
     let theirs = |chain, rule, verdict| report(1, 1, ("filter", chain), rule, verdict);
     let dropped = |rule: &str, hook: &str, chain: &str| {
-        Ending::Dropped(Place {
+        Ending::Dropped(DropPoint {
             family: "inet".to_owned(),
             table: "filter".to_owned(),
             chain: chain.to_owned(),
@@ -115,17 +115,17 @@ fn a_packet_ends_where_its_last_report_says() {
 fn other_packets_and_broken_reports_change_nothing() {
     let drop = |id| report(id, 1, ("filter", "forward"), Some(6), DROP);
     let mut foreign = first(2, 7);
-    let place = foreign.windows(4).position(|bytes| bytes == MAC).unwrap();
-    foreign[place] ^= 1;
+    let point = foreign.windows(4).position(|bytes| bytes == MAC).unwrap();
+    foreign[point] ^= 1;
     let nowhere = Ending::Lost(Point::Arrival);
     assert_eq!(ending(None, &[first(1, 8), drop(1), foreign, drop(2), drop(3)]), nowhere);
     let whole = drop(1);
     for end in 0..whole.len() {
         let _ = ending(None, &[first(1, 7), whole[..end].to_vec()]);
     }
-    for place in 0..whole.len() {
+    for point in 0..whole.len() {
         let mut broken = whole.clone();
-        broken[place] ^= 0xff;
+        broken[point] ^= 0xff;
         let _ = ending(None, &[first(1, 7), broken]);
     }
 }

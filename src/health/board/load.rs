@@ -7,11 +7,11 @@ use std::net::IpAddr;
 
 use super::Board;
 use super::check::{Check, CheckId};
-use super::service::{Real, Service};
+use super::service::{CheckedReal, CheckedService};
 use crate::health::event::HealthEvent;
 use crate::health::spec::Probe;
 use crate::health::weighed::{Reporter, Weighed};
-use crate::model::{Load, Millis, Step};
+use crate::model::{Load, Millis, WeightStep};
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,7 @@ impl Check {
     }
 }
 
-impl Service {
+impl CheckedService {
     /// Whether every real server that takes connections reports their number. Reported numbers of
     /// some cannot be compared with the director's counts of the others.
     fn all_report(&self) -> bool {
@@ -70,7 +70,7 @@ impl Service {
 }
 
 impl HealthEvent {
-    fn load(service: &str, real: &Real) -> Self {
+    fn load(service: &str, real: &CheckedReal) -> Self {
         let service = service.to_owned();
         Self::Load { service, address: real.address, load: real.weighed.sent }
     }
@@ -120,10 +120,11 @@ impl Board {
     /// The shares of their weights that real servers have where flows are placed by hash, if not
     /// the whole weight.
     #[must_use]
-    pub fn steps(&self) -> HashMap<(String, IpAddr), Step> {
-        let of = |service: &Service| {
-            let reals = service.reals.iter().filter(|real| real.weighed.step != Step::FULL);
-            let step = |real: &Real| ((service.name.clone(), real.address), real.weighed.step);
+    pub fn steps(&self) -> HashMap<(String, IpAddr), WeightStep> {
+        let of = |service: &CheckedService| {
+            let reals = service.reals.iter().filter(|real| real.weighed.step != WeightStep::FULL);
+            let step =
+                |real: &CheckedReal| ((service.name.clone(), real.address), real.weighed.step);
             reals.map(step).collect::<Vec<_>>()
         };
         self.services.iter().flat_map(of).collect()

@@ -13,7 +13,7 @@ use crate::model::{Health, Listen, Millis};
 
 /// A real server of a service.
 #[derive(Clone, Debug)]
-pub(super) struct Real {
+pub(super) struct CheckedReal {
     pub(super) address: IpAddr,
     pub(super) weight: u32,
     /// Whether the operator has it out of service.
@@ -29,7 +29,7 @@ pub(super) struct Real {
 
 /// A service with its real servers.
 #[derive(Clone, Debug)]
-pub(super) struct Service {
+pub(super) struct CheckedService {
     pub(super) name: String,
     pub(super) rules: Rules,
     /// Whether weights follow the load that agents report.
@@ -37,10 +37,10 @@ pub(super) struct Service {
     pub(super) listens: Vec<Listen>,
     pub(super) quorum: bool,
     pub(super) panic: bool,
-    pub(super) reals: Vec<Real>,
+    pub(super) reals: Vec<CheckedReal>,
 }
 
-impl Service {
+impl CheckedService {
     /// Derives the health of its real servers from their checks.
     pub(super) fn judge(
         &mut self,
@@ -90,7 +90,7 @@ impl Service {
     }
 
     pub(super) fn report(&self, now: Millis, checks: &HashMap<CheckId, Check>) -> ServiceReport {
-        let real = |real: &Real| RealReport {
+        let real = |real: &CheckedReal| RealReport {
             address: real.address,
             health: real.health,
             since: real.since.until(now),
@@ -107,7 +107,7 @@ impl Service {
     }
 }
 
-impl Real {
+impl CheckedReal {
     /// Whether it takes new connections, unless its weight is 0.
     pub(super) fn serves(&self) -> bool {
         self.health == Health::Up && !self.out && self.weighed.serves()

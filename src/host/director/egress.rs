@@ -7,7 +7,7 @@ use super::uplinks;
 use crate::host::desired::DesiredDirector;
 use crate::host::facts::{Address, Facts, Link, Lookup};
 use crate::host::family::Family;
-use crate::host::plan::{LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, Ways};
+use crate::host::plan::{LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, TunnelRoutes};
 use crate::host::problem::{Problem, ProblemKind};
 use crate::host::refusal::HostRefusal;
 use crate::host::route::RouteKind;
@@ -64,11 +64,11 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
 
 /// The paths to the reachable real servers.
 #[must_use]
-pub fn ways(desired: &DesiredDirector, facts: &Facts) -> Ways {
+pub fn ways(desired: &DesiredDirector, facts: &Facts) -> TunnelRoutes {
     let interface = |real: &IpAddr| Some((*real, unicast(real, facts)?.link?));
     let (uplinks, _) = uplinks::find(desired, &desired.vips, facts);
     let ethernets = uplinks.into_iter().filter(|link| link.mac.is_some());
-    Ways {
+    TunnelRoutes {
         sources: outer_sources(desired, facts),
         mtus: link_mtus(desired, facts),
         interfaces: desired.reals.iter().filter_map(interface).collect(),

@@ -9,13 +9,13 @@ use crate::host::family::Family;
 use crate::host::ipv6;
 use crate::host::plan::write;
 use crate::host::problem::{Problem, ProblemKind};
-use crate::host::step::Step;
+use crate::host::step::HostStep;
 use crate::host::sysctl::{self, FORCE_FORWARDING, conf, conf6};
 
 /// IPv4. The kernel forwards packets that arrive on an interface with `forwarding` on, proxy ARP
 /// included; the global `ip_forward` would make the whole host a router. Proxied answers are
 /// otherwise delayed by up to `proxy_delay`.
-pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
+pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<HostStep> {
     let name = &uplink.name;
     [
         write(facts, conf(name, "forwarding"), "", "1"),
@@ -28,7 +28,7 @@ pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
 
 /// IPv6. `ip6_forward()` checks `all/forwarding`, or the uplink's own `force_forwarding` if it
 /// exists; neighbour discovery is proxied if the uplink's own `forwarding` and `proxy_ndp` are on.
-pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) -> Vec<Step> {
+pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) -> Vec<HostStep> {
     let uplinks: Vec<&&Link> = uplinks.iter().filter(|link| ipv6::speaks(link, facts)).collect();
     let mut steps = accept_ra(&desired.tun, facts);
     if uplinks.iter().any(|link| !forces(link, facts)) {
@@ -117,7 +117,7 @@ fn firewall(rule: &str) -> String {
 /// router advertisements on interfaces with `accept_ra` = 1 (`rt6_purge_dflt_routes()`), and while
 /// it is on, interfaces with 1 learn no more. 2 works like 1, whether forwarding or not. Interfaces
 /// that were routers before had learnt none.
-fn accept_ra(tun: &str, facts: &Facts) -> Vec<Step> {
+fn accept_ra(tun: &str, facts: &Facts) -> Vec<HostStep> {
     let learns = |link: &&Link| match facts.conf6(&link.name, "accept_ra") {
         Some(1) => before(&link.name, facts) == Some(0),
         // vstun may have written it.
@@ -144,8 +144,9 @@ fn before(link: &str, facts: &Facts) -> Option<u32> {
 
 /// `all/forwarding`, which the kernel also writes to `default` and to every interface, when it is
 /// restored too.
-fn forward_everywhere(tun: &str, facts: &Facts) -> Option<Step> {
-    let Step::Write { sysctl, from, to, .. } = write(facts, conf6("all", "forwarding"), "", "1")?
+fn forward_everywhere(tun: &str, facts: &Facts) -> Option<HostStep> {
+    let HostStep::Write { sysctl, from, to, .. } =
+        write(facts, conf6("all", "forwarding"), "", "1")?
     else {
         return None;
     };
@@ -157,7 +158,7 @@ fn forward_everywhere(tun: &str, facts: &Facts) -> Option<Step> {
         .filter_map(|path| Some((path.clone(), facts.sysctl(&path)?.to_owned())))
         .filter(|(_, value)| *value != from)
         .collect();
-    Some(Step::Write { sysctl, from, to, beside })
+    Some(HostStep::Write { sysctl, from, to, beside })
 }
 
 fn all_force(uplinks: &[&Link], facts: &Facts) -> bool {

@@ -12,12 +12,15 @@ use ipnet::IpNet;
 
 use crate::host::facts::Facts;
 use crate::host::route::{Hop, Route, RouteKind, attribute};
-use crate::host::step::{MAIN, Object, PROTOCOL, Step};
+use crate::host::step::{HostStep, MAIN, Object, PROTOCOL};
 
 /// A route for each real server that is a plain neighbour. Real servers whose route has any further
 /// attribute get none.
-pub(super) fn routes<'a>(reals: &'a [IpAddr], facts: &'a Facts) -> impl Iterator<Item = Step> + 'a {
-    reals.iter().filter_map(|real| route(*real, facts)).map(Step::Add)
+pub(super) fn routes<'a>(
+    reals: &'a [IpAddr],
+    facts: &'a Facts,
+) -> impl Iterator<Item = HostStep> + 'a {
+    reals.iter().filter_map(|real| route(*real, facts)).map(HostStep::Add)
 }
 
 fn route(real: IpAddr, facts: &Facts) -> Option<Object> {

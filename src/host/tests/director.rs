@@ -17,7 +17,7 @@ fn settings_then_capture_then_announcement() {
         ]
     );
     let source = Some(ip("10.2.0.1"));
-    assert!(plan.steps.contains(&Step::Add(Object::Route {
+    assert!(plan.steps.contains(&HostStep::Add(Object::Route {
         address: ip("10.1.0.10"),
         link: "vstun0".into(),
         table: 254,
@@ -74,7 +74,7 @@ fn rp_filter_is_loosened_where_the_larger_of_two_is_strict() {
         set(&mut facts, "net/ipv4/conf/eth0/rp_filter", eth0);
         let plan = director::plan(&director_wishes(), &facts).unwrap();
         let written = plan.steps.iter().find_map(|step| match step {
-            Step::Write { sysctl, to, .. } if sysctl.ends_with("eth0/rp_filter") => {
+            HostStep::Write { sysctl, to, .. } if sysctl.ends_with("eth0/rp_filter") => {
                 Some(to.as_str())
             }
             _ => None,

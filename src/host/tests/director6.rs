@@ -89,7 +89,7 @@ fn otherwise_every_interface_forwards_and_its_old_value_is_kept() {
         }
         set(&mut facts, "net/ipv6/conf/eth1/forwarding", "1");
         let plan = director::plan(&only6(), &facts).unwrap();
-        let expected = Step::Write {
+        let expected = HostStep::Write {
             sysctl: "net/ipv6/conf/all/forwarding".into(),
             from: "0".into(),
             to: "1".into(),
@@ -112,7 +112,7 @@ fn a_second_plan_wants_the_same() {
     let first = director::plan(&only6(), &without_force_forwarding()).unwrap();
     let mut facts = without_force_forwarding();
     for step in &first.steps {
-        let Step::Write { sysctl, from, to, .. } = step else { continue };
+        let HostStep::Write { sysctl, from, to, .. } = step else { continue };
         facts.originals.insert(sysctl.clone(), from.clone());
         set(&mut facts, sysctl, to);
     }
@@ -186,7 +186,7 @@ fn the_tun_s_mtu_by_mix() {
     let mut unknown = facts6();
     unknown.lookups.clear();
     let plan = director::plan(&only6(), &unknown).unwrap();
-    assert_eq!((plan.tun_mtu, without_uplinks(plan.ways)), (1460, Ways::default()));
+    assert_eq!((plan.tun_mtu, without_uplinks(plan.ways)), (1460, TunnelRoutes::default()));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn each_family_has_its_uplinks() {
 fn sources_by_family() {
     let source = |plan: &HostPlan, vip: &str| {
         plan.steps.iter().find_map(|step| match step {
-            Step::Add(Object::Route { address, source, .. }) if *address == ip(vip) => *source,
+            HostStep::Add(Object::Route { address, source, .. }) if *address == ip(vip) => *source,
             _ => None,
         })
     };
@@ -245,12 +245,12 @@ fn sources_by_family() {
         lookup.kind = RouteKind::Unreachable;
     }
     let plan = director::plan(&wished, &unreachable).unwrap();
-    assert_eq!(without_uplinks(plan.ways), Ways::default(), "no route");
+    assert_eq!(without_uplinks(plan.ways), TunnelRoutes::default(), "no route");
 }
 
 /// The paths to the real servers, without the uplinks.
-fn without_uplinks(ways: Ways) -> Ways {
-    Ways { uplinks: BTreeMap::new(), ..ways }
+fn without_uplinks(ways: TunnelRoutes) -> TunnelRoutes {
+    TunnelRoutes { uplinks: BTreeMap::new(), ..ways }
 }
 
 /// The lookup's choice while the interface's other addresses are still tentative (RFC 4862 5.4).
@@ -266,7 +266,7 @@ fn a_link_local_address_is_no_source() {
         table: 254,
         source: None,
     };
-    assert!(plan.steps.contains(&Step::Add(object)), "{:?}", plan.steps);
+    assert!(plan.steps.contains(&HostStep::Add(object)), "{:?}", plan.steps);
     assert!(wrong(&plan, "link-local"));
     let desired = DesiredDirector { sources: vec![ip("2001:db8:2::1")], ..only6() };
     let plan = director::plan(&desired, &facts).unwrap();
@@ -358,7 +358,7 @@ fn refusals_name_the_commands_of_ipv6() {
 #[test]
 fn only_steps_that_traffic_needs_are_required() {
     let plan = director::plan(&only6(), &without_force_forwarding()).unwrap();
-    let required = |steps: &[Step]| {
+    let required = |steps: &[HostStep]| {
         lines(&steps.iter().filter(|step| !step.optional()).cloned().collect::<Vec<_>>())
     };
     assert_eq!(required(&plan.on_tun), ["sysctl net/ipv6/conf/vstun0/disable_ipv6 = 0 (was 0)"]);
@@ -370,17 +370,17 @@ fn only_steps_that_traffic_needs_are_required() {
 #[test]
 fn a_withdrawn_ipv6_virtual_ip_is_only_captured() {
     let vips = vec![ip("2001:db8:1::10")];
-    let told = DesiredDirector { vips, announce_table: 7, ..director_wishes() };
+    let all = DesiredDirector { vips, announce_table: 7, ..director_wishes() };
     let withdrawn = [ip("2001:db8:1::10")].into();
-    let kept = DesiredDirector { withdrawn, ..told.clone() };
-    let (told, kept) =
-        [told, kept].map(|desired| director::plan(&desired, &facts6()).unwrap()).into();
+    let kept = DesiredDirector { withdrawn, ..all.clone() };
+    let (all, kept) =
+        [all, kept].map(|desired| director::plan(&desired, &facts6()).unwrap()).into();
     let missing: Vec<_> =
-        told.steps.iter().filter(|step| !kept.steps.contains(step)).cloned().collect();
+        all.steps.iter().filter(|step| !kept.steps.contains(step)).cloned().collect();
     let expected = [
         "route 2001:db8:1::10 dev vstun0 table 7",
         "proxy neighbour entry 2001:db8:1::10 dev eth0",
     ];
     assert_eq!(lines(&missing), expected);
-    assert_eq!((told.announcements.len(), kept.announcements.len()), (1, 0));
+    assert_eq!((all.announcements.len(), kept.announcements.len()), (1, 0));
 }

@@ -185,6 +185,6 @@ fn desired_server() -> DesiredRealServer {
     }
 }
 
-fn lines(steps: &[Step]) -> Vec<String> {
+fn lines(steps: &[HostStep]) -> Vec<String> {
     steps.iter().map(ToString::to_string).collect()
 }

@@ -12,8 +12,8 @@ fn desired() -> DesiredDirector {
 /// The routes of a plan, as text.
 fn planned(desired: &DesiredDirector, facts: &Facts) -> Vec<String> {
     let steps = plan(desired, facts).unwrap().steps;
-    let hiding: Vec<_> = steps.into_iter().filter(Step::hides).collect();
-    assert!(hiding.iter().all(Step::optional), "traffic flows without");
+    let hiding: Vec<_> = steps.into_iter().filter(HostStep::hides).collect();
+    assert!(hiding.iter().all(HostStep::optional), "traffic flows without");
     lines(&hiding)
 }
 
@@ -40,7 +40,7 @@ fn the_source_is_that_of_the_network_s_route() {
     change_route(&mut facts, "10.2.0.0/24", |route| route.source = Some(ip("10.2.0.1")));
     let steps = plan(&desired(), &facts).unwrap().steps;
     let (address, link, source) = (ip("10.2.0.2"), "eth1".to_owned(), Some(ip("10.2.0.1")));
-    assert!(steps.contains(&Step::Add(Object::Neighbour { address, link, source })));
+    assert!(steps.contains(&HostStep::Add(Object::Neighbour { address, link, source })));
 }
 
 /// The neighbour route would hide any other attribute of the network's route.
@@ -102,7 +102,7 @@ fn a_rule_to_another_route_or_a_link_down_or_without_neighbours_prevents_it() {
 #[test]
 fn the_host_lacks_one_that_goes_elsewhere_or_has_another_source() {
     let (address, link) = (ip("10.2.0.2"), "eth1".to_owned());
-    let step = Step::Add(Object::Neighbour { address, link, source: Some(ip("10.2.0.1")) });
+    let step = HostStep::Add(Object::Neighbour { address, link, source: Some(ip("10.2.0.1")) });
     let mut facts = facts();
     assert!(facts.lacks(&step));
     let mut own = route("10.2.0.2/32", 3, Some("10.2.0.2"));

@@ -2,17 +2,17 @@
 
 use super::*;
 
-fn write(sysctl: &str, from: &str, to: &str) -> Step {
+fn write(sysctl: &str, from: &str, to: &str) -> HostStep {
     let (sysctl, from, to) = (sysctl.to_owned(), from.to_owned(), to.to_owned());
-    Step::Write { sysctl, from, to, beside: [].into() }
+    HostStep::Write { sysctl, from, to, beside: [].into() }
 }
 
-fn proxy(last: u8) -> Step {
+fn proxy(last: u8) -> HostStep {
     let address = IpAddr::from([192, 0, 2, last]);
-    Step::Add(Object::Proxy { address, link: "eth0".into() })
+    HostStep::Add(Object::Proxy { address, link: "eth0".into() })
 }
 
-fn forwarding(to: &str) -> Step {
+fn forwarding(to: &str) -> HostStep {
     write("net/ipv6/conf/eth0/forwarding", "0", to)
 }
 
@@ -63,7 +63,7 @@ fn renamed_interfaces_keep_their_own_steps() {
     let of = |link: &str, last| {
         let address = IpAddr::from([192, 0, 2, last]);
         let path = sysctl::conf(link, "forwarding");
-        [Step::Add(Object::Proxy { address, link: link.into() }), write(&path, "0", "1")]
+        [HostStep::Add(Object::Proxy { address, link: link.into() }), write(&path, "0", "1")]
     };
     let names = [("eth0", "eth1"), ("eth1", "eth0")];
     let names = names.map(|(old, new)| (old.to_owned(), new.to_owned())).into();

@@ -42,9 +42,9 @@ fn unambiguous_events_are_followed() {
         (vec![], RouteEvent::Gone(plain()), Ok(vec![])),
         (vec![plain(), metric()], RouteEvent::Gone(metric()), Ok(vec![plain()])),
         // It may be before or after the existing one.
-        (vec![plain()], made(other()), Err(Unclear)),
-        (vec![plain(), other()], RouteEvent::Gone(plain()), Err(Unclear)),
-        (vec![plain(), other()], replaced(plain()), Err(Unclear)),
+        (vec![plain()], made(other()), Err(AmbiguousRoute)),
+        (vec![plain(), other()], RouteEvent::Gone(plain()), Err(AmbiguousRoute)),
+        (vec![plain(), other()], replaced(plain()), Err(AmbiguousRoute)),
     ];
     for (there, event, expected) in table {
         let mut routes: Routes = there.clone().into_iter().collect();
@@ -63,7 +63,7 @@ fn one_next_hop_less_of_an_ipv6_multipath_route_is_unclear() {
     let one = both.clone();
     both.hops.push(route("::/0", 3, Some("fe80::2")).hops.remove(0));
     let mut routes = Routes::from_iter([both.clone()]);
-    assert_eq!(routes.follow(RouteEvent::Gone(one)), Err(Unclear));
+    assert_eq!(routes.follow(RouteEvent::Gone(one)), Err(AmbiguousRoute));
     assert_eq!(routes.follow(RouteEvent::Gone(both)), Ok(()));
     assert_eq!(routes, Routes::default());
 }

@@ -41,10 +41,10 @@ fn look(desired: &DesiredDirector, facts: &Facts) -> usize {
     let plan = director::plan_items(desired, facts).unwrap();
     let mut record: Record = plan.steps.iter().cloned().collect();
     let missing: BTreeSet<String> =
-        plan.steps.iter().filter(|step| !facts.holds(step)).map(Step::subject).collect();
+        plan.steps.iter().filter(|step| !facts.holds(step)).map(HostStep::subject).collect();
     let known = plan.steps.iter().filter(|step| record.same_end(step).is_some()).count();
     let questions = capture::questions(&plan.captured, &plan.uplinks, facts).len();
-    let mut ledger = Ledger::default();
+    let mut ledger = CurrentProblems::default();
     for second in 0..2 {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         black_box(ledger.update(now, plan.problems.clone()));

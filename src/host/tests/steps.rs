@@ -2,22 +2,22 @@
 
 use super::*;
 
-fn every_kind() -> Vec<Step> {
+fn every_kind() -> Vec<HostStep> {
     let address = ip("192.0.2.10");
     let link = "eth0.100".to_owned();
     vec![
-        Step::Write {
+        HostStep::Write {
             sysctl: sysctl::conf("eth0.100", "forwarding"),
             from: "0".into(),
             to: "1".into(),
             beside: [(sysctl::conf("eth1", "forwarding"), "2".to_owned())].into(),
         },
-        Step::Add(Object::Proxy { address, link: link.clone() }),
-        Step::Add(Object::Address { address, link: link.clone() }),
-        Step::Add(Object::Route { address, link: link.clone(), table: 254, source: None }),
-        Step::Add(Object::Neighbour { address, link, source: None }),
-        Step::Add(Object::Rule { from: address, table: 100, priority: 100 }),
-        Step::Remove(Object::Copies { table: 100 }),
+        HostStep::Add(Object::Proxy { address, link: link.clone() }),
+        HostStep::Add(Object::Address { address, link: link.clone() }),
+        HostStep::Add(Object::Route { address, link: link.clone(), table: 254, source: None }),
+        HostStep::Add(Object::Neighbour { address, link, source: None }),
+        HostStep::Add(Object::Rule { from: address, table: 100, priority: 100 }),
+        HostStep::Remove(Object::Copies { table: 100 }),
     ]
 }
 
@@ -33,7 +33,7 @@ fn the_inverse_of_the_inverse_is_the_step() {
 fn a_step_survives_the_state_file() {
     for step in every_kind() {
         let text = serde_json::to_string(&step).unwrap();
-        assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+        assert_eq!(serde_json::from_str::<HostStep>(&text).unwrap(), step, "{text}");
     }
     let text = serde_json::to_string(&every_kind()[1]).unwrap();
     assert_eq!(text, r#"{"add":{"proxy":{"address":"192.0.2.10","link":"eth0.100"}}}"#);
@@ -50,7 +50,7 @@ fn a_step_knows_its_interface() {
 fn a_route_with_another_source_takes_the_place_of_the_old_one() {
     let route = |source| {
         let (address, link) = (ip("192.0.2.10"), "vstun0".to_owned());
-        Step::Add(Object::Route { address, link, table: 254, source })
+        HostStep::Add(Object::Route { address, link, table: 254, source })
     };
     let mut record = Record::from_iter([route(None), every_kind()[1].clone()]);
     record.add(route(Some(ip("10.0.0.1"))));

@@ -15,13 +15,13 @@ use crate::host::replies::{self, Reply};
 fn a_problem_is_reported_when_it_begins_ends_and_returns() {
     let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
     let problem = |text: &str| Problem::new(ProblemKind::RealServer, "10.2.0.2", text);
-    let mut ledger = Ledger::default();
+    let mut ledger = CurrentProblems::default();
     let first = problem("no route");
     assert_eq!(ledger.update(at(1), vec![first.clone()]), [ProblemChange::Began(first.clone())]);
     // With another text it is the same problem, and a duplicate is too.
     let second = problem("no route, really");
     assert_eq!(ledger.update(at(2), vec![second.clone(), second.clone()]), []);
-    let standing = Standing { problem: second, since: at(1) };
+    let standing = OngoingProblem { problem: second, since: at(1) };
     assert_eq!(ledger.standing(), std::slice::from_ref(&standing));
     assert_eq!(ledger.update(at(3), vec![]), [ProblemChange::Ended(standing)]);
     assert_eq!(ledger.update(at(4), vec![first.clone()]), [ProblemChange::Began(first)]);

@@ -32,9 +32,9 @@ pub enum RouteRequest {
 
 /// A request that the kernel refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Refused {
+pub struct RefusedRequest {
     /// Its index in the list of requests.
-    pub place: usize,
+    pub index: usize,
     /// The kernel's `errno`.
     pub errno: i32,
 }
@@ -111,7 +111,10 @@ impl RouteSocket {
     }
 
     /// Sends all changes in order and returns those that the kernel refused.
-    pub(super) async fn change(&mut self, requests: &[RouteRequest]) -> io::Result<Vec<Refused>> {
+    pub(super) async fn change(
+        &mut self,
+        requests: &[RouteRequest],
+    ) -> io::Result<Vec<RefusedRequest>> {
         let mut refused = Vec::new();
         for (number, batch) in requests.chunks(BATCH).enumerate() {
             self.change_batch(batch, number * BATCH, &mut refused)?;
@@ -126,14 +129,14 @@ impl RouteSocket {
         &mut self,
         batch: &[RouteRequest],
         offset: usize,
-        refused: &mut Vec<Refused>,
+        refused: &mut Vec<RefusedRequest>,
     ) -> io::Result<()> {
         let first = self.begin()?;
         let mut bytes = Vec::new();
         let mut last = first;
-        for (place, request) in batch.iter().enumerate() {
-            last = first.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX));
-            let ack = if place + 1 == batch.len() { NLM_F_ACK } else { 0 };
+        for (index, request) in batch.iter().enumerate() {
+            last = first.wrapping_add(u32::try_from(index).unwrap_or(u32::MAX));
+            let ack = if index + 1 == batch.len() { NLM_F_ACK } else { 0 };
             let (request, flags) = match request {
                 RouteRequest::Replace(route) => {
                     (RouteNetlinkMessage::NewRoute(route.clone()), NLM_F_CREATE | NLM_F_REPLACE)
@@ -146,16 +149,16 @@ impl RouteSocket {
         self.send(&bytes)?;
         loop {
             for answer in self.read()? {
-                let place = answer.header.sequence_number.wrapping_sub(first);
-                let place = usize::try_from(place).unwrap_or(usize::MAX);
+                let index = answer.header.sequence_number.wrapping_sub(first);
+                let index = usize::try_from(index).unwrap_or(usize::MAX);
                 let NetlinkPayload::Error(error) = answer.payload else { continue };
-                if place >= batch.len() {
+                if index >= batch.len() {
                     continue;
                 }
                 if let Some(code) = error.code {
-                    refused.push(Refused { place: offset + place, errno: code.get().abs() });
+                    refused.push(RefusedRequest { index: offset + index, errno: code.get().abs() });
                 }
-                if place + 1 == batch.len() {
+                if index + 1 == batch.len() {
                     self.broken = false;
                     return Ok(());
                 }

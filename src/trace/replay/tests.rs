@@ -43,7 +43,7 @@ fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<
     writer.take()
 }
 
-fn replayed(file: &[u8], config: &config::Director) -> (ReplayOutcome, Vec<Difference>) {
+fn replayed(file: &[u8], config: &config::Director) -> (ReplayOutcome, Vec<ReplayDifference>) {
     let mut reader = Reader::new(file).unwrap();
     let mut replay = Replay::new(config, reader.begins()).unwrap();
     let mut differences = Vec::new();
@@ -136,8 +136,8 @@ fn a_damaged_file_is_an_error_and_never_a_panic() {
         let mut mutant = file.clone();
         for _ in 0..4 {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let place = state as usize % mutant.len();
-            mutant[place] ^= (state >> 24) as u8 | 1;
+            let index = state as usize % mutant.len();
+            mutant[index] ^= (state >> 24) as u8 | 1;
         }
         walk(&mutant);
     }

@@ -49,7 +49,7 @@ fn frames(packets: impl IntoIterator<Item = Ip>) -> Vec<Vec<u8>> {
 fn sorted(frames: &[Vec<u8>]) -> Vec<Vec<usize>> {
     let mut coalescer = Coalescer::default();
     coalescer.sort(frames);
-    coalescer.groups().map(|group| coalescer.places(group).collect()).collect()
+    coalescer.groups().map(|group| coalescer.frame_indexes(group).collect()).collect()
 }
 
 /// The merged frame of the only group.
@@ -60,7 +60,8 @@ fn merged(frames: &[Vec<u8>]) -> Vec<u8> {
     let (group, None) = (groups.next().unwrap(), groups.next()) else { panic!("several groups") };
     let mut room = [0; MAX_HEADER_LEN];
     let len = Coalescer::header(group, &frames[group.first()], &mut room).unwrap();
-    let payloads = coalescer.places(group).flat_map(|place| group.payload(&frames[place]).to_vec());
+    let payloads =
+        coalescer.frame_indexes(group).flat_map(|place| group.payload(&frames[place]).to_vec());
     let frame: Vec<u8> = room[..len].iter().copied().chain(payloads).collect();
     assert_eq!(frame.len(), HEADER_LEN + group.packet_len());
     frame

@@ -37,7 +37,7 @@ pub const MAX_PADDING: usize = 512;
 
 /// What the kernel writes into the outer headers of all datagrams of a send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Way {
+pub struct OuterFields {
     /// The director; 0.0.0.0 if the kernel is to pick it.
     pub source: IpAddr,
     /// The real server.
@@ -48,7 +48,7 @@ pub struct Way {
     pub traffic_class: u8,
 }
 
-impl Way {
+impl OuterFields {
     fn is_lane(&self, destination: IpAddr, source_port: u16) -> bool {
         self.source_port == source_port && self.destination == destination
     }
@@ -56,19 +56,19 @@ impl Way {
 
 /// A packet that is to be sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
-    way: Way,
+pub struct GuePacket<'a> {
+    way: OuterFields,
     flow: u32,
     header: [u8; gue::HEADER_LEN],
     inner: [&'a [u8]; 2],
 }
 
-impl<'a> Segment<'a> {
+impl<'a> GuePacket<'a> {
     /// A packet of a flow with that number, in two parts. `None` if its version is neither 4 nor 6,
     /// or it is longer than [`MAX_INNER`].
     #[inline]
     #[must_use]
-    pub fn new(way: Way, flow: u32, version: u8, inner: [&'a [u8]; 2]) -> Option<Self> {
+    pub fn new(way: OuterFields, flow: u32, version: u8, inner: [&'a [u8]; 2]) -> Option<Self> {
         let segment = Self { way, flow, header: gue::header(version)?, inner };
         (segment.len() <= MAX_BYTES).then_some(segment)
     }
@@ -82,7 +82,7 @@ impl<'a> Segment<'a> {
 /// Packets that go in one send.
 #[derive(Debug)]
 pub struct Send {
-    way: Way,
+    way: OuterFields,
     bytes: Vec<u8>,
     /// Where each datagram's bytes end.
     ends: Vec<usize>,
@@ -93,14 +93,14 @@ pub struct Send {
 }
 
 impl Send {
-    fn new(way: Way) -> Self {
+    fn new(way: OuterFields) -> Self {
         let ends = Vec::with_capacity(MAX_SEGMENTS);
         Self { way, bytes: Vec::with_capacity(MAX_BYTES), ends, size: 0, flows: 0 }
     }
 
     /// The outer header of each datagram.
     #[must_use]
-    pub fn way(&self) -> Way {
+    pub fn way(&self) -> OuterFields {
         self.way
     }
 
@@ -157,7 +157,7 @@ impl Send {
             && before - self.bytes.len() <= self.padding() + MAX_PADDING
     }
 
-    fn push(&mut self, segment: &Segment<'_>) {
+    fn push(&mut self, segment: &GuePacket<'_>) {
         let [first, rest] = segment.inner;
         self.bytes.extend_from_slice(&segment.header);
         self.bytes.extend_from_slice(first);
@@ -190,31 +190,31 @@ impl Joins {
     /// Enters a packet.
     ///
     /// # Errors
-    /// The place of a send that must leave first: the caller takes it out ([`Self::take`]) and
+    /// The position of a send that must leave first: the caller takes it out ([`Self::take`]) and
     /// tries again.
     #[inline]
-    pub fn enter(&mut self, segment: &Segment<'_>) -> Result<(), usize> {
-        let place = match self.joined(segment)? {
-            Some(place) => place,
+    pub fn enter(&mut self, segment: &GuePacket<'_>) -> Result<(), usize> {
+        let position = match self.joined(segment)? {
+            Some(position) => position,
             None => self.begin(segment.way)?,
         };
-        if let Some(send) = self.open.get_mut(place) {
+        if let Some(send) = self.open.get_mut(position) {
             send.push(segment);
         }
         Ok(())
     }
 
     /// The open send that the packet joins, if there is one; or the one that must leave before it.
-    fn joined(&self, segment: &Segment<'_>) -> Result<Option<usize>, usize> {
+    fn joined(&self, segment: &GuePacket<'_>) -> Result<Option<usize>, usize> {
         let (way, len) = (&segment.way, segment.len());
         let mut overtaken = 0;
-        for (place, send) in self.open.iter().enumerate().rev() {
+        for (position, send) in self.open.iter().enumerate().rev() {
             if send.way == *way {
                 let joins = overtaken & flow_bit(segment.flow) == 0 && send.takes(len);
                 return if joins {
-                    Ok(Some(place))
+                    Ok(Some(position))
                 } else {
-                    Err(self.before(way.destination, way.source_port).unwrap_or(place))
+                    Err(self.before(way.destination, way.source_port).unwrap_or(position))
                 };
             }
             if send.way.is_lane(way.destination, way.source_port) {
@@ -224,7 +224,7 @@ impl Joins {
         Ok(None)
     }
 
-    fn begin(&mut self, way: Way) -> Result<usize, usize> {
+    fn begin(&mut self, way: OuterFields) -> Result<usize, usize> {
         if self.open.len() >= MAX_OPEN {
             return Err(0);
         }
@@ -238,17 +238,17 @@ impl Joins {
         Ok(self.open.len() - 1)
     }
 
-    /// The place of the first send to that destination from that port: it must leave before a
+    /// The position of the first send to that destination from that port: it must leave before a
     /// packet that does not join.
     #[must_use]
     pub fn before(&self, destination: IpAddr, source_port: u16) -> Option<usize> {
         self.open.iter().position(|send| send.way.is_lane(destination, source_port))
     }
 
-    /// Takes out the open send at `place`; the first one is at 0. Give it back with
+    /// Takes out the open send at `position`; the first one is at 0. Give it back with
     /// [`Self::give_back`].
-    pub fn take(&mut self, place: usize) -> Option<Send> {
-        (place < self.open.len()).then(|| self.open.remove(place))
+    pub fn take(&mut self, position: usize) -> Option<Send> {
+        (position < self.open.len()).then(|| self.open.remove(position))
     }
 
     /// Its memory is for another send.

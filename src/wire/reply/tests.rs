@@ -176,15 +176,15 @@ fn errors_are_sent_only_where_they_are_allowed() {
         }
         no_answer(udp(Family::V4, 10).to([224, 0, 0, 1]), builder);
         no_answer(udp(Family::V6, 10).to([0xff0e, 0, 0, 0, 0, 0, 0, 1]), builder);
-        for nobody in nobodies() {
-            let family = if nobody.is_ipv4() { Family::V4 } else { Family::V6 };
-            no_answer(udp(family, 10).from(nobody), builder);
+        for no_host in no_hosts() {
+            let family = if no_host.is_ipv4() { Family::V4 } else { Family::V6 };
+            no_answer(udp(family, 10).from(no_host), builder);
         }
     }
 }
 
 /// Sources that are not the address of a single host.
-fn nobodies() -> Vec<IpAddr> {
+fn no_hosts() -> Vec<IpAddr> {
     let v4 = [[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]];
     let v6 = [
         Ipv6Addr::UNSPECIFIED,
@@ -253,9 +253,9 @@ fn only_segments_that_are_no_reset_are_reset() {
         no_answer(tcp(family, Flags::ACK, 40).fragment(24, false), reset);
         no_answer(tcp(family, Flags::SYN, 4).fragment(0, true), reset);
     }
-    for nobody in nobodies() {
-        let family = if nobody.is_ipv4() { Family::V4 } else { Family::V6 };
-        no_answer(tcp(family, Flags::ACK, 0).from(nobody), reset);
+    for no_host in no_hosts() {
+        let family = if no_host.is_ipv4() { Family::V4 } else { Family::V6 };
+        no_answer(tcp(family, Flags::ACK, 0).from(no_host), reset);
     }
 }
 
@@ -266,13 +266,13 @@ fn a_first_fragment_with_an_ack_is_answered_as_the_whole_segment() {
         let first = whole.clone().fragment(0, true);
         assert_eq!(answer_to(&first, reset), answer_to(&whole, reset));
         let (first, whole) = (first.bytes(), whole.bytes());
-        let told = |bytes: &[u8]| {
+        let reset_of = |bytes: &[u8]| {
             let mut out = Vec::new();
-            hang_up(&Packet::parse(bytes).unwrap(), &mut out).unwrap();
+            reset_receiver(&Packet::parse(bytes).unwrap(), &mut out).unwrap();
             assert!(out.len() <= bytes.len(), "it takes the fragment's place");
             out
         };
-        assert_eq!(told(&first), told(&whole));
+        assert_eq!(reset_of(&first), reset_of(&whole));
     }
 }
 
@@ -290,7 +290,7 @@ fn hanging_up_takes_the_segment_s_own_ends_and_sequence_number() {
             let bytes = segment.clone().bytes();
             let mut out = Vec::with_capacity(MAX_RESET_LEN);
             let room = out.as_ptr();
-            hang_up(&Packet::parse(&bytes).unwrap(), &mut out).unwrap();
+            reset_receiver(&Packet::parse(&bytes).unwrap(), &mut out).unwrap();
             assert_eq!((out.len(), out.as_ptr()), (family.header_len() + 20, room));
             assert!(out.len() <= bytes.len(), "it takes the segment's place");
             let reset = Packet::parse(&out).unwrap();
@@ -308,9 +308,9 @@ fn hanging_up_takes_the_segment_s_own_ends_and_sequence_number() {
             assert_eq!((tcp.source_port(), tcp.destination_port()), (40_000, 80));
             assert_eq!((tcp.sequence_number(), tcp.rst(), tcp.ack()), (u32::MAX, true, false));
         }
-        no_answer(tcp(family, Flags::RST, 0), hang_up);
-        no_answer(udp(family, 10), hang_up);
-        no_answer(tcp(family, Flags::ACK, 40).fragment(24, false), hang_up);
+        no_answer(tcp(family, Flags::RST, 0), reset_receiver);
+        no_answer(udp(family, 10), reset_receiver);
+        no_answer(tcp(family, Flags::ACK, 40).fragment(24, false), reset_receiver);
     }
 }
 

@@ -136,7 +136,7 @@ fn apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) -> Vec<Vec<u8
     let Some(len) = Coalescer::header(group, &frames[group.first()], &mut room) else {
         return vec![frames[group.first()][virtio::HEADER_LEN..].to_vec()];
     };
-    let payloads = coalescer.places(group).flat_map(|place| group.payload(&frames[place]));
+    let payloads = coalescer.frame_indexes(group).flat_map(|place| group.payload(&frames[place]));
     let frame: Vec<u8> = room[..len].iter().chain(payloads).copied().collect();
     let (offload, packet) = virtio::split_frame(&frame).unwrap();
     split(packet, offload)
@@ -180,7 +180,7 @@ proptest! {
         let sorted = coalescer.sort(&frames);
         prop_assert_eq!(sorted, frames.len().min(MAX_BATCH));
 
-        let places = |group| coalescer.places(group);
+        let places = |group| coalescer.frame_indexes(group);
         let written: Vec<usize> = coalescer.groups().flat_map(places).collect();
         let mut all = written.clone();
         all.sort_unstable();
@@ -192,7 +192,7 @@ proptest! {
             prop_assert!(overtaken.is_none() || flow_of(&frames[*place]).is_none());
         }
         for group in coalescer.groups() {
-            let places: Vec<_> = coalescer.places(group).collect();
+            let places: Vec<_> = coalescer.frame_indexes(group).collect();
             let packet = |place: &usize| &frames[*place][virtio::HEADER_LEN..];
             let before: Vec<_> = places.iter().map(packet).collect();
             let after = apart(&coalescer, group, &frames);

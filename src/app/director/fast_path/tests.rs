@@ -162,8 +162,8 @@ fn the_program_sends_exactly_packets_that_the_director_would_send() {
         let flow = key(&Packet::parse(&whole).unwrap()).unwrap();
         let mut bytes = [whole.as_slice(), &vec![0; padding]].concat();
         for (at, byte) in spoiled {
-            if let Some(place) = bytes.get_mut(at) {
-                *place = byte;
+            if let Some(index) = bytes.get_mut(at) {
+                *index = byte;
             }
         }
         bytes.truncate(bytes.len().saturating_sub(cut * padding).max(1));
@@ -217,13 +217,13 @@ fn a_closed_tunnel_and_a_held_flow_carry_nothing_and_the_counts_are_exact() {
 fn flows_past_the_capacity_stay_with_the_director() {
     let Some(mut kernel) = Kernel::load() else { return };
     let tunnel = kernel.tunnels[0];
-    let enter = |carrier: &mut KernelCarrier, place: usize| {
-        let client = IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(place).unwrap()));
+    let enter = |carrier: &mut KernelCarrier, index: usize| {
+        let client = IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(index).unwrap()));
         let key = Key::new(6, client, 1, "192.0.2.10".parse().unwrap(), 80);
         let flow = CarriedFlow { key, tunnel, label: 0, next: 0, acknowledged: 0 };
-        carrier.enter(place, &flow)
+        carrier.enter(index, &flow)
     };
-    assert!((0..16).all(|place| enter(&mut kernel.carrier, place)));
+    assert!((0..16).all(|index| enter(&mut kernel.carrier, index)));
     assert!(!enter(&mut kernel.carrier, 16));
 }
 
@@ -308,14 +308,17 @@ fn as_many_flows_as_fit_are_found_each_in_its_place_and_then_none() {
         let client = (IpAddr::V4(Ipv4Addr::from_bits(number)), 1);
         FlowKey::new(6, client, ("192.0.2.10".parse().unwrap(), 80))
     };
-    maps.open(1, &Way { destination: REALS[0].0, source: REALS[0].1, interface: 1, limit: 1_400 });
+    maps.open(
+        1,
+        &MapTunnelSpec { destination: REALS[0].0, source: REALS[0].1, interface: 1, limit: 1_400 },
+    );
     for turn in 0..2 {
-        let entered = (0..FLOWS).filter(|&place| {
-            maps.enter(place, &key(place + turn), 1, 0, (0, 0)) && maps.carries(place)
+        let entered = (0..FLOWS).filter(|&index| {
+            maps.enter(index, &key(index + turn), 1, 0, (0, 0)) && maps.carries(index)
         });
         assert_eq!(entered.count(), FLOWS as usize);
-        (0..FLOWS).for_each(|place| maps.forget(place));
-        assert!((0..FLOWS).all(|place| !maps.carries(place)));
-        assert_eq!(maps.places_in_use(), 0);
+        (0..FLOWS).for_each(|index| maps.forget(index));
+        assert!((0..FLOWS).all(|index| !maps.carries(index)));
+        assert_eq!(maps.slots_in_use(), 0);
     }
 }

@@ -8,11 +8,11 @@ use crate::app::budgets::director::{
 };
 use crate::app::busy_poll::BusyPoll;
 use crate::app::director::messages::{
-    DirectorMessage, DirectorReport, LoopSettings, Next, Notice, Piece,
+    DirectorMessage, DirectorReport, LoopSettings, Next, Notice, ServicePage,
 };
 use crate::app::director::{logs, recorder};
 use crate::balancer::Change;
-use crate::balancer::listing::{ListCursor, Listed};
+use crate::balancer::listing::{ListCursor, ListFilter};
 use crate::health::Doubt;
 use crate::model::Millis;
 
@@ -85,13 +85,13 @@ impl DirectorLoop {
         }
     }
 
-    fn piece(&self, from: ListCursor, listed: Listed) -> Piece {
+    fn piece(&self, from: ListCursor, listed: ListFilter) -> ServicePage {
         let most = match listed {
-            Listed::All => REALS_A_PIECE,
-            Listed::Signalled => LOOKED_AT_A_PIECE,
+            ListFilter::All => REALS_A_PIECE,
+            ListFilter::Signalled => LOOKED_AT_A_PIECE,
         };
         let (services, next) = self.balancer.list(from, most, listed);
-        Piece { services, next, applied: self.applied }
+        ServicePage { services, next, applied: self.applied }
     }
 
     /// Sends notices about changes that the balancer has made by itself.

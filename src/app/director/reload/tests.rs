@@ -5,13 +5,13 @@ use mio::{Poll, Token};
 use std::pin::pin;
 use std::time::Duration;
 
-use super::super::messages::{DirectorReport, Piece};
+use super::super::messages::{DirectorReport, ServicePage};
 use super::*;
 use crate::app::commands::Done;
 use crate::balancer::{Balancer, Explanation, Limits};
 use crate::config::Edit;
-use crate::host::Ways;
-use crate::model::{Millis, RealValue, Target, Wanted};
+use crate::host::TunnelRoutes;
+use crate::model::{AdminState, Millis, RealValue, Target};
 
 const SERVICES: &str = "
 [[service]]
@@ -64,7 +64,7 @@ fn running(config: config::Director) -> RunningDirector {
                 }
                 DirectorMessage::Services { from, listed, answer } => {
                     let (services, next) = balancer.list(from, 2, listed);
-                    drop(answer.send(Piece { services, next, applied: 0 }));
+                    drop(answer.send(ServicePage { services, next, applied: 0 }));
                 }
                 other => panic!("unexpected message: {other:?}"),
             }
@@ -74,8 +74,13 @@ fn running(config: config::Director) -> RunningDirector {
     let (inbox, checks) = Checks::new();
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, 7).unwrap();
-    let told = (Withdrawn::default(), Ways::default(), Hooks::new(None).0, Attached::none());
-    RunningDirector::new(config, options, packet_thread, checks, Seed(5, 6), told)
+    let host_side = (
+        Withdrawn::default(),
+        TunnelRoutes::default(),
+        Hooks::new(None).0,
+        FastPathProgram::none(),
+    );
+    RunningDirector::new(config, options, packet_thread, checks, Seed(5, 6), host_side)
 }
 
 /// The real servers of 200 flows of each service, new and adopted ones.
@@ -195,9 +200,9 @@ async fn operated(keys: &str) -> RunningDirector {
     let which = |host| Target { address: format!("10.0.0.{host}"), ..Target::default() };
     let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
     for (host, state) in [
-        (11, Wanted::Draining { deadline: minutes(10) }),
-        (12, Wanted::Draining { deadline: None }),
-        (13, Wanted::Disabled),
+        (11, AdminState::Draining { deadline: minutes(10) }),
+        (12, AdminState::Draining { deadline: None }),
+        (13, AdminState::Disabled),
     ] {
         running.set_state(&which(host), state).await.unwrap();
     }
@@ -249,11 +254,13 @@ fn a_rollback_restores_states_and_deadlines_that_operators_set() {
                     let web = &mut wanted.services.first_mut().unwrap().spec;
                     match how {
                         "remove" => web.reals.clear(),
-                        "states" => web.reals.iter_mut().for_each(|real| real.state = Wanted::Down),
+                        "states" => {
+                            web.reals.iter_mut().for_each(|real| real.state = AdminState::Down);
+                        }
                         "name" => web.name = "another".to_owned(),
                         "name and states" => {
                             web.name = "another".to_owned();
-                            web.reals.iter_mut().for_each(|real| real.state = Wanted::Down);
+                            web.reals.iter_mut().for_each(|real| real.state = AdminState::Down);
                         }
                         _ => {
                             web.name = "another".to_owned();
@@ -290,7 +297,7 @@ fn another_deadline_is_a_change() {
         let which = Target { address: "10.0.0.11".to_owned(), ..Target::default() };
         let mut drain = async |minutes: Option<u64>| {
             let deadline = minutes.map(|minutes| Duration::from_secs(60 * minutes));
-            texts(running.set_state(&which, Wanted::Draining { deadline }).await.unwrap())
+            texts(running.set_state(&which, AdminState::Draining { deadline }).await.unwrap())
         };
         assert_eq!(drain(Some(10)).await, [""; 0]);
         let change = |before: &str, after: &str| {
@@ -314,7 +321,7 @@ fn a_file_that_drains_a_drained_server_keeps_its_deadline() {
         let running = operated("").await;
         let mut wanted = running.config.clone();
         for real in &mut wanted.services.first_mut().unwrap().spec.reals {
-            real.state = Wanted::Draining { deadline: None };
+            real.state = AdminState::Draining { deadline: None };
         }
         let running_now = running.snapshot().await.unwrap();
         let changes = config::diff(&running.config, &wanted).unwrap();

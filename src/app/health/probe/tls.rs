@@ -37,11 +37,11 @@ const KEPT: Duration = Duration::from_secs(60);
 const REFUSAL: Duration = Duration::from_millis(100);
 
 /// Configurations by their inputs.
-type Kept = HashMap<(TlsProbe, Alpn), (Instant, Arc<ClientConfig>)>;
+type CachedConfigurations = HashMap<(TlsProbe, Alpn), (Instant, Arc<ClientConfig>)>;
 
 /// The configurations of the latest probes. Reading the system's certificates takes longer than a
 /// probe.
-static CONFIGURATIONS: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+static CONFIGURATIONS: LazyLock<Mutex<CachedConfigurations>> = LazyLock::new(Mutex::default);
 
 /// The protocol that is requested in the handshake (RFC 7301).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

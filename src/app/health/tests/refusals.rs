@@ -45,14 +45,14 @@ fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usiz
     let port = listener.local_addr().unwrap().port();
     let plan = tunnelled(probe, port, timing);
     let (inbox, checks) = Checks::new();
-    let (events, mut told) = mpsc::unbounded_channel();
+    let (events, mut received) = mpsc::unbounded_channel();
     let balancer = Refuses { checks: checks.clone(), by_end, pinned: Arc::default() };
     let pinned = Arc::clone(&balancer.pinned);
     inbox.start(balancer, events, 7).unwrap();
     checks.adopt(plan);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let event = runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(30), told.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(30), received.recv()).await.unwrap().unwrap()
     });
     let HealthEvent::Health { health: Health::Down, why, .. } = event else { panic!("{event:?}") };
     let count = pinned.lock().unwrap().len();

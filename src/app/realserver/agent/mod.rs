@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The counters and the owner's setting, shared with the control socket.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct AgentState {
     /// The owner's setting from the control socket.
     rotation: watch::Sender<Rotation>,
     asked: AtomicU64,
@@ -49,7 +49,7 @@ pub(super) struct Desk {
     busy: AtomicU64,
 }
 
-impl Desk {
+impl AgentState {
     /// Sets the owner's setting and returns the previous one.
     pub(super) fn set(&self, rotation: Rotation) -> Rotation {
         self.rotation.send_replace(rotation)
@@ -77,7 +77,7 @@ pub(super) struct Agent {
 
 #[derive(Debug)]
 struct AgentAnswers {
-    desk: Arc<Desk>,
+    agent_state: Arc<AgentState>,
     sampled: Mutex<Sampled>,
 }
 
@@ -95,19 +95,19 @@ impl Agent {
     /// Listening on the address failed.
     pub(super) fn open(
         running: watch::Receiver<config::RealServer>,
-        desk: Arc<Desk>,
+        agent_state: Arc<AgentState>,
     ) -> anyhow::Result<Option<Self>> {
         let Some(agent) = running.borrow().agent.clone() else { return Ok(None) };
         let listener = listen(agent.listen)?;
         let sampler = Sampler::new(running.clone(), agent);
         let sampled = Sampled { sampler, last: None, complaints: LogThrottle::default() };
-        let answers = Arc::new(AgentAnswers { desk, sampled: Mutex::new(sampled) });
+        let answers = Arc::new(AgentAnswers { agent_state, sampled: Mutex::new(sampled) });
         Ok(Some(Self { listener, running, answers }))
     }
 
     /// Serves until dropped.
     pub(super) async fn run(self) {
-        let places = Arc::new(Semaphore::new(CLIENTS));
+        let slots = Arc::new(Semaphore::new(CLIENTS));
         loop {
             let (client, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -117,14 +117,14 @@ impl Agent {
                     continue;
                 }
             };
-            let desk = &self.answers.desk;
+            let agent_state = &self.answers.agent_state;
             if !self.is_director(peer.ip()) {
-                desk.refused.fetch_add(1, Ordering::Relaxed);
+                agent_state.refused.fetch_add(1, Ordering::Relaxed);
                 log::debug!("agent: {peer} is not a director");
                 continue;
             }
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                desk.busy.fetch_add(1, Ordering::Relaxed);
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                agent_state.busy.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
             let answers = Arc::clone(&self.answers);
@@ -134,7 +134,7 @@ impl Agent {
                     Ok(Err(error)) => log::debug!("agent: {peer}: {error}"),
                     Err(_) => log::debug!("agent: {peer} took longer than {LIMIT:?}"),
                 }
-                drop(place);
+                drop(slot);
             });
         }
     }
@@ -147,7 +147,7 @@ impl Agent {
 
 impl AgentAnswers {
     async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
-        self.desk.asked.fetch_add(1, Ordering::Relaxed);
+        self.agent_state.asked.fetch_add(1, Ordering::Relaxed);
         let greeted = timeout(GREETING_WAIT, greeting(&mut client)).await.unwrap_or(Ok(false))?;
         let report = self.report().await;
         let answer = if greeted { control::encode(&report) } else { report.words() };
@@ -178,7 +178,7 @@ impl AgentAnswers {
                 report
             }
         };
-        let owner = *self.desk.rotation.borrow();
+        let owner = *self.agent_state.rotation.borrow();
         LoadReport { state: report.state.stricter(owner), ..report }
     }
 }

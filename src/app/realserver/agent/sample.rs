@@ -34,12 +34,12 @@ pub(super) struct Sampler {
     running: watch::Receiver<config::RealServer>,
     agent: config::AgentSettings,
     /// The last totals of the pressures, newest first.
-    looks: Vec<Look>,
+    looks: Vec<PressureTotals>,
 }
 
 /// The pressures' totals at a moment, in microseconds: CPU, memory, IO.
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct PressureTotals {
     at: Instant,
     totals: [u64; 3],
 }
@@ -106,17 +106,17 @@ impl Sampler {
         let [Some(cpu), Some(memory), Some(io)] = texts else { return None };
         let now = Instant::now();
         let totals = [cpu.total, memory.total, io.total];
-        let age = |look: &Look| now.duration_since(look.at);
+        let age = |look: &PressureTotals| now.duration_since(look.at);
         let before = self.looks.iter().find(|look| age(look) >= WINDOW);
         let before = before.filter(|look| age(look) < OLD).copied();
         self.looks.truncate(LOOKS - 1);
-        self.looks.insert(0, Look { at: now, totals });
+        self.looks.insert(0, PressureTotals { at: now, totals });
         let Some(before) = before else {
             return Some(Pressure { cpu: cpu.average, memory: memory.average, io: io.average });
         };
         let passed = now.duration_since(before.at).as_micros().max(1);
-        let share = |place: usize| {
-            let stalled = totals[place].saturating_sub(before.totals[place]);
+        let share = |index: usize| {
+            let stalled = totals[index].saturating_sub(before.totals[index]);
             u32::try_from(u128::from(stalled) * 1_000 / passed).unwrap_or(u32::MAX).min(1_000)
         };
         Some(Pressure { cpu: share(0), memory: share(1), io: share(2) })

@@ -8,7 +8,7 @@ use super::*;
 /// An agent at a free port, for directors at 127.0.0.1 only, with 127.0.0.1 as virtual IP too.
 struct Running {
     address: SocketAddr,
-    desk: Arc<Desk>,
+    agent_state: Arc<AgentState>,
     state: PathBuf,
 }
 
@@ -28,11 +28,12 @@ fn with_agent<F: Future<Output = ()>>(
             agent: Some(agent),
             ..config::RealServer::default()
         };
-        let desk = Arc::new(Desk::default());
-        let agent = Agent::open(watch::channel(config).1, Arc::clone(&desk)).unwrap().unwrap();
+        let agent_state = Arc::new(AgentState::default());
+        let agent =
+            Agent::open(watch::channel(config).1, Arc::clone(&agent_state)).unwrap().unwrap();
         let address = agent.listener.local_addr().unwrap();
         let running = tokio::spawn(agent.run());
-        test(Running { address, desk, state: state.clone() }).await;
+        test(Running { address, agent_state, state: state.clone() }).await;
         running.abort();
         let _ = fs_remove(&state);
     });
@@ -63,7 +64,7 @@ fn a_silent_client_gets_words_and_a_greeting_gets_a_report() {
         // The connection that asked is one of them.
         assert!(report.established.unwrap() > 0, "{answer}");
         assert!(report.established_to(|_, port| port == agent.address.port()).unwrap() > 0);
-        assert_eq!(agent.desk.counts().asked, 4);
+        assert_eq!(agent.agent_state.counts().asked, 4);
     });
 }
 
@@ -75,11 +76,11 @@ fn the_owner_takes_it_out_of_rotation_by_command_or_by_file() {
             tokio::time::sleep(FRESH).await;
             assert_eq!(ask(agent.address, "x").await, expected);
         };
-        assert_eq!(agent.desk.set(Rotation::Drain), Rotation::Up);
+        assert_eq!(agent.agent_state.set(Rotation::Drain), Rotation::Up);
         says("drain up\n").await;
         std::fs::write(&agent.state, "maint since Monday\n").unwrap();
         says("maint\n").await;
-        agent.desk.set(Rotation::Up);
+        agent.agent_state.set(Rotation::Up);
         says("maint\n").await;
         std::fs::write(&agent.state, "nonsense\n").unwrap();
         tokio::time::sleep(FRESH).await;
@@ -94,7 +95,7 @@ fn clients_that_are_no_directors_get_no_answer() {
         let mut answer = Vec::new();
         let _ = client.read_to_end(&mut answer).await;
         assert!(answer.is_empty());
-        assert_eq!((agent.desk.counts().asked, agent.desk.counts().refused), (0, 1));
+        assert_eq!((agent.agent_state.counts().asked, agent.agent_state.counts().refused), (0, 1));
     });
 }
 
@@ -105,12 +106,12 @@ fn one_client_too_many_is_closed_and_clients_that_hang_time_out() {
         for _ in 0..CLIENTS {
             hanging.push(TcpStream::connect(agent.address).await.unwrap());
         }
-        while agent.desk.counts().asked < CLIENTS as u64 {
+        while agent.agent_state.counts().asked < CLIENTS as u64 {
             tokio::task::yield_now().await;
         }
         let mut late = TcpStream::connect(agent.address).await.unwrap();
         assert_eq!(late.read(&mut [0; 8]).await.unwrap_or_default(), 0);
-        assert_eq!(agent.desk.counts().busy, 1);
+        assert_eq!(agent.agent_state.counts().busy, 1);
         tokio::time::sleep(LIMIT).await;
         while !ask(agent.address, "x").await.starts_with("ready") {}
     });

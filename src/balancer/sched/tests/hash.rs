@@ -32,8 +32,8 @@ impl Bench {
     /// The address of each flow's real server.
     fn placed(&mut self) -> Vec<Option<IpAddr>> {
         let placed = (0..FLOWS).map(|number| self.pick_for(&flow(number)));
-        let places: Vec<_> = placed.collect();
-        places.into_iter().map(|place| Some(self.members[place?].address())).collect()
+        let indexes: Vec<_> = placed.collect();
+        indexes.into_iter().map(|index| Some(self.members[index?].address())).collect()
     }
 }
 
@@ -60,7 +60,7 @@ fn model_of_rendezvous(kind: SchedulerKind, bench: &Bench, key: &Key) -> Option<
 /// check of the winner afterwards.
 fn best_draw(bench: &Bench, hash: u64, weight: fn(&Member) -> u32) -> Option<usize> {
     let mut draws = BTreeMap::new();
-    for (place, member) in bench.members.iter().enumerate() {
+    for (index, member) in bench.members.iter().enumerate() {
         let belongs = member.last_weight > 0 && !member.draining;
         if if bench.policy.fallback { member.usable() } else { belongs } {
             let mut bits = hash ^ salt(member.address());
@@ -69,7 +69,7 @@ fn best_draw(bench: &Bench, hash: u64, weight: fn(&Member) -> u32) -> Option<usi
             }
             let uniform = (((bits ^ bits >> 31) >> 11) + 1) as f64 / 2f64.powi(53);
             // Positive floats are in the order of their bits.
-            draws.insert((-uniform.ln() / f64::from(weight(member))).to_bits(), place);
+            draws.insert((-uniform.ln() / f64::from(weight(member))).to_bits(), index);
         }
     }
     let (_, &winner) = draws.first_key_value()?;
@@ -87,9 +87,9 @@ fn model_of_maglev(bench: &Bench, key: &Key) -> Option<usize> {
     for hash in hashes.take(tries) {
         let Some(owner) = table.member(hash) else { continue };
         let owner = table.members()[owner];
-        let place = bench.members.iter().position(|member| member.address() == owner)?;
-        if bench.members[place].usable() {
-            return Some(place);
+        let index = bench.members.iter().position(|member| member.address() == owner)?;
+        if bench.members[index].usable() {
+            return Some(index);
         }
     }
     bench.policy.fallback.then(|| best_draw(bench, first, |member| member.last_weight))?
@@ -223,8 +223,8 @@ fn destination_hashing_uses_the_virtual_address_alone() {
 #[test]
 fn the_last_one_left_takes_everything() {
     let mut bench = Bench::of_weights(SchedulerKind::Maglev, &[1; 200]).with_table();
-    for place in 0..199 {
-        bench.members[place].set_weight(0);
+    for index in 0..199 {
+        bench.members[index].set_weight(0);
     }
     let last = bench.members[199].address();
     assert!(bench.placed().into_iter().all(|placed| placed == Some(last)));
@@ -238,7 +238,7 @@ fn a_lost_server_s_flows_spread_by_weight() {
         bench.members[2].set_weight(0);
         bench.changed();
         let placed: Vec<_> = (0..4_000).map(|number| bench.pick_for(&flow(number))).collect();
-        let first = placed.iter().filter(|place| **place == Some(0)).count();
+        let first = placed.iter().filter(|index| **index == Some(0)).count();
         // A quarter of 4,000, give or take four standard deviations.
         assert!((890..=1_110).contains(&first), "{} {first}", kind.name());
     }

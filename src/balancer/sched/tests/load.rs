@@ -64,7 +64,7 @@ fn two_choices(random: &mut Generator, members: &[Member]) -> Option<usize> {
         .iter()
         .enumerate()
         .filter(|(_, member)| member.usable())
-        .flat_map(|(place, member)| std::iter::repeat_n(place, member.weight as usize))
+        .flat_map(|(index, member)| std::iter::repeat_n(index, member.weight as usize))
         .collect();
     let draws = [0; 2].map(|_| usize::try_from(random.below(lots.len() as u64)).unwrap());
     let (first, second) = (*lots.get(draws[0])?, *lots.get(draws[1])?);
@@ -152,9 +152,9 @@ fn idle_servers_are_filled_by_weight_or_one_by_one() {
     let filled = |kind| {
         let mut bench = Bench::of_weights(kind, &[1, 3]);
         let picks = (0..8).map(|_| {
-            let place = bench.pick().unwrap();
-            bench.members[place].active += 1;
-            ['A', 'B'][place]
+            let index = bench.pick().unwrap();
+            bench.members[index].active += 1;
+            ['A', 'B'][index]
         });
         picks.collect::<String>()
     };

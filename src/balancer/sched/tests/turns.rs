@@ -15,12 +15,12 @@ impl NaiveRoundRobin {
     fn pick(&mut self, members: &[Member]) -> Option<usize> {
         let twice = (0..members.len()).chain(0..members.len());
         let start = self.pointer.min(members.len());
-        let place = twice
+        let index = twice
             .enumerate()
-            .find(|&(step, place)| step >= start && members[place].usable())
-            .map(|(_, place)| place)?;
-        self.pointer = place + 1;
-        Some(place)
+            .find(|&(step, index)| step >= start && members[index].usable())
+            .map(|(_, index)| index)?;
+        self.pointer = index + 1;
+        Some(index)
     }
 }
 
@@ -48,9 +48,9 @@ impl NaiveSmooth {
         });
         let most = usable().map(|member| self.credits[&member.id]).max()?;
         let is_richest = |member: &Member| member.usable() && self.credits[&member.id] == most;
-        let place = members.iter().position(is_richest)?;
-        *self.credits.get_mut(&members[place].id)? -= total;
-        Some(place)
+        let index = members.iter().position(is_richest)?;
+        *self.credits.get_mut(&members[index].id)? -= total;
+        Some(index)
     }
 }
 
@@ -136,9 +136,9 @@ proptest! {
         for _ in 0..3 {
             let mut shares = vec![0; weights.len()];
             for _ in 0..cycle {
-                let place = bench.pick().unwrap();
-                shares[place] += 1;
-                turns.push(place);
+                let index = bench.pick().unwrap();
+                shares[index] += 1;
+                turns.push(index);
             }
             prop_assert_eq!(&shares, &expected);
         }
@@ -207,10 +207,10 @@ fn weighted_round_robin_gives_no_credit_for_absence() {
 fn the_largest_weights_next_to_the_smallest() {
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[1, 65_535]);
     let first: Vec<_> = (0..65_536).map(|_| bench.pick().unwrap()).collect();
-    assert_eq!(first.iter().filter(|&&place| place == 0).count(), 1);
+    assert_eq!(first.iter().filter(|&&index| index == 0).count(), 1);
     let many = vec![65_535; 1_024];
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &many);
-    for place in (0..1_024).chain(0..3) {
-        assert_eq!(bench.pick(), Some(place));
+    for index in (0..1_024).chain(0..3) {
+        assert_eq!(bench.pick(), Some(index));
     }
 }

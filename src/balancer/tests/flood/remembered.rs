@@ -61,9 +61,9 @@ fn a_flow_of_the_flood_holds_its_client_s_template_while_it_lives() {
             }
             director.pass(seconds(1));
         }
-        let mut told = [A, B, C].map(|real| director.real(real).unwrap().templates);
-        told.sort_unstable();
-        assert_eq!(told, [10, 10, 10], "udp {udp}");
+        let mut templates = [A, B, C].map(|real| director.real(real).unwrap().templates);
+        templates.sort_unstable();
+        assert_eq!(templates, [10, 10, 10], "udp {udp}");
         for (number, home) in (0..30).zip(&homes) {
             assert_eq!(director.to(&from(number, 9, Flags::SYN)), *home, "udp {udp}");
         }
@@ -88,7 +88,7 @@ fn a_flood_creates_no_template() {
 fn clients_of_a_quiescent_server_stay_or_move_as_always() {
     for quiescent in Quiescent::ALL {
         let (mut director, homes) = remembering(quiescent);
-        director.apply(&set_state(homes[0], Wanted::Draining { deadline: None }));
+        director.apply(&set_state(homes[0], AdminState::Draining { deadline: None }));
         second(&mut director);
         for (number, home) in (0..30).zip(&homes) {
             let stays = *home != homes[0] || quiescent == Quiescent::Keep;

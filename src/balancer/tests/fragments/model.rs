@@ -84,7 +84,7 @@ struct Known {
 }
 
 #[derive(Debug, Eq, PartialEq)]
-enum Fate {
+enum FlowOutcome {
     /// The packets sent, in this order.
     Sent(Vec<Vec<u8>>),
     Held,
@@ -100,9 +100,9 @@ struct Model {
 }
 
 impl Model {
-    fn drop(&mut self, reason: Reason, count: usize) -> Fate {
+    fn drop(&mut self, reason: Reason, count: usize) -> FlowOutcome {
         *self.dropped.entry(reason.name()).or_default() += count as u64;
-        Fate::Dropped(reason)
+        FlowOutcome::Dropped(reason)
     }
 
     fn pass(&mut self, millis: u64) {
@@ -114,7 +114,7 @@ impl Model {
         self.drop(Reason::FragmentExpired, held);
     }
 
-    fn take(&mut self, number: u32, range: Range<usize>, more: bool, bytes: &[u8]) -> Fate {
+    fn take(&mut self, number: u32, range: Range<usize>, more: bool, bytes: &[u8]) -> FlowOutcome {
         let (now, listens) = (self.now, !number.is_multiple_of(5));
         let mut known =
             self.known.remove(&number).unwrap_or_else(|| Known { since: now, ..Known::default() });
@@ -133,7 +133,7 @@ impl Model {
         range: Range<usize>,
         more: bool,
         bytes: &[u8],
-    ) -> Fate {
+    ) -> FlowOutcome {
         if let Some(reason) = known.refused {
             return self.drop(reason, 1);
         }
@@ -159,17 +159,17 @@ impl Model {
             known.decided = Some(listens);
             let held = std::mem::take(&mut known.held);
             if listens {
-                return Fate::Sent([vec![bytes.to_vec()], held].concat());
+                return FlowOutcome::Sent([vec![bytes.to_vec()], held].concat());
             }
             self.drop(Reason::Fragment, held.len());
-            return Fate::Answered;
+            return FlowOutcome::Answered;
         }
         match known.decided {
-            Some(true) => Fate::Sent(vec![bytes.to_vec()]),
+            Some(true) => FlowOutcome::Sent(vec![bytes.to_vec()]),
             Some(false) => self.drop(Reason::Fragment, 1),
             None => {
                 known.held.push(bytes.to_vec());
-                Fate::Held
+                FlowOutcome::Held
             }
         }
     }
@@ -227,11 +227,11 @@ proptest! {
                     let (verdict, sent) = play(&mut director, event).unwrap();
                     let fate = match verdict {
                         Verdict::Tunnel(_) => {
-                            Fate::Sent(sent.iter().map(|it| it.1.clone()).collect())
+                            FlowOutcome::Sent(sent.iter().map(|it| it.1.clone()).collect())
                         }
-                        Verdict::Hold => Fate::Held,
-                        Verdict::Reply | Verdict::Reset(_) => Fate::Answered,
-                        Verdict::Drop(reason) => Fate::Dropped(reason),
+                        Verdict::Hold => FlowOutcome::Held,
+                        Verdict::Reply | Verdict::Reset(_) => FlowOutcome::Answered,
+                        Verdict::Drop(reason) => FlowOutcome::Dropped(reason),
                     };
                     prop_assert_eq!(fate, expected, "{:?}", event);
                 }

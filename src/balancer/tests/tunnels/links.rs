@@ -25,10 +25,10 @@ fn a_small_link_is_that_real_server_s_alone() {
             flow(number).segment(Flags::ACK).data(&data).bytes()
         };
         assert_eq!([director.syn(flow(0)), director.syn(flow(2))], [near, far]);
-        assert_eq!(director.told(&longest(0, 1_500)), None);
-        assert_eq!(director.told(&longest(2, 1_400)), None);
-        assert_eq!(director.told(&longest(2, 1_401)), fits(1_400, outer));
-        assert_eq!(director.told(&longest(0, 1_501)), fits(1_500, outer));
+        assert_eq!(director.reported_mtu(&longest(0, 1_500)), None);
+        assert_eq!(director.reported_mtu(&longest(2, 1_400)), None);
+        assert_eq!(director.reported_mtu(&longest(2, 1_401)), fits(1_400, outer));
+        assert_eq!(director.reported_mtu(&longest(0, 1_501)), fits(1_500, outer));
     }
 }
 
@@ -73,17 +73,21 @@ fn a_reported_mtu_expires_after_ten_minutes_and_the_link_s_mtu_stays() {
         director.to(&client(inner, Flags::ACK, 0));
         let longest = client(inner, Flags::ACK, 1_500);
         director.link_mtu(real, 1_450);
-        assert_eq!(director.told(&longest), fits(1_450, outer));
+        assert_eq!(director.reported_mtu(&longest), fits(1_450, outer));
         director.path_mtu(real, 1_400);
-        assert_eq!(director.told(&longest), fits(1_400, outer));
+        assert_eq!(director.reported_mtu(&longest), fits(1_400, outer));
         director.link_mtu(real, 1_350);
-        assert_eq!(director.told(&longest), fits(1_350, outer));
+        assert_eq!(director.reported_mtu(&longest), fits(1_350, outer));
         director.link_mtu(real, 1_480);
-        assert_eq!(director.told(&longest), fits(1_400, outer), "the router's report stays");
+        assert_eq!(
+            director.reported_mtu(&longest),
+            fits(1_400, outer),
+            "the router's report stays"
+        );
         director.pass(TEN_MINUTES);
-        assert_eq!(director.told(&longest), fits(1_480, outer));
+        assert_eq!(director.reported_mtu(&longest), fits(1_480, outer));
         director.path_mtu(real, 1_490);
-        assert_eq!(director.told(&longest), fits(1_480, outer));
+        assert_eq!(director.reported_mtu(&longest), fits(1_480, outer));
         let snapshot = director.real(real).unwrap();
         assert_eq!((snapshot.path_mtu, snapshot.link_mtu), (Some(1_400), Some(1_480)));
     }
@@ -112,9 +116,9 @@ fn a_packet_that_may_not_be_refused_is_cut_to_the_link() {
             }
             let least = u32::try_from(room.max(1_280)).unwrap();
             let longer = client(Family::V6, Flags::ACK, room.max(1_280) + 1);
-            assert_eq!(director.told(&longer), Some(least));
-            let told = director.told(&client(Family::V4, Flags::ACK, room + 1));
-            assert_eq!(told, fits(mtu, outer));
+            assert_eq!(director.reported_mtu(&longer), Some(least));
+            let reported_mtu = director.reported_mtu(&client(Family::V4, Flags::ACK, room + 1));
+            assert_eq!(reported_mtu, fits(mtu, outer));
         }
     }
 }

@@ -56,16 +56,20 @@ fn a_true_claim_is_every_client_s_once_a_probe_is_refused() {
         let probes = director.probe(outer.real(11), &mut Path { mtu: 1_400, answers: 1 });
         assert_eq!(probes, [longest]);
         for family in FAMILIES {
-            let told = u32::try_from(1_400 - outer.header_len()).unwrap();
-            assert_eq!(director.told(&client(family, Flags::ACK, longest)), Some(told));
+            let reported_mtu = u32::try_from(1_400 - outer.header_len()).unwrap();
+            assert_eq!(
+                director.reported_mtu(&client(family, Flags::ACK, longest)),
+                Some(reported_mtu)
+            );
         }
         // Another router behind it.
         director.claim(inner, outer, 1_300);
         let probes = director.probe(outer.real(11), &mut Path { mtu: 1_300, answers: 1 });
         assert_eq!(probes, [1_400 - outer.header_len()], "at once");
         // Below the least MTU of IPv6, fragments of the outer packet carry the rest.
-        let told = u32::try_from(1_300 - outer.header_len()).unwrap().max(inner.pick(0, 1_280));
-        assert_eq!(director.told(&client(inner, Flags::ACK, longest)), Some(told));
+        let reported_mtu =
+            u32::try_from(1_300 - outer.header_len()).unwrap().max(inner.pick(0, 1_280));
+        assert_eq!(director.reported_mtu(&client(inner, Flags::ACK, longest)), Some(reported_mtu));
     }
 }
 
@@ -95,7 +99,7 @@ fn until_then_routers_may_cut_and_a_false_claim_is_over_after_ten_seconds() {
         director.claim(inner, outer, 1_300);
         let mut sizes = Vec::new();
         for _ in 0..9 {
-            assert_eq!(director.told(&long), None);
+            assert_eq!(director.reported_mtu(&long), None);
             assert_eq!(director.may_be_cut(&long), outer == Family::V4);
             sizes.extend(director.probes().iter().map(Vec::len));
             director.pass(seconds(1));
@@ -133,13 +137,13 @@ fn an_answer_counts_for_two_seconds_and_with_every_number_right() {
         assert_eq!(director.report(outer.real(12), 1_400, answer), UNVERIFIED, "another's");
         director.pass(Duration::from_millis(2_001));
         assert_eq!(director.report(outer.real(11), 1_400, answer), UNVERIFIED, "too late");
-        assert_eq!(director.told(&longest), None);
+        assert_eq!(director.reported_mtu(&longest), None);
         director.claim(inner, outer, 1_400);
         let probe = director.probes().remove(0);
         let answer = Quoted::of(&Packet::parse(&probe).unwrap());
         director.pass(Duration::from_millis(2_000));
         director.report(outer.real(11), 1_400, answer);
-        assert!(director.told(&longest).is_some());
+        assert!(director.reported_mtu(&longest).is_some());
     }
 }
 
@@ -183,14 +187,14 @@ proptest! {
             let Quoted::Packet(packet) = quoted(&longest) else { panic!() };
             let guessed = QuotedPacket { number: guess & 0xffff, label: guess >> 16, ..packet };
             director.report(outer.real(11), mtu, Quoted::EchoReply(guessed));
-            prop_assert_eq!(director.told(&longest), None);
+            prop_assert_eq!(director.reported_mtu(&longest), None);
             let tunnel = director.tunnel(&longest);
             prop_assert_eq!(outer::pieces(&tunnel, longest.len()), None);
             director.pass(Duration::from_millis(pause));
         }
         prop_assert_eq!(director.real(outer.real(11)).unwrap().path_mtu, None);
         director.pass(seconds(10));
-        prop_assert_eq!(director.told(&longest), None);
+        prop_assert_eq!(director.reported_mtu(&longest), None);
         prop_assert!(!director.may_be_cut(&longest));
     }
 
@@ -214,7 +218,7 @@ proptest! {
             director.probe(outer.real(11), &mut path);
             director.pass(seconds(1));
         }
-        let told = u32::from(mtu) - u32::try_from(outer.header_len()).unwrap();
-        prop_assert_eq!(director.told(&longest), Some(told));
+        let reported_mtu = u32::from(mtu) - u32::try_from(outer.header_len()).unwrap();
+        prop_assert_eq!(director.reported_mtu(&longest), Some(reported_mtu));
     }
 }

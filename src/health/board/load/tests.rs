@@ -129,8 +129,8 @@ fn an_agent_takes_its_real_server_out_of_every_service_and_weights_follow_only_w
 fn connections_are_those_of_the_service_and_none_when_they_are_stale() {
     let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
     assert_eq!(count(watched.hears(report(0, 12))), Some(12));
-    let told: Vec<_> = (0..15).filter_map(|_| watched.hears(None)).collect();
-    assert_eq!(told, [Load::default()]);
+    let reported: Vec<_> = (0..15).filter_map(|_| watched.hears(None)).collect();
+    assert_eq!(reported, [Load::default()]);
     // Both ports together, and none of a service with datagrams.
     let mut both = Watched::new(true, &["192.0.2.10:80-89/tcp"]);
     assert_eq!(count(both.hears(report(0, 12))), Some(24));
@@ -238,7 +238,7 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
     plan.services[0].reals.push(real);
     let mut board = Board::new(7);
     board.adopt(Millis(0), &plan);
-    let mut told = |now: u64, line: bool| {
+    let mut reported = |now: u64, line: bool| {
         while let Some(order) = board.start_due(Millis(now)) {
             let reported = match line && order.check.real == other {
                 true => Some(Reported::Line("up".to_owned())),
@@ -256,9 +256,9 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
         let last: BTreeMap<_, _> = board.take_events().iter().filter_map(connections).collect();
         last.into_values().collect::<Vec<_>>()
     };
-    assert_eq!(told(1_000, true), []);
-    assert_eq!(told(3_000, false), [Some(3), Some(3)]);
-    assert_eq!(told(5_000, true), [None, None], "the first one's as well");
+    assert_eq!(reported(1_000, true), []);
+    assert_eq!(reported(3_000, false), [Some(3), Some(3)]);
+    assert_eq!(reported(5_000, true), [None, None], "the first one's as well");
 }
 
 #[test]

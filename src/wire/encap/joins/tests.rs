@@ -9,15 +9,15 @@ use super::*;
 
 const HEADER: [u8; 4] = [0, 4, 0, 0];
 
-fn way(real: u8, source_port: u16, traffic_class: u8) -> Way {
+fn way(real: u8, source_port: u16, traffic_class: u8) -> OuterFields {
     let [source, destination] = [1, real].map(|last| IpAddr::from([10, 0, 0, last]));
-    Way { source, destination, source_port, traffic_class }
+    OuterFields { source, destination, source_port, traffic_class }
 }
 
 /// Enters a packet; what had to leave before it is appended to `left`.
-fn enter(joins: &mut Joins, left: &mut Vec<Sent>, way: Way, flow: u32, inner: &[u8]) {
+fn enter(joins: &mut Joins, left: &mut Vec<Sent>, way: OuterFields, flow: u32, inner: &[u8]) {
     let (first, rest) = inner.split_at(inner.len() / 2);
-    let segment = Segment::new(way, flow, 4, [first, rest]).unwrap();
+    let segment = GuePacket::new(way, flow, 4, [first, rest]).unwrap();
     while let Err(place) = joins.enter(&segment) {
         left.push(Sent::of(joins, place));
     }
@@ -26,7 +26,7 @@ fn enter(joins: &mut Joins, left: &mut Vec<Sent>, way: Way, flow: u32, inner: &[
 /// A send as the kernel gets it: the inner packets, and the size of all but the last.
 #[derive(Debug, Eq, PartialEq)]
 struct Sent {
-    way: Way,
+    way: OuterFields,
     size: usize,
     padding: usize,
     packets: Vec<Vec<u8>>,
@@ -124,7 +124,7 @@ fn each_difference_in_the_outer_header_makes_another_send() {
         way(12, 61_440, 0),
         way(11, 61_441, 0),
         way(11, 61_440, 2),
-        Way { source: IpAddr::from([10, 0, 0, 2]), ..base },
+        OuterFields { source: IpAddr::from([10, 0, 0, 2]), ..base },
     ];
     for other in others {
         let (mut joins, mut left) = (Joins::default(), Vec::new());

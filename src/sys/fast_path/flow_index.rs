@@ -1,4 +1,4 @@
-//! Finds a flow's place by its key: two buckets of eight slots for each key, in memory that the
+//! Finds a flow's index by its key: two buckets of eight slots for each key, in memory that the
 //! program reads. To enter a flow or to forget it takes no system call.
 
 use std::mem::{offset_of, size_of};
@@ -60,7 +60,7 @@ fn mapped(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// One cache line of slots. A slot holds a place plus one, and its key's tag in the upper half; 0:
+/// One cache line of slots. A slot holds an index plus one, and its key's tag in the upper half; 0:
 /// it is free.
 #[repr(C)]
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub(super) fn buckets_for(flows: u32) -> u32 {
 
 /// The index.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct FlowIndex {
     buckets: Shared<Bucket>,
     /// The key of the hash.
     seed: u64,
@@ -88,7 +88,7 @@ struct Hash {
     buckets: [u32; 2],
 }
 
-impl Places {
+impl FlowIndex {
     pub(super) fn new(buckets: Shared<Bucket>, seed: u64) -> Self {
         Self { buckets, seed }
     }
@@ -116,21 +116,21 @@ impl Places {
         self.buckets.at(bucket).map_or(&[], |bucket| &bucket.slots)
     }
 
-    /// Adds the key with this place, to the emptier of its two buckets. False: both are full.
-    pub(super) fn insert(&self, words: [u64; 5], place: u32) -> bool {
+    /// Adds the key with this index, to the emptier of its two buckets. False: both are full.
+    pub(super) fn insert(&self, words: [u64; 5], index: u32) -> bool {
         let Hash { tag, buckets } = self.hash(words);
         let is_free = |slot: &&AtomicU64| slot.load(Ordering::Relaxed) == 0;
         let free = buckets.map(|bucket| self.slots(bucket).iter().filter(is_free).count());
         let bucket = buckets[usize::from(free[1] > free[0])];
         let Some(slot) = self.slots(bucket).iter().find(is_free) else { return false };
-        slot.store(u64::from(tag) << 32 | u64::from(place + 1), Ordering::Release);
+        slot.store(u64::from(tag) << 32 | u64::from(index + 1), Ordering::Release);
         true
     }
 
     /// Removes the key.
-    pub(super) fn remove(&self, words: [u64; 5], place: u32) {
+    pub(super) fn remove(&self, words: [u64; 5], index: u32) {
         let Hash { tag, buckets } = self.hash(words);
-        let wanted = u64::from(tag) << 32 | u64::from(place + 1);
+        let wanted = u64::from(tag) << 32 | u64::from(index + 1);
         let slots = buckets.into_iter().flat_map(|bucket| self.slots(bucket));
         if let Some(slot) = slots.into_iter().find(|slot| slot.load(Ordering::Relaxed) == wanted) {
             slot.store(0, Ordering::Release);
