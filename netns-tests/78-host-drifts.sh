@@ -38,6 +38,20 @@ expect_eq "times it was said" "$(grep -c 'WARN.* do not get into vstun0' "$WORK/
 expect_eq "events of it" "$(grep -c '"host_wrong".*do not get into vstun0' "$WORK/events.log")" 2
 expect_eq "events of its end" \
     "$(grep -c '"host_right".*do not get into vstun0' "$WORK/events.log")" 2
+# A local route takes them, and a rule that they do not match is there as well: the text names the
+# route's table and leaves the rule alone.
+[[ $version == 6 ]] && local_range=${VIP%:*}:10/124 other=2001:db8:ffff::1
+[[ $version == 4 ]] && local_range=${VIP%.*}.8/29 other=203.0.113.1
+at vt-director ip -"$version" rule add from "$other" lookup 77 pref 100
+at vt-director ip -"$version" route add local "$local_range" dev lo
+wait_for "the loss to a local route in the list" is_wrong capture 1
+text=$(number director list '.host.wrong | map(.text) | join(" ")')
+[[ $text == *"delivered on this host"* && $text != *"rule del"* ]] || fail "it says: $text"
+command=$(grep -o '`ip [^`]*route show [^`]*`' <<<"$text" | tr -d '`')
+at vt-director $command | grep "$local_range" || fail "$command does not show the route"
+at vt-director ip -"$version" route del local "$local_range" dev lo
+at vt-director ip -"$version" rule del pref 100
+wait_for "its end" is_wrong capture 0
 expect_eq "requests served in the end" "$(fetch 4 | awk '{ n += $1 } END { print n }')" 4
 
 # A rule before the daemon's own takes a real server's replies past the copies of routes.

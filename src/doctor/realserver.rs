@@ -67,7 +67,7 @@ fn settings(facts: &RealServerFacts) -> Vec<Finding> {
     let mut found = Vec::new();
     if facts.strict && facts.daemon.is_none() && facts.vips.iter().any(IpAddr::is_ipv4) {
         let text = format!("strict `rp_filter` on {tun} drops every packet that comes from it");
-        let mend = format!("sysctl -w net.ipv4.conf.{tun}.rp_filter=2");
+        let mend = format!("sysctl -w net/ipv4/conf/{tun}/rp_filter=2");
         let finding = Finding::new(Cause::RpFilter, Severity::Fault, text);
         found.push(finding.seen("the larger value of `all` and the TUN is 1").mended_by(mend));
     }

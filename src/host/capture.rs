@@ -32,6 +32,8 @@ pub enum RouteAnswer {
         kind: RouteKind,
         /// The interface's index.
         link: Option<u32>,
+        /// The routing table that holds the route.
+        table: u32,
     },
     /// There is no route, with this errno.
     Error(i32),
@@ -103,7 +105,7 @@ pub fn judge(
     let RouteQuestion { vip, uplink, .. } = *question;
     let uplink = &facts.link_at(uplink)?.name;
     let elsewhere = match answer {
-        RouteAnswer::Route { kind: RouteKind::Unicast, link } => {
+        RouteAnswer::Route { kind: RouteKind::Unicast, link, .. } => {
             let name = link.and_then(|index| facts.link_at(index)).map(|link| link.name.as_str());
             match name {
                 Some(name) if name == tun => return None,
@@ -125,13 +127,20 @@ pub fn judge(
         }
         RouteAnswer::Error(_) => "are dropped by a rule or route".to_owned(),
     };
-    let family = Family::of(vip).command();
-    let remove = suspect(vip, answer, facts).map_or_else(String::new, |rule| {
-        format!("a rule is asked first, remove it with `{family} rule del priority {rule}`, or ")
-    });
+    let command = Family::of(vip).command();
+    let advice = match (suspect(question, answer, facts), answer) {
+        (Some(rule), _) => format!(
+            "a rule is asked first, remove it with `{command} rule del priority {rule}`, or see"
+        ),
+        (None, RouteAnswer::Route { table, .. }) => format!(
+            "the route is in table {table}, `{command} route show table {table} match {vip}` \
+             shows it; see"
+        ),
+        (None, RouteAnswer::Error(_)) => "see".to_owned(),
+    };
     let text = format!(
         "packets for virtual IP {vip} that arrive at {uplink} do not get into {tun}: they \
-         {elsewhere}; {remove}see `{family} rule` and `{family} route get {vip} from {} iif \
+         {elsewhere}; {advice} `{command} rule` and `{command} route get {vip} from {} iif \
          {uplink}`",
         question.from
     );
@@ -139,18 +148,21 @@ pub fn judge(
     Some(Problem { address: Some(vip), ..problem })
 }
 
-/// The priority of the only foreign rule that may match the packets before the lookup of the TUN's
-/// route; `None`: there is none, or there are several.
-fn suspect(vip: IpAddr, answer: RouteAnswer, facts: &Facts) -> Option<u32> {
-    let family = Family::of(vip);
-    let routed = matches!(answer, RouteAnswer::Route { .. });
+/// The priority of the only foreign rule that may match the packets and leads to the answer;
+/// `None`: there is none, or there are several.
+fn suspect(question: &RouteQuestion, answer: RouteAnswer, facts: &Facts) -> Option<u32> {
+    let family = Family::of(question.vip);
     let mut rules = facts.rules.iter().filter(|rule| {
         rule.family == family
             && rule.protocol != PROTOCOL
-            && match rule.table {
+            && rule.from.is_none_or(|range| range.contains(&question.from))
+            && match (rule.table, answer) {
+                (Some(table), RouteAnswer::Route { table: found, .. }) => {
+                    table == found && ![MAIN, LOCAL, DEFAULT].contains(&table)
+                }
                 // Blackhole, unreachable and prohibit have no route as their answer.
-                None => !routed,
-                Some(table) => routed && table != MAIN && table != LOCAL && table != DEFAULT,
+                (None, RouteAnswer::Error(_)) => true,
+                _ => false,
             }
     });
     let one = rules.next()?;

@@ -66,7 +66,7 @@ pub(super) async fn captures(
         let answer = match netlink.lookup(messages::capture_request(&question)).await {
             Ok(message) => {
                 let Lookup { kind, link, .. } = messages::lookup(&message);
-                RouteAnswer::Route { kind, link }
+                RouteAnswer::Route { kind, link, table: messages::table(&message) }
             }
             Err(error) => RouteAnswer::Error(error.raw_os_error().unwrap_or_default()),
         };

@@ -184,12 +184,13 @@ pub(super) fn lookup_request(to: IpAddr) -> RouteMessage {
     message
 }
 
-/// The route lookup for a packet that arrives at an uplink.
+/// The route lookup for a packet that arrives at an uplink, with the table where its route is.
 pub(super) fn capture_request(question: &RouteQuestion) -> RouteMessage {
     let mut message = lookup_request(question.vip);
     message.header.source_prefix_length = full(question.from);
     message.attributes.push(RouteAttribute::Source(question.from.into()));
     message.attributes.push(RouteAttribute::Iif(question.uplink));
+    message.header.flags |= RouteFlags::LookupTable;
     message
 }
 

@@ -119,7 +119,7 @@ fn packets_that_bypass_the_tun_are_reported() {
     let mut facts = facts();
     facts.links.push(link(9, "vstun0"));
     let question = RouteQuestion { vip: ip("10.1.0.10"), from: ip("10.1.0.254"), uplink: 2 };
-    let way = |kind, link| RouteAnswer::Route { kind, link };
+    let way = |kind, link| RouteAnswer::Route { kind, link, table: 254 };
     let table = [
         (way(RouteKind::Unicast, Some(9)), None),
         (way(RouteKind::Unicast, Some(2)), Some("leave by eth0")),
@@ -153,13 +153,22 @@ fn a_rule_that_takes_a_virtual_ips_packets_is_named() {
     };
     let question = RouteQuestion { vip: ip("10.1.0.10"), from: ip("10.1.0.1"), uplink: 2 };
     let dropped = RouteAnswer::Error(13);
-    let elsewhere = RouteAnswer::Route { kind: RouteKind::Unicast, link: Some(3) };
+    let found = |table| RouteAnswer::Route { kind: RouteKind::Unicast, link: Some(3), table };
+    let elsewhere = found(7);
+    let from = |range: &str, rule: Rule| Rule { from: Some(range.parse().unwrap()), ..rule };
     for (rules, answer, named) in [
         (vec![rule(10, None)], dropped, Some(10)),
         (vec![rule(10, None)], elsewhere, None),
         (vec![rule(11, Some(7))], elsewhere, Some(11)),
         (vec![rule(11, Some(7))], dropped, None),
-        (vec![rule(11, Some(7)), rule(12, Some(8))], elsewhere, None),
+        (vec![rule(11, Some(7)), rule(12, Some(8))], elsewhere, Some(11)),
+        (vec![rule(11, Some(7)), rule(12, Some(7))], elsewhere, None),
+        // A rule that leads to another table, or that does not match the client.
+        (vec![rule(11, Some(8))], elsewhere, None),
+        (vec![rule(11, Some(255))], found(255), None),
+        (vec![from("198.51.100.1/32", rule(11, Some(7)))], elsewhere, None),
+        (vec![from("10.1.0.0/24", rule(11, Some(7)))], elsewhere, Some(11)),
+        (vec![from("198.51.100.1/32", rule(10, None))], dropped, None),
         (vec![], elsewhere, None),
     ] {
         let mut facts = facts();
@@ -168,6 +177,8 @@ fn a_rule_that_takes_a_virtual_ips_packets_is_named() {
         let expected = named.map(|rule| format!("`ip rule del priority {rule}`"));
         assert_eq!(text.contains("rule del"), expected.is_some(), "{text}");
         assert!(text.contains(&expected.unwrap_or_default()), "{text}");
+        let shown = matches!(answer, RouteAnswer::Route { .. }) && named.is_none();
+        assert_eq!(text.contains("route show table"), shown, "{text}");
     }
 }
 
