@@ -2,22 +2,21 @@
 //
 // The kernel's half of the fast path: carries packets of flows that user space has decided.
 //
-// It mirrors the packet function of user space and may only be stricter. What it does not carry
-// goes on as if it were not there (TCX_NEXT): through the host's stack into the TUN. It drops
-// nothing.
+// It makes the same decisions as user space, or stricter ones. A packet that it does not carry
+// continues as without it (TCX_NEXT): through the host's stack into the TUN. It drops nothing.
 //
-// A packet is carried if all of this is true:
-//   - It is whole IPv4 without options or IPv6 without extension headers, to this host's own
-//     hardware address, with lengths that agree.
-//   - It is TCP with ACK and without SYN, FIN and RST, or UDP that is no super-frame.
+// A packet is carried if all of these are true:
+//   - It is unfragmented IPv4 without options or IPv6 without extension headers, its destination
+//     is this host's hardware address, and its lengths are consistent.
+//   - It is TCP with ACK and without SYN, FIN and RST, or UDP that is not a super-frame.
 //   - Its flow has a ticket of a tunnel that is open.
 //   - TCP: it fits the client's position, as `balancer::position` says.
-//   - It fits the tunnel, and its TTL is not at its end.
-// Then its TTL is lowered, as forwarding would, the outer header is written as `balancer::outer`
-// says, and the kernel sends it to the next hop of the tunnel's interface. Every packet that is
-// not carried is counted by its reason.
+//   - It fits into the tunnel, and its TTL is greater than 1.
+// The program lowers the TTL, as forwarding does, writes the outer header as `balancer::outer`
+// says, and the kernel sends the packet to the next hop on the tunnel's interface. Every packet
+// that is not carried is counted by reason.
 //
-// `sys::fast_path` has the same layouts and asserts their sizes.
+// `sys::fast_path` declares the same layouts and asserts their sizes.
 
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -41,7 +40,8 @@
 #define ACKNOWLEDGEMENT_WINDOW (1U << 20)
 #define KEPT (~0xffffU)
 
-// `balancer::outer`: the outer TTL, and over IPv6 the number of hop limits used in turn by UDP.
+// `balancer::outer`: the outer TTL, and over IPv6 the number of hop limits that UDP uses in
+// turn.
 #define OUTER_TTL 64
 #define HOP_LIMITS 128
 
@@ -65,10 +65,10 @@ enum reason {
 	SUPER_FRAME, // datagrams in one frame: user space sends them one by one
 	TTL,
 	NO_FLOW,
-	HELD, // its flow was taken back
+	HELD, // user space handles its flow again
 	TOO_LARGE,
-	POSITION, // far from where the client was in its stream
-	NO_ROOM, // the kernel gives no memory for the outer header
+	POSITION, // too far from the client's last position in the stream
+	NO_ROOM, // the kernel has no memory for the outer header
 	REASONS,
 };
 
@@ -99,19 +99,19 @@ struct flow {
 	__be32 label;
 };
 
-// Flows' places by their keys' hash. A flow is in one of its two buckets. A slot holds the place
-// plus one, and in the upper half the key's tag; 0: it is free.
+// Indexes of flows by the hashes of their keys. A flow is in one of its two buckets. A slot holds
+// the index plus one, and in the upper half the key's tag; 0: it is free.
 struct bucket {
 	__u64 slots[SLOTS];
 };
 
-// The way to a real server of one service.
+// A tunnel to a real server of one service.
 struct tunnel {
 	// 0: closed. A flow's ticket of another number is void.
 	__u32 number;
 	// The interface towards the real server.
 	__u32 interface;
-	// Bytes of the longest inner packet that fits.
+	// The length in bytes of the longest inner packet that fits.
 	__u32 limit;
 	// 4 or 6.
 	__u32 version;
@@ -169,13 +169,13 @@ struct {
 	__type(value, struct refusals);
 } refused SEC(".maps");
 
-// What is known of a packet after its headers have been read.
+// The fields of a packet that the program uses.
 struct packet {
 	struct key key;
 	// The length of the IP header and of the whole packet.
 	__u32 header_len;
 	__u32 len;
-	// The length of the transport header, and what TCP says.
+	// The length of the transport header, and TCP's numbers.
 	__u32 transport_len;
 	__u32 sequence;
 	__u32 acknowledgement;
@@ -196,7 +196,7 @@ static __always_inline __u32 near(__u32 number, __u32 other, __u32 window)
 }
 
 // The keyed hash of a key. Its upper half is the key's tag, which also ties a flow's ticket to its
-// key: a place that is given to another flow while this program looks at it is recognised by it.
+// key: if user space gives the index to another flow meanwhile, the tag no longer matches.
 static __always_inline __u64 hash(const struct key *key)
 {
 	const __u64 *words = (const __u64 *)key;
@@ -216,7 +216,7 @@ static __always_inline int same(const struct key *one, const struct key *other)
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]));
 }
 
-// The place plus one of the flow with this tag in a bucket; 0: there is none.
+// The index plus one of the flow with this tag in a bucket; 0: there is none.
 static __always_inline __u32 find_in(__u32 at, __u32 tag)
 {
 	at &= bucket_mask;
@@ -247,7 +247,7 @@ static __always_inline struct flow *find(const struct key *key, __u32 *tag)
 	return flow && same(&flow->key, key) ? flow : 0;
 }
 
-// Reads the IP header. Not 0: why the packet is not carried.
+// Reads the IP header. Returns 0, or the reason why the packet is not carried.
 static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -301,7 +301,7 @@ static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
 	return NOT_IP;
 }
 
-// Reads the transport header. Not 0: why the packet is not carried.
+// Reads the transport header. Returns 0, or the reason why the packet is not carried.
 static __always_inline int read_transport(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -335,7 +335,7 @@ static __always_inline int read_transport(struct __sk_buff *skb, struct packet *
 	return packet->header_len + packet->transport_len <= packet->len ? 0 : HEADER;
 }
 
-// Whether a segment may be its client's next one; then the position follows it.
+// Returns whether a segment may be its client's next one; if so, updates the position.
 static __always_inline int follow(struct flow *flow, const struct packet *packet)
 {
 	__u64 position = *(volatile __u64 *)&flow->position;
@@ -377,7 +377,7 @@ static __always_inline long lower_ttl(struct __sk_buff *skb, __u32 at, __u32 ver
 	return bpf_skb_store_bytes(skb, at + 8, &part, sizeof(part), 0);
 }
 
-// Separate functions keep each header's registers few.
+// The headers are written by separate functions, so that each needs few registers.
 static __noinline long write_v4(struct __sk_buff *skb, const struct packet *packet,
 				const struct tunnel *tunnel)
 {
@@ -428,7 +428,7 @@ static __noinline long write_v6(struct __sk_buff *skb, const struct packet *pack
 	return bpf_skb_store_bytes(skb, ETH, &ip, sizeof(ip), 0);
 }
 
-// Carries a packet. Returns the kernel's action, or less than 0: the reason why it does not.
+// Carries a packet. Returns the kernel's action, or the negated reason why it is not carried.
 static __always_inline int carry(struct __sk_buff *skb)
 {
 	if (skb->pkt_type != 0 || skb->vlan_present)
@@ -460,7 +460,7 @@ static __always_inline int carry(struct __sk_buff *skb)
 	if (!tunnel || !count || *(volatile __u32 *)&tunnel->number != number)
 		return -HELD;
 
-	// The packets on the wire: one, or a super-frame's segments.
+	// The packets on the wire: one, or the segments of a super-frame.
 	__u32 headers = packet.header_len + packet.transport_len;
 	__u32 payload = packet.len - headers, size = skb->gso_size;
 	__u32 longest = packet.len, segments = 1;
@@ -476,7 +476,7 @@ static __always_inline int carry(struct __sk_buff *skb)
 		return -POSITION;
 	__u32 label = flow->label;
 
-	// What short frames have behind the packet would be sent too.
+	// Removes the padding of short frames, which would be sent too.
 	if (skb->len > ETH + packet.len && bpf_skb_change_tail(skb, ETH + packet.len, 0))
 		return -NO_ROOM;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
@@ -497,7 +497,7 @@ static __always_inline int carry(struct __sk_buff *skb)
 		failed |= write_v4(skb, &packet, tunnel);
 	else
 		failed |= write_v6(skb, &packet, tunnel, label, sequence);
-	// Not seen: there is room for what is written. The packet is no packet any more.
+	// This cannot happen: there is room for the headers. The packet is damaged by now.
 	if (failed)
 		return TC_ACT_SHOT;
 	return bpf_redirect_neigh(tunnel->interface, 0, 0, 0);

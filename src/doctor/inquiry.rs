@@ -62,9 +62,29 @@ pub struct Question {
     pub len: usize,
 }
 
+/// Union and test of a set of bits.
+macro_rules! bit_set {
+    ($name:ident) => {
+        impl $name {
+            /// Both together.
+            #[must_use]
+            pub fn and(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+
+            /// Whether it has a bit of the other.
+            #[must_use]
+            pub fn has(self, other: Self) -> bool {
+                self.0 & other.0 != 0
+            }
+        }
+    };
+}
+
 /// The kinds of sockets that listen on ports, as bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ListenerKinds(u8);
+bit_set!(ListenerKinds);
 
 impl ListenerKinds {
     /// A socket bound to the virtual IP.
@@ -73,23 +93,12 @@ impl ListenerKinds {
     pub const WILDCARD: Self = Self(2);
     /// A socket bound to another address.
     pub const ELSEWHERE: Self = Self(4);
-
-    /// Both together.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether it includes the other.
-    #[must_use]
-    pub fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
 }
 
 /// The state of a real server, as bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct EndState(u16);
+bit_set!(EndState);
 
 impl EndState {
     /// The virtual IP is in its configuration.
@@ -106,18 +115,6 @@ impl EndState {
     pub const NO_MSS: Self = Self(32);
     /// Its daemon reports faults of its host.
     pub const FAULTS: Self = Self(64);
-
-    /// Both together.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether it includes the other.
-    #[must_use]
-    pub fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
 }
 
 /// An answer.
