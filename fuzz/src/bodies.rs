@@ -336,7 +336,7 @@ pub fn recordings(file: &[u8]) {
         [[service.real]]\naddress = \"10.0.0.11\"\n[[service.real]]\naddress = \"10.0.0.12\"\n";
     let Ok(mut reader) = Reader::new(file) else { return };
     let config = config::director(CONFIGURATION).expect("a configuration");
-    let Ok(mut replay) = Replay::new(&config, reader.begins()) else { return };
+    let Ok(mut replay) = Replay::new(&config, reader.begins(), None) else { return };
     while let Ok(Some(packet)) = reader.next_packet() {
         assert!(packet.captured <= packet.bytes.len() && packet.bytes.len() <= MAX_PACKET_LEN);
         let _ = replay.packet(&packet);

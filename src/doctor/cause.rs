@@ -4,8 +4,6 @@
 /// should be removed first, since it may be the reason for the others.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Cause {
-    /// No daemon answers on the control socket.
-    DaemonMissing,
     /// The configuration cannot be read, or has faults.
     Configuration,
     /// The host cannot serve a virtual IP.
@@ -14,6 +12,8 @@ pub enum Cause {
     Conflict,
     /// An uplink is missing, down or unfit.
     Uplink,
+    /// No daemon answers on the control socket. The causes before this one keep it from starting.
+    DaemonMissing,
     /// Clients may reach a real server without the director.
     Announcing,
     /// Packets for a virtual IP do not reach the TUN.
@@ -59,11 +59,11 @@ pub enum Cause {
 impl Cause {
     /// All, in order.
     pub const ALL: [Self; 25] = [
-        Self::DaemonMissing,
         Self::Configuration,
         Self::VirtualIp,
         Self::Conflict,
         Self::Uplink,
+        Self::DaemonMissing,
         Self::Announcing,
         Self::Capture,
         Self::RpFilter,

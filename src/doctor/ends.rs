@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::host::commands;
 use super::inquiry::{EndState, InquiryAnswer, ListenerKinds};
-use super::{Cause, Finding, Severity};
+use super::{Cause, Finding, Severity, way_back};
 use crate::model::{Listen, Protocol};
 
 /// Clocks that differ by more, in milliseconds, make logs of both ends hard to compare.
@@ -93,12 +93,22 @@ fn on_real(finding: Finding, real: IpAddr, on: &str) -> Finding {
 fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
     let (real, vip) = (end.real, end.vip);
     let mut found: Vec<Finding> = missing(real, vip, answer.state).into_iter().collect();
-    found.extend(settings(real, vip, answer.state));
+    let texts = || answer.text.split(" | ").filter(|text| !text.is_empty());
+    // Its own text about the other interface has the command.
+    let second = texts().find(|text| text.contains(&format!("addr del {vip}/")));
+    found.extend(settings(real, vip, answer.state).map(|one| match second {
+        Some(text) if one.mend == [DOCTOR] => Finding { mend: commands(text), ..one },
+        _ => one,
+    }));
+    if answer.state.has(EndState::NO_WAY) {
+        found.push(no_way(real, vip));
+    }
     if answer.state.has(EndState::NO_MSS) && !answer.text.contains(MSS) {
         found.push(lacks_mss(real, vip));
     }
     if answer.state.has(EndState::FAULTS) {
-        let texts = answer.text.split(" | ").filter(|text| !text.is_empty());
+        let texts =
+            texts().filter(|text| second != Some(*text) || !answer.state.has(EndState::ELSEWHERE));
         found.extend(texts.map(|text| {
             let words = format!("real server {real} reports: {text}");
             // The only one of its reported problems that has a cause of its own.
@@ -106,11 +116,7 @@ fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
             let cause = if mss { Cause::Mss } else { Cause::Host };
             let fault = Finding::new(cause, Severity::Warning, words);
             let mend = commands(text);
-            if mend.is_empty() {
-                fault.mended_by("vstun doctor")
-            } else {
-                Finding { mend, ..fault }
-            }
+            if mend.is_empty() { fault.mended_by(DOCTOR) } else { Finding { mend, ..fault } }
         }));
     }
     found
@@ -135,6 +141,14 @@ fn missing(real: IpAddr, vip: IpAddr, state: EndState) -> Option<Finding> {
     Some(Finding::new(Cause::VipMissing, Severity::Fault, text).mended_by(mend))
 }
 
+/// The command where only that host knows more.
+const DOCTOR: &str = "vstun doctor";
+
+/// Replies have no way to clients outside of the host's own networks.
+fn no_way(real: IpAddr, vip: IpAddr) -> Finding {
+    Finding { address: None, ..way_back::finding(vip, &format!("real server {real} has")) }
+}
+
 /// Findings about the real server's settings.
 fn settings(real: IpAddr, vip: IpAddr, state: EndState) -> impl Iterator<Item = Finding> {
     use Severity::Fault;
@@ -144,7 +158,7 @@ fn settings(real: IpAddr, vip: IpAddr, state: EndState) -> impl Iterator<Item = 
             Cause::Announcing,
             Fault,
             format!("has {vip} on another interface too, and answers for it there"),
-            "vstun doctor",
+            DOCTOR,
         ),
         (
             EndState::ANSWERS_ARP,

@@ -24,8 +24,20 @@ const COMMANDS: [&str; 9] =
 /// A finding for each problem.
 #[must_use]
 pub fn host_findings(faults: &[HostFault]) -> Vec<Finding> {
-    faults.iter().map(finding).collect()
+    let captured = faults.iter().all(|fault| fault.what != "capture");
+    let explains = |fault: &HostFault| SETTINGS.iter().any(|name| fault.text.contains(name));
+    let each = |fault: &HostFault| match finding(fault) {
+        // Packets do not reach the TUN, and this setting decides that.
+        found if !captured && found.cause == Cause::Host && explains(fault) => {
+            Finding { cause: Cause::Capture, severity: Severity::Fault, ..found }
+        }
+        found => found,
+    };
+    faults.iter().map(each).collect()
 }
+
+/// The settings without which the kernel forwards nothing from an uplink into the TUN.
+const SETTINGS: [&str; 2] = ["/forwarding", "/rp_filter"];
 
 fn finding(fault: &HostFault) -> Finding {
     let (cause, severity) = match fault.what.as_str() {
@@ -75,6 +87,27 @@ mod tests {
         assert_eq!(found[0].severity, Severity::Fault);
         assert_eq!(found[0].mend, ["ip addr del 192.0.2.10/32 dev lo"]);
         assert!(found[0].evidence.contains("2026"));
+    }
+
+    /// The command of the capture's fault only shows it.
+    #[test]
+    fn a_setting_that_keeps_packets_from_the_tun_comes_before_the_capture() {
+        let fault = |what: &str, address: Option<&str>, text: &str| HostFault {
+            what: what.to_owned(),
+            address: address.map(|address| address.parse().expect("an address")),
+            text: text.to_owned(),
+            since: String::new(),
+        };
+        let setting = fault("step", None, "`sysctl -w net/ipv4/conf/eth0/forwarding=1`");
+        let capture = fault("capture", Some("192.0.2.10"), "see `ip rule`");
+        let report = crate::doctor::Diagnosis::new(
+            "director",
+            host_findings(&[capture, setting.clone()]),
+            Vec::new(),
+        );
+        assert_eq!(report.findings[0].mend, ["sysctl -w net/ipv4/conf/eth0/forwarding=1"]);
+        assert_eq!(report.findings[0].severity, Severity::Fault);
+        assert_eq!(host_findings(&[setting])[0].severity, Severity::Warning);
     }
 
     #[test]

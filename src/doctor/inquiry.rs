@@ -115,6 +115,8 @@ impl EndState {
     pub const NO_MSS: Self = Self(32);
     /// Its daemon reports faults of its host.
     pub const FAULTS: Self = Self(64);
+    /// Replies from the virtual IP have no route to hosts outside of its own networks.
+    pub const NO_WAY: Self = Self(128);
 }
 
 /// An answer.

@@ -20,6 +20,7 @@ mod passage;
 mod ports;
 mod realserver;
 mod tunnels;
+mod way_back;
 
 pub use cause::Cause;
 pub use director::diagnose_director;

@@ -224,3 +224,97 @@ pub(super) fn insert(point: &DropPoint, rule: &str) -> String {
     // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
     format!("nft insert rule {family} {table} {chain} {rule}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The facts of a director whose marked packets ended like this, with a chain that may drop.
+    fn facts(first: Ending, second: Option<Ending>) -> DirectorFacts {
+        let rules = br#"{"nftables": [{"chain": {"family": "inet", "table": "filter",
+            "name": "forward", "handle": 1, "type": "filter", "hook": "forward", "prio": 0,
+            "policy": "accept"}}, {"rule": {"family": "inet", "table": "filter",
+            "chain": "forward", "handle": 2, "expr": [{"limit": {"rate": 1}}, {"drop": null}]}}]}"#;
+        let listen: Listen = "192.0.2.10:80/tcp".parse().expect("a listen");
+        let uplink = "eth0".to_owned();
+        DirectorFacts {
+            tun: "vstun0".to_owned(),
+            listened: vec![Listened { listen, uplink: uplink.clone() }],
+            ruleset: Ruleset::read(rules),
+            marked: vec![MarkedClient {
+                listen,
+                uplink,
+                source: "192.0.2.1".parse().expect("an address"),
+                first,
+                second,
+            }],
+            ..DirectorFacts::default()
+        }
+    }
+
+    fn place(hook: &str) -> Place {
+        Place {
+            family: "inet".to_owned(),
+            table: "filter".to_owned(),
+            chain: hook.to_owned(),
+            hook: hook.to_owned(),
+            rule: "rule 9 of chain deep".to_owned(),
+            certain: true,
+        }
+    }
+
+    #[test]
+    fn marked_packets_decide_before_rules() {
+        let through = || Some(Ending::Through);
+        let lost = |point| Ending::Lost(point);
+        for (first, second, cause, severity, mend) in [
+            (Ending::Through, through(), "firewall", Severity::Note, "forward oifname \"vstun0\""),
+            (
+                Ending::Dropped(place("forward")),
+                None,
+                "firewall",
+                Severity::Fault,
+                "forward oifname \"vstun0\" accept",
+            ),
+            (
+                Ending::Dropped(place("prerouting")),
+                None,
+                "firewall",
+                Severity::Fault,
+                "prerouting ip daddr 192.0.2.10 accept",
+            ),
+            (
+                Ending::Through,
+                Some(Ending::Dropped(place("forward"))),
+                "ct_invalid",
+                Severity::Fault,
+                "accept",
+            ),
+            (Ending::Local, None, "capture", Severity::Fault, "ip route get"),
+            (Ending::Elsewhere("eth1".to_owned()), None, "capture", Severity::Fault, "ip route"),
+            (lost(Point::Arrival), None, "firewall", Severity::Fault, "tc filter show dev eth0"),
+            (
+                lost(Point::Behind(Hook::Prerouting)),
+                None,
+                "capture",
+                Severity::Fault,
+                "ip route get",
+            ),
+            (
+                lost(Point::Within(Hook::Forward)),
+                None,
+                "firewall",
+                Severity::Fault,
+                "iptables-legacy-save",
+            ),
+            (lost(Point::Behind(Hook::Postrouting)), None, "capture", Severity::Fault, "tcpdump"),
+        ] {
+            let found = findings(&facts(first.clone(), second.clone()));
+            let [finding] = &found[..] else { panic!("{first:?} {second:?}: {found:?}") };
+            assert_eq!((finding.cause.name(), finding.severity), (cause, severity), "{finding:?}");
+            assert!(finding.mend.concat().contains(mend), "{finding:?}");
+        }
+        let facts = facts(Ending::Through, through());
+        assert!(well(&facts).is_some_and(|text| text.contains("marked packets for 1 port")));
+    }
+}

@@ -71,9 +71,14 @@ pub(super) fn findings<'a>(
             let text = format!(
                 "real server {real} does not answer on {destination}/{protocol}, although it \
                  takes tunnelled packets: a firewall there drops what comes from its TUN or what \
-                 leaves from the virtual IP, or the network drops that source on the way back"
+                 leaves from the virtual IP, which `vstun doctor` there finds; or replies leave, \
+                 and the network drops that source on the way back: turn its source check off for \
+                 that host (docs/setup.md, Clouds)"
             );
-            Finding::new(Cause::ReplyPath, Severity::Fault, text).mended_by("vstun doctor")
+            let vip = destination.ip();
+            Finding::new(Cause::ReplyPath, Severity::Fault, text)
+                .mended_by("vstun doctor")
+                .mended_by(format!("tcpdump -c 5 -ni any 'src {vip}'"))
         };
         found.seen(seen).about(real).on(format!("real server {real}"))
     })

@@ -8,7 +8,7 @@ use super::firewall::{CtState, Hook, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
 use super::passage::{dropped, insert};
 use super::tunnels::{Tunnelled, pcap_of_all};
-use super::{Cause, Diagnosis, Finding, Severity};
+use super::{Cause, Diagnosis, Finding, Severity, way_back};
 use crate::wire::protocol;
 
 /// The observations at a real server.
@@ -32,6 +32,8 @@ pub struct RealServerFacts {
     pub answers_arp: Vec<String>,
     /// The firewall; `None`: its rules could not be read.
     pub ruleset: Option<Ruleset>,
+    /// The virtual IPs whose replies have no route to hosts outside of this host's networks.
+    pub no_way_back: Vec<IpAddr>,
     /// Tunnelled packets read, and how many of them came from strangers; `None` without a daemon.
     pub read: Option<(u64, u64)>,
     /// Further findings, about things that could not be observed.
@@ -50,11 +52,14 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
     findings.extend(host_findings(&facts.host));
     findings.extend(settings(facts));
     findings.extend(firewall(facts));
+    findings.extend(replies(facts));
+    findings.extend(facts.no_way_back.iter().map(|vip| way_back::finding(*vip, "this host has")));
     let mut well = Vec::new();
     match facts.read {
         Some((0, _)) => findings.push(nothing_came(facts)),
         Some((read, strangers)) => {
             well.push(format!("{read} tunnelled packets have come"));
+            well.push(way_back::unseen(&facts.vips));
             findings.extend((strangers > 0).then(|| refused(strangers, facts)));
         }
         None => {}
@@ -142,6 +147,32 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
     tunnelled.into_iter().chain(delivered).collect()
 }
 
+/// The ruleset's effect on replies from the virtual IPs.
+fn replies(facts: &RealServerFacts) -> Option<Finding> {
+    let ruleset = facts.ruleset.as_ref()?;
+    facts.vips.iter().find_map(|vip| {
+        let probe = Probe {
+            version: if vip.is_ipv4() { 4 } else { 6 },
+            input: Some(String::new()),
+            output: None,
+            source: Some(*vip),
+            destination: None,
+            protocol: protocol::TCP,
+            port: None,
+            // Its request has come out of the TUN.
+            state: CtState::Established,
+        };
+        let hooks = [Hook::Output, Hook::Postrouting];
+        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe) else { return None };
+        let family = if vip.is_ipv4() { "ip" } else { "ip6" };
+        let rule = format!("{family} saddr {vip} accept");
+        let verb = if place.certain { "drops" } else { "may drop" };
+        let text = format!("the firewall {verb} replies from {vip}");
+        let finding = dropped(Cause::Firewall, text, &place).about(*vip);
+        Some(finding.mended_by(insert(&place, &rule)))
+    })
+}
+
 fn nothing_came(facts: &RealServerFacts) -> Finding {
     let directors: Vec<String> = facts.directors.iter().map(ToString::to_string).collect();
     let text = format!(
@@ -204,6 +235,40 @@ mod tests {
     }
 
     #[test]
+    fn a_firewall_that_drops_replies_is_found() {
+        let facts = |rule: &str| {
+            let text = format!(
+                r#"{{"nftables": [{{"chain": {{"family": "inet", "table": "filter", "name": "out",
+                "handle": 1, "type": "filter", "hook": "output", "prio": 0,
+                "policy": "drop"}}}}, {{"rule": {{"family": "inet", "table": "filter",
+                "chain": "out", "handle": 2, "expr": [{rule}, {{"accept": null}}]}}}}]}}"#
+            );
+            RealServerFacts {
+                vips: vec!["192.0.2.10".parse().expect("an address")],
+                ruleset: Ruleset::read(text.as_bytes()),
+                read: Some((1, 0)),
+                ..RealServerFacts::default()
+            }
+        };
+        let from = |address: &str| {
+            format!(
+                r#"{{"match": {{"op": "==", "left": {{"payload": {{"protocol": "ip",
+                "field": "saddr"}}}}, "right": "{address}"}}}}"#
+            )
+        };
+        let state = r#"{"match": {"op": "in", "left": {"ct": {"key": "state"}},
+            "right": ["established", "related"]}}"#;
+        for admitted in [from("192.0.2.10"), state.to_owned()] {
+            assert!(diagnose_realserver(&facts(&admitted)).findings.is_empty(), "{admitted}");
+        }
+        let report = diagnose_realserver(&facts(&from("10.0.0.11")));
+        let [finding] = &report.findings[..] else { panic!("{report:?}") };
+        assert_eq!(finding.severity, Severity::Fault);
+        let mend = "nft insert rule inet filter out ip saddr 192.0.2.10 accept";
+        assert_eq!(finding.mend, [mend]);
+    }
+
+    #[test]
     fn each_fault_has_its_finding_with_a_command() {
         let base = RealServerFacts {
             tun: "vstun0".to_owned(),
@@ -218,6 +283,7 @@ mod tests {
             (RealServerFacts { strict: true, ..base.clone() }, "rp_filter"),
             (RealServerFacts { answers_arp: links, ..base.clone() }, "announcing"),
             (RealServerFacts { read: Some((0, 0)), ..base.clone() }, "tunnel"),
+            (RealServerFacts { no_way_back: base.vips.clone(), ..base.clone() }, "reply_path"),
             (RealServerFacts { read: Some((5, 5)), ..base }, "tunnel"),
         ] {
             let report = diagnose_realserver(&facts);

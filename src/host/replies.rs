@@ -17,6 +17,12 @@ use super::step::{HostStep, MAIN, Object, PROTOCOL};
 const FAR_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
 
+/// A host on the internet, of the family of this address.
+#[must_use]
+pub fn far(of: IpAddr) -> IpAddr {
+    if of.is_ipv4() { FAR_V4.into() } else { FAR_V6.into() }
+}
+
 /// A route lookup for a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Reply {

@@ -5,13 +5,15 @@
 //! scheduler that takes turns begins with the recorded turn. A flow that goes to another real
 //! server is one difference; afterwards its recorded real server is used.
 
+mod states;
+
 use std::collections::BTreeSet;
 
 use super::reading::RecordedPacket;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::{Balancer, Change, Limits, Reason};
 use crate::config;
-use crate::control::{TraceBegins, TracedDecision};
+use crate::control::{List, TraceBegins, TracedDecision};
 use crate::model::{Millis, SchedulerKind};
 use crate::wire::{Packet, Transport};
 
@@ -68,12 +70,17 @@ pub enum ReplayError {
 }
 
 impl Replay {
-    /// A balancer as the configuration describes it, with the recorded seeds. Every real server is
-    /// up.
+    /// A balancer as the configuration describes it, with the recorded seeds. `states`: the
+    /// services when the recording began; without them every real server is as configured, and
+    /// none is down.
     ///
     /// # Errors
     /// See [`ReplayError`].
-    pub fn new(config: &config::Director, begins: &TraceBegins) -> Result<Self, ReplayError> {
+    pub fn new(
+        config: &config::Director,
+        begins: &TraceBegins,
+        states: Option<&List>,
+    ) -> Result<Self, ReplayError> {
         let (own, hash) = begins.seeds().ok_or(ReplayError::Seeds)?;
         let limits = Limits {
             connections: config.max_connections,
@@ -81,7 +88,8 @@ impl Replay {
         };
         let settings = [Change::SetTimeouts(config.timeouts), Change::SetHashSeed(hash)];
         let services = config.specs().cloned().map(Change::AddService);
-        let changes = settings.into_iter().chain(services).collect();
+        let states = states.map(|list| states::changes(config, list)).unwrap_or_default();
+        let changes = settings.into_iter().chain(services).chain(states).collect();
         let changes = MaglevTables::new(hash, config.maglev_slots).follow(changes);
         let mut balancer = Balancer::new(limits, own);
         balancer.apply_all(Millis(0), &changes)?;

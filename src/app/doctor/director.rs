@@ -18,6 +18,7 @@ use crate::doctor::{
 use super::inquiry::{self, End};
 use super::{clients, fault, firewall, missing};
 use crate::doctor::inquiry::MAX_PORTS;
+use crate::host::ProblemKind;
 use crate::model::{Encap, Listen};
 use crate::sys::fast_path;
 
@@ -48,6 +49,7 @@ pub(super) async fn running(
         Some((_, Ok(config))) => {
             let survey = survey::director(&desired(&config, [].into(), false), true).await?;
             look(&mut facts, &config, &survey);
+            add_captures(&mut facts, &survey);
             mark(&mut facts, &survey);
             ends = ends_of(&config, &survey, &list);
         }
@@ -108,6 +110,18 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
         encaps.into_iter().map(|encap| Tunnelled { encap, gue_port: config.gue_port }).collect()
     };
     facts.ways = config.reals().into_iter().map(|real| way(real, used(real), survey)).collect();
+}
+
+/// Adds the captures that fail now, which the daemon may report only in a moment.
+fn add_captures(facts: &mut DirectorFacts, survey: &Survey) {
+    let now = survey.problems.iter().filter(|problem| problem.kind == ProblemKind::Capture);
+    for problem in now.map(fault) {
+        let same =
+            |known: &HostFault| (&known.what, known.address) == (&problem.what, problem.address);
+        if !facts.host.iter().any(same) {
+            facts.host.push(problem);
+        }
+    }
 }
 
 /// Sends marked packets from the uplinks to the TUN.

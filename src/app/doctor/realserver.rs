@@ -35,6 +35,7 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
         ..DesiredRealServer::default()
     };
     look(&mut facts, &survey::realserver_briefly(&desired).await?);
+    facts.no_way_back = survey::without_way_back(&setup.vips).await?;
     Ok(diagnose_realserver(&facts))
 }
 

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 
 use crate::host::capture::{RouteAnswer, RouteQuestion};
-use crate::host::replies::Reply;
-use crate::host::{self, Facts, Family, Link, Lookup, Routes, TUNNEL_MODULES};
+use crate::host::replies::{self, Reply};
+use crate::host::{self, Facts, Family, Link, Lookup, RouteKind, Routes, TUNNEL_MODULES};
 use crate::sys::netlink::Netlink;
 use crate::sys::netlink::packet_route::route::RouteMessage;
 use crate::sys::sysctl;
@@ -86,6 +86,19 @@ pub(super) async fn reply_tables(
         answers.push((reply, found.ok().map(|message| messages::table(&message))));
     }
     answers
+}
+
+/// Whether replies from a virtual IP have a route to a host on the internet. They have one too where
+/// this host does not have the virtual IP: something else is wrong then.
+pub(super) async fn has_way_back(netlink: &Netlink, vip: IpAddr) -> bool {
+    let reply = Reply { vip, to: replies::far(vip) };
+    match netlink.lookup(messages::reply_request(&reply)).await {
+        Ok(message) => messages::lookup(&message).kind == RouteKind::Unicast,
+        Err(error) => {
+            let none = [io::ErrorKind::NetworkUnreachable, io::ErrorKind::HostUnreachable];
+            !none.contains(&error.kind())
+        }
+    }
 }
 
 /// The families that the kernel has. A request for a missing one would be answered for another

@@ -1,5 +1,7 @@
 //! The host and a daemon's plan for it, read without the daemon's lock and without changes.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
 
 use super::Role;
@@ -44,6 +46,29 @@ pub(crate) async fn realserver(desired: &DesiredRealServer, running: bool) -> Re
 pub(crate) async fn realserver_briefly(desired: &DesiredRealServer) -> Result<Survey> {
     let role = Role::RealServer(desired.clone());
     survey_with(&role, true, Some(Routes::default())).await
+}
+
+/// Those of the virtual IPs whose replies have no route to a host on the internet.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn without_way_back(vips: &[IpAddr]) -> Result<Vec<IpAddr>> {
+    let netlink = Netlink::open()?;
+    let mut without = Vec::new();
+    for &vip in vips {
+        if !gather::has_way_back(&netlink, vip).await {
+            without.push(vip);
+        }
+    }
+    Ok(without)
+}
+
+/// Whether replies from this virtual IP have such a route.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn has_way_back(vip: IpAddr) -> Result<bool> {
+    Ok(without_way_back(&[vip]).await?.is_empty())
 }
 
 async fn survey(role: &Role, running: bool) -> Result<Survey> {

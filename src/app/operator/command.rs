@@ -213,6 +213,9 @@ Examples:
         /// The director's configuration
         #[arg(long, value_name = "FILE", default_value = "/etc/vstun/director.toml")]
         config: PathBuf,
+        /// Weights and states when the recording began: what `vstun list --json` printed
+        #[arg(long, value_name = "FILE")]
+        states: Option<PathBuf>,
     },
     /// Read the configuration again; a faulty one changes nothing
     Reload,

@@ -134,7 +134,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Drain { wait: true, timeout, real, .. } => return drain(args, real, *timeout),
         Command::Top { interval } => top::run(&sockets(args), *interval)?,
         Command::List(listing) => listing::run(&sockets(args), *listing, args.json)?,
-        Command::Replay { file, config } => return replaying::run(file, config, args.json),
+        Command::Replay { file, config, states } => {
+            return replaying::run(file, config, states.as_deref(), args.json);
+        }
         Command::Trace { options, .. } => {
             if let Some(request) = args.command.request() {
                 tracing::run(&sockets(args), &request, options, args.json)?;

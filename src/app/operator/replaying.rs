@@ -9,12 +9,17 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use crate::app::config_file;
-use crate::control::{counted, encode};
+use crate::control::{List, counted, encode};
 use crate::trace::reading::Reader;
 use crate::trace::replay::{Replay, ReplayDifference, ReplayOutcome};
 
 /// The longest file that is replayed: it is held in memory.
 const MAX_FILE: u64 = 1 << 30;
+
+/// A reason for differences that the configuration does not have.
+const AS_CONFIGURED: &str = "all real servers counted as up, with the weights of the \
+                             configuration; if some were down, drained or changed by commands, \
+                             give --states with what `vstun list --json` printed then";
 
 /// The last line of the JSON output.
 #[derive(Serialize)]
@@ -26,12 +31,18 @@ struct Summary {
 /// Replays a file; fails if a decision differs.
 ///
 /// # Errors A file cannot be read, or is not a recording or a configuration.
-pub(super) fn run(file: &Path, configuration: &Path, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    file: &Path,
+    configuration: &Path,
+    states: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let config = config_file::director(configuration)?;
+    let states = states.map(list).transpose()?;
     let bytes = read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let shown = || file.display().to_string();
     let mut reader = Reader::new(&bytes).with_context(shown)?;
-    let mut replay = Replay::new(&config, reader.begins())?;
+    let mut replay = Replay::new(&config, reader.begins(), states.as_ref())?;
     let mut out = io::stdout().lock();
     // Packets before a fault in the file are replayed.
     let ended = loop {
@@ -46,8 +57,18 @@ pub(super) fn run(file: &Path, configuration: &Path, json: bool) -> anyhow::Resu
         }
     };
     write_outcome(&mut out, replay.outcome, json)?;
+    if states.is_none() && replay.outcome.differing > 0 && !json {
+        writeln!(out, "{AS_CONFIGURED}")?;
+    }
     ended.with_context(shown)?;
     Ok(if replay.outcome.differing > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The services in a file of `vstun list --json`.
+fn list(path: &Path) -> anyhow::Result<List> {
+    let shown = || format!("{}: not what `vstun list --json` prints", path.display());
+    let bytes = read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(shown)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

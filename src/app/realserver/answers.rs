@@ -95,6 +95,9 @@ impl InquiryAnswers {
         if host.wrong.iter().any(|wrong| wrong.what == "mss") {
             state = state.and(EndState::NO_MSS);
         }
+        if state.has(EndState::PRESENT) && !survey::has_way_back(asked.vip).await? {
+            state = state.and(EndState::NO_WAY);
+        }
         if !wrong.is_empty() {
             state = state.and(EndState::FAULTS);
         }

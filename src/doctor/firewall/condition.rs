@@ -16,6 +16,8 @@ pub enum CtState {
     Invalid,
     /// Not tracked.
     Untracked,
+    /// Of a connection that packets have passed in both directions.
+    Established,
 }
 
 impl CtState {
@@ -24,6 +26,7 @@ impl CtState {
             Self::New => "new",
             Self::Invalid => "invalid",
             Self::Untracked => "untracked",
+            Self::Established => "established",
         }
     }
 }

@@ -23,7 +23,7 @@ fn begins() -> TraceBegins {
 
 /// Records the decisions of a balancer with that configuration, from packet `from` on.
 fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<u8> {
-    let Replay { mut balancer, .. } = Replay::new(config, &begins()).unwrap();
+    let Replay { mut balancer, .. } = Replay::new(config, &begins(), None).unwrap();
     let mut writer = Writer::new(&begins()).unwrap();
     for (number, bytes) in packets.iter().enumerate() {
         let now = Millis(number as u64 * 100);
@@ -45,7 +45,7 @@ fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<
 
 fn replayed(file: &[u8], config: &config::Director) -> (ReplayOutcome, Vec<ReplayDifference>) {
     let mut reader = Reader::new(file).unwrap();
-    let mut replay = Replay::new(config, reader.begins()).unwrap();
+    let mut replay = Replay::new(config, reader.begins(), None).unwrap();
     let mut differences = Vec::new();
     while let Some(packet) = reader.next_packet().unwrap() {
         differences.extend(replay.packet(&packet));
@@ -108,7 +108,7 @@ fn a_damaged_file_is_an_error_and_never_a_panic() {
     let file = recorded(&config, 0, &traffic());
     let walk = |file: &[u8]| {
         let Ok(mut reader) = Reader::new(file) else { return 0 };
-        let Ok(mut replay) = Replay::new(&config, reader.begins()) else { return 0 };
+        let Ok(mut replay) = Replay::new(&config, reader.begins(), None) else { return 0 };
         let mut packets = 0;
         while let Ok(Some(packet)) = reader.next_packet() {
             let _ = replay.packet(&packet);
@@ -162,4 +162,45 @@ fn packets_longer_than_ip_allows_are_refused_before_they_take_memory() {
     assert_eq!(reader.next_packet().unwrap().map(|packet| packet.bytes.len() as u64), Some(most));
     let error = reader.next_packet().unwrap_err().to_string();
     assert_eq!(error, "packet 2 is longer than a packet can be");
+}
+
+/// A recording of a director whose real servers are drained, disabled, down and of other weights
+/// agrees with its configuration if these states are given, and not without them.
+#[test]
+fn recorded_states_decide_instead_of_the_configuration_s() {
+    let listed = |last: u8, weight: u32, wanted: &str, state: &str| {
+        format!(
+            r#"{{"address":"10.0.0.{last}","weight":{weight},"wanted":"{wanted}",
+            "state":"{state}","active":0,"inactive":0,"connections":0,"packets":0,"bytes":0}}"#
+        )
+    };
+    let reals = [
+        listed(11, 1, "draining", "draining"),
+        listed(12, 1, "disabled", "disabled"),
+        listed(13, 1, "up", "down"),
+        listed(14, 0, "up", "up"),
+        listed(15, 1, "up", "up"),
+        listed(77, 1, "up", "up"),
+    ];
+    let service =
+        format!(r#"{{"name":"web","listen":[],"scheduler":"mh","reals":[{}]}}"#, reals.join(","));
+    let service = serde_json::from_str(&service).unwrap();
+    let list = List { services: vec![service], ..List::default() };
+    for scheduler in ["mh", "rr", "wlc", "sh"] {
+        let config = config(scheduler, &[11, 12, 13, 14, 15]);
+        let run = |states| {
+            let mut replay = Replay::new(&config, &begins(), states).unwrap();
+            let decided = traffic().into_iter().map(|bytes| {
+                let packet = Packet::parse(&bytes).unwrap();
+                replay.balancer.forward(Millis(0), &packet);
+            });
+            assert!(decided.count() > 10);
+            let reals = replay.balancer.snapshot().services[0].reals.clone();
+            reals.iter().map(|real| real.connections).collect::<Vec<_>>()
+        };
+        let [a, b, c, d, last] = run(Some(&list))[..] else { panic!("five real servers") };
+        assert_eq!([a, b, c, d], [0; 4], "{scheduler}");
+        assert!(last > 0, "{scheduler}");
+        assert!(run(None).iter().filter(|count| **count > 0).count() > 1, "{scheduler}");
+    }
 }
