@@ -88,8 +88,8 @@ pub(super) async fn reply_tables(
     answers
 }
 
-/// Whether replies from a virtual IP have a route to a host on the internet. They have one too where
-/// this host does not have the virtual IP: something else is wrong then.
+/// Whether replies from a virtual IP have a route to a host on the internet. Where this host does
+/// not have the virtual IP, something else is wrong, and they count as having one.
 pub(super) async fn has_way_back(netlink: &Netlink, vip: IpAddr) -> bool {
     let reply = Reply { vip, to: replies::far(vip) };
     match netlink.lookup(messages::reply_request(&reply)).await {
