@@ -3,7 +3,7 @@
 use crate::balancer::Change;
 use crate::config;
 use crate::control::{List, ListedReal};
-use crate::model::{Health, RealState, RealValue, WantedState};
+use crate::model::{AdminState, Health, RealState, RealValue};
 
 /// The changes that give the configured real servers the weights and states of a list. Those that
 /// the list or the configuration lacks stay as they are.
@@ -27,14 +27,14 @@ fn of_real(service: &str, address: std::net::IpAddr, listed: &ListedReal) -> Vec
     let value = RealValue::Weight(listed.weight);
     let mut changes = vec![Change::SetReal { service: service(), address, value }];
     let states = [
-        WantedState::Up,
-        WantedState::Draining { deadline: None },
-        WantedState::Down,
-        WantedState::Disabled,
+        AdminState::Up,
+        AdminState::Draining { deadline: None },
+        AdminState::Down,
+        AdminState::Disabled,
     ];
     let wanted = states.into_iter().find(|state| state.name() == listed.wanted);
     changes.extend(wanted.map(|state| Change::SetState { service: service(), address, state }));
-    if listed.state == RealState::Down.name() && wanted != Some(WantedState::Down) {
+    if listed.state == RealState::Down.name() && wanted != Some(AdminState::Down) {
         let health = Health::Down;
         changes.push(Change::SetHealth { service: service(), address, health });
     }
