@@ -1,5 +1,5 @@
 # Access to the control socket: its owner, its group and root may make changes, every user who can
-# connect may read, and many readers do not keep others out.
+# connect may read, and neither many readers nor clients that never read keep others out.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -51,12 +51,21 @@ expect_eq "lines about refused strangers" "$(grep -c 'may read but not' "$WORK/d
 # Root is served although strangers hold every connection that they may have.
 spawn vt-director crowd python3 "$here/traffic/crowd.py" "$CONTROL/director.sock"
 wait_for "the crowd of strangers" log_has crowd '^served'
-expect_eq "strangers served at the same time" "$(cat "$WORK/crowd.log")" "served 28"
+expect_eq "strangers served, each instead of an idle one" "$(cat "$WORK/crowd.log")" "served 40"
 ask director enable "${ADDRESS[real1]}"
 stop crowd
 as "--groups 4242" set-weight "${ADDRESS[real1]}" --weight 9
 expect_eq "weight after a member's change" "$(real_field real1 weight)" 9
 expect_log director 'weight 1 → 9 .set-weight by operator, uid 1000 gid 1000 pid'
+
+# Root's own clients take all seats again and again, and never read.
+spawn vt-director stuck python3 "$here/traffic/stuck.py" "$CONTROL/director.sock"
+wait_for "clients that do not read" log_has stuck '^stuck'
+for _ in {1..5}; do
+    ask director enable "${ADDRESS[real1]}"
+done
+stop stuck
+expect_log director 'control socket: 32 clients have connected, and some of them do not send or read'
 
 # A group that does not exist is refused before the host is changed.
 stop director

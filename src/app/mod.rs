@@ -19,6 +19,7 @@ mod manuals;
 mod operator;
 mod packet_thread;
 mod realserver;
+mod seats;
 mod serve;
 mod slow_io;
 mod turns;

@@ -13,7 +13,6 @@ use anyhow::{Context, anyhow};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::balancer::{Selection, snapshot};
@@ -27,9 +26,11 @@ use crate::trace::capture::{MAX_SNAPLEN, Snaplen};
 use super::director::TraceFeed;
 use super::events::{Listener, Span};
 use super::log_throttle::LogThrottle;
+use super::seats::{Admission, Limits, Seat, Seats};
 pub(super) use peer::{Peer, Writers};
 
-/// Clients served at the same time; further ones get an error and are closed.
+/// Clients served at the same time. A further one gets the seat of a client that does not send or
+/// read, or else an error.
 const CLIENTS: usize = 32;
 
 /// How many of them may be clients that may only read. The rest is kept for clients that may make
@@ -109,37 +110,6 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
 /// Connections of a listing, and the table position to go on from.
 type ConnectionPage = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
-/// The client slots.
-#[derive(Debug)]
-struct ClientSlots {
-    all: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
-}
-
-/// A client's slot, freed when dropped.
-struct ClientSlot {
-    _one: OwnedSemaphorePermit,
-    _reader: Option<OwnedSemaphorePermit>,
-}
-
-impl ClientSlots {
-    fn new() -> Self {
-        Self { all: Semaphore::new(CLIENTS).into(), readers: Semaphore::new(READERS).into() }
-    }
-
-    /// Takes a slot for one more client; if none is free, returns the number of slots for such
-    /// clients.
-    fn take(&self, peer: &Peer) -> Result<ClientSlot, usize> {
-        let take =
-            |slots: &Arc<Semaphore>, many| Arc::clone(slots).try_acquire_owned().map_err(|_| many);
-        let reader = match peer.may_write() {
-            Ok(()) => None,
-            Err(_) => Some(take(&self.readers, READERS)?),
-        };
-        Ok(ClientSlot { _one: take(&self.all, CLIENTS)?, _reader: reader })
-    }
-}
-
 /// Refusals for lack of rights. Not every one is logged, since any client can cause as many as it
 /// likes.
 #[derive(Debug, Default)]
@@ -165,7 +135,8 @@ pub(super) async fn serve<D: RequestHandler>(
     handler: Arc<D>,
 ) -> anyhow::Result<()> {
     let Control { listener, writers, ask_mode } = control;
-    let (slots, refusals) = (ClientSlots::new(), Arc::new(Refusals::default()));
+    let seats = Seats::new(Limits { all: CLIENTS, readers: READERS });
+    let (refusals, mut moves) = (Arc::new(Refusals::default()), LogThrottle::default());
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -189,9 +160,13 @@ pub(super) async fn serve<D: RequestHandler>(
             }
             continue;
         }
-        let slot = match slots.take(&peer) {
-            Ok(slot) => slot,
-            Err(many) => {
+        let seat = match seats.admit(peer.may_write().is_err()).await {
+            Admission::Free(seat) => seat,
+            Admission::Instead(seat, waited) => {
+                note_move(&mut moves, waited, Instant::now());
+                seat
+            }
+            Admission::Full(many) => {
                 if let Err(error) = turn_away(stream, many) {
                     log::debug!("control socket: {error}");
                 }
@@ -199,12 +174,25 @@ pub(super) async fn serve<D: RequestHandler>(
             }
         };
         let (handler, refusals) = (Arc::clone(&handler), Arc::clone(&refusals));
-        tokio::spawn(async move {
-            if let Err(error) = client(stream, &peer, &refusals, handler.as_ref()).await {
+        seats.serve(seat, |seat| async move {
+            if let Err(error) = client(stream, &seat, &peer, &refusals, handler.as_ref()).await {
                 log::debug!("control socket: {error:#}");
             }
-            drop(slot);
         });
+        // A client that has sent its request is served before the next one looks for a seat.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Logs that a client was disconnected for another one.
+fn note_move(moves: &mut LogThrottle, waited: Duration, now: Instant) {
+    if let Some(count) = moves.note(now) {
+        log::warn!(
+            count;
+            "control socket: {CLIENTS} clients have connected, and some of them do not send or \
+             read: disconnected the slowest for the next one ({count} since the last line; this \
+             one was waited for during {waited:.1?})"
+        );
     }
 }
 
@@ -219,18 +207,21 @@ fn say(stream: UnixStream, why: &str) -> io::Result<()> {
 
 async fn client<D: RequestHandler>(
     stream: UnixStream,
+    seat: &Seat,
     peer: &Peer,
     refusals: &Refusals,
     handler: &D,
 ) -> anyhow::Result<()> {
-    let (reader, mut writer) = stream.into_split();
+    let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
+    let mut writer = Writer { socket: writer, seat };
     let mut line = Vec::new();
-    loop {
+    while !seat.is_over() {
         line.clear();
         let most = MAX_REQUEST_LEN as u64 + 1;
         let mut request = (&mut reader).take(most);
-        if timeout(SENDING, request.read_until(b'\n', &mut line)).await?? == 0 {
+        let reading = timeout(SENDING, request.read_until(b'\n', &mut line));
+        if seat.waits(reading).await?? == 0 {
             return Ok(());
         }
         let request = Request::parse(&line);
@@ -263,17 +254,19 @@ async fn client<D: RequestHandler>(
                 Err(error) => Err(error),
             },
             Ok(request) => {
-                let body = progress::read(&mut reader, request.body_len(), SENDING).await?;
+                let reading = progress::read(&mut reader, request.body_len(), SENDING);
+                let body = seat.waits(reading).await?;
                 handler.answer(request, body, peer).await
             }
             Err(error) => Err(error),
         };
         let failed = reply.is_err();
-        write(&mut writer, &reply.unwrap_or_else(|error| refusal(&error).into())).await?;
+        writer.write(&reply.unwrap_or_else(|error| refusal(&error).into())).await?;
         if failed && lost {
             return close(reader, writer).await;
         }
     }
+    Ok(())
 }
 
 /// Whether this client may make the request.
@@ -291,15 +284,15 @@ async fn events<D: RequestHandler>(
     peer: &Peer,
     span: Span,
     mut reader: BufReader<OwnedReadHalf>,
-    mut writer: OwnedWriteHalf,
+    mut writer: Writer<'_>,
 ) -> anyhow::Result<()> {
     let mut listener = match handler.listen(span) {
         Ok(listener) => listener,
-        Err(error) => return write(&mut writer, &refusal(&error)).await,
+        Err(error) => return writer.write(&refusal(&error)).await,
     };
     // The subscription is active, so no event is lost while this waits.
     let status = handler.answer(Request::Status, Vec::new(), peer).await?;
-    write(&mut writer, &status).await?;
+    writer.write(&status).await?;
     let mut byte = [0];
     loop {
         let line = tokio::select! {
@@ -307,7 +300,7 @@ async fn events<D: RequestHandler>(
             _ = reader.read(&mut byte) => return Ok(()),
         };
         let Some(line) = line else { return Ok(()) };
-        write(&mut writer, &line).await?;
+        writer.write(&line).await?;
     }
 }
 
@@ -329,7 +322,7 @@ async fn begin_trace<D: RequestHandler>(
 async fn trace(
     mut feed: TraceFeed,
     mut reader: BufReader<OwnedReadHalf>,
-    mut writer: OwnedWriteHalf,
+    mut writer: Writer<'_>,
 ) -> anyhow::Result<()> {
     let mut byte = [0];
     loop {
@@ -338,7 +331,7 @@ async fn trace(
             _ = reader.read(&mut byte) => return Ok(()),
         };
         let Some(line) = line? else { return Ok(()) };
-        write(&mut writer, &line).await?;
+        writer.write(&line).await?;
     }
 }
 
@@ -346,16 +339,16 @@ async fn trace(
 /// client would get a broken pipe instead of the answer.
 async fn close(
     mut reader: BufReader<OwnedReadHalf>,
-    mut writer: OwnedWriteHalf,
+    mut writer: Writer<'_>,
 ) -> anyhow::Result<()> {
-    writer.shutdown().await?;
-    progress::discard(&mut reader, DRAIN, SENDING).await
+    writer.socket.shutdown().await?;
+    writer.seat.waits(progress::discard(&mut reader, DRAIN, SENDING)).await
 }
 
 /// Sends the connections page by page, so that a million connections are never in one buffer.
 async fn connections<D: RequestHandler>(
     handler: &D,
-    writer: &mut OwnedWriteHalf,
+    writer: &mut Writer<'_>,
     limit: Option<u64>,
     which: Arc<Selection>,
 ) -> anyhow::Result<()> {
@@ -365,13 +358,13 @@ async fn connections<D: RequestHandler>(
         let (page, next) = match handler.connections(from, PAGE.min(left), Arc::clone(&which)).await
         {
             Ok(page) => page,
-            Err(error) => return write(writer, &refusal(&error)).await,
+            Err(error) => return writer.write(&refusal(&error)).await,
         };
         left -= page.len().min(left);
         let more = next.filter(|_| left > 0);
         // A table section without connections is not a page, unless it is the last.
         if !page.is_empty() || more.is_none() {
-            write(writer, &control::encode(&Connections::page(&page, more.is_some()))).await?;
+            writer.write(&control::encode(&Connections::page(&page, more.is_some()))).await?;
         }
         let Some(next) = more else { return Ok(()) };
         from = next;
@@ -382,8 +375,16 @@ fn refusal(error: &anyhow::Error) -> String {
     control::encode_error(&format!("{error:#}"))
 }
 
-async fn write(writer: &mut OwnedWriteHalf, line: &str) -> anyhow::Result<()> {
-    progress::write(writer, line, READING).await
+/// The sending half of a client's connection.
+struct Writer<'a> {
+    socket: OwnedWriteHalf,
+    seat: &'a Seat,
+}
+
+impl Writer<'_> {
+    async fn write(&mut self, line: &str) -> anyhow::Result<()> {
+        self.seat.waits(progress::write(&mut self.socket, line, READING)).await
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ impl RequestHandler for Echo {
         _peer: &Peer,
     ) -> anyhow::Result<Arc<str>> {
         match request {
+            Request::Checks => std::future::pending().await,
             Request::Plan { .. } => Ok(format!("{} bytes\n", body.len()).into()),
             request => Ok(format!("{request:?}\n").into()),
         }
@@ -105,18 +106,50 @@ fn line(stream: &UnixStream) -> String {
     line
 }
 
+const STATUS: &[u8] = b"{\"version\":1,\"verb\":\"status\"}\n";
+
 #[test]
-fn idle_clients_are_closed_soon_and_one_too_many_is_refused_at_once() {
+fn idle_clients_are_closed_soon() {
     with_server("idle", |connect| {
         let idle: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
-        let refused = line(&connect());
-        assert!(refused.starts_with(r#"{"version":1,"error":"busy: "#), "{refused}");
         for mut client in idle {
             assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed by the server");
         }
-        let mut client = connect();
-        client.write_all(b"{\"version\":1,\"verb\":\"status\"}\n").unwrap();
-        assert_eq!(line(&client), "Status\n");
+    });
+}
+
+/// Clients that send requests all the time and never read, or send nothing, have all seats: one
+/// more is served at once, instead of the first of them.
+#[test]
+fn clients_that_do_not_read_or_send_lock_nobody_out() {
+    with_server("stuck", |connect| {
+        let mut stuck: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
+        for client in stuck.iter_mut().step_by(2) {
+            client.set_write_timeout(Some(Duration::from_millis(10))).unwrap();
+            while client.write_all(STATUS).is_ok() {}
+        }
+        for _ in 0..2 * CLIENTS {
+            let mut operator = connect();
+            operator.write_all(STATUS).unwrap();
+            assert_eq!(line(&operator), "Status\n");
+            stuck.push(operator);
+        }
+    });
+}
+
+/// `checks` is never answered.
+#[test]
+fn one_client_too_many_is_refused_while_the_server_works_for_all_others() {
+    with_server("busy", |connect| {
+        let _served: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let mut client = connect();
+                client.write_all(b"{\"version\":1,\"verb\":\"checks\"}\n").unwrap();
+                client
+            })
+            .collect();
+        let refused = line(&connect());
+        assert!(refused.starts_with(r#"{"version":1,"error":"busy: 32 clients"#), "{refused}");
     });
 }
 
@@ -199,21 +232,6 @@ fn listeners_get_events_until_they_send_something_or_close() {
         client.write_all(b"x").unwrap();
         assert_eq!(reader.read(&mut [0]).unwrap(), 0, "closed");
     });
-}
-
-/// Readers have a limited number of slots, and one too many is refused; writers get the rest, and
-/// one too many of them is refused as well.
-#[test]
-fn readers_cannot_take_the_last_slots() {
-    let writers = Writers { owner: 500, group: 600 };
-    let (reader, owner) = (Peer::of_user(1_000, writers), Peer::of_user(500, writers));
-    let slots = ClientSlots::new();
-    let mut readers: Vec<_> = (0..READERS).map(|_| slots.take(&reader).unwrap()).collect();
-    assert_eq!(slots.take(&reader).err(), Some(READERS));
-    let some: Vec<_> = (READERS..CLIENTS).map(|_| slots.take(&owner).unwrap()).collect();
-    assert_eq!((some.len(), slots.take(&owner).err()), (4, Some(CLIENTS)));
-    readers.pop();
-    assert!(slots.take(&owner).is_ok() && slots.take(&reader).is_ok(), "given free");
 }
 
 /// A log would be global, so this tests the decision to log.
