@@ -65,7 +65,7 @@ for _ in {1..5}; do
     ask director enable "${ADDRESS[real1]}"
 done
 stop stuck
-expect_log director 'control socket: 32 clients have connected, and some of them do not send or read'
+expect_log director 'control socket: 32 clients have connected, and some of them do not send'
 
 # A group that does not exist is refused before the host is changed.
 stop director

@@ -62,6 +62,20 @@ wait_for "a word about replies" wrong_at_real "routing rule 10 takes the replies
 at vt-real1 ip -"$version" rule del pref 10
 wait_for "the end of that" right_at_real
 
+# A virtual IP must not become the source of a real server's own connections.
+vip_of_real1() { at vt-real1 ip -"$version" addr show dev vstun0 to "$VIP"; }
+if ((version == 4)); then
+    at vt-real1 ip addr del "$VIP/32" dev vstun0
+    at vt-real1 ip addr add "$VIP/32" dev vstun0 # of global scope
+    served_only() { [[ $(vip_of_real1) == *"scope host"* ]]; }
+else
+    at vt-real1 ip -6 addr change "$VIP/128" dev vstun0 preferred_lft 1000
+    served_only() { [[ $(vip_of_real1) == *" deprecated"* ]]; }
+fi
+wait_for "an address that is no source again" served_only
+wait_for "a word about the address" log_has real1 \
+    "address $VIP dev vstun0: it was gone, and is put back"
+
 if ((version == 4)); then
     at vt-real1 sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
     silent() { [[ $(at vt-real1 sysctl -n net.ipv4.conf.eth0.arp_ignore) == 1 ]]; }

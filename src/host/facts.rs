@@ -111,6 +111,17 @@ pub struct Address {
     pub temporary: bool,
     /// Whether new connections should not have it as their source (RFC 4862 5.5.4).
     pub deprecated: bool,
+    /// Whether it has host scope (IPv4): the kernel picks it as the source of a packet to another
+    /// host only if there is no other address.
+    pub host_scope: bool,
+}
+
+impl Address {
+    /// Whether the host serves the address, but should not connect from it.
+    #[must_use]
+    pub fn is_only_served(&self) -> bool {
+        if self.address.is_ipv6() { self.deprecated } else { self.host_scope }
+    }
 }
 
 /// The result of the route lookup for one destination.
@@ -211,7 +222,9 @@ impl Facts {
                 !index(link).is_some_and(there)
             }
             Object::Address { address, link } => {
-                !self.owners(*address).any(|(_, owner)| owner.name == *link)
+                let ours =
+                    |(own, owner): (&Address, &Link)| owner.name == *link && own.is_only_served();
+                !self.owners(*address).any(ours)
             }
             // When the address is removed, IPv6 removes the source from a route, IPv4 the whole
             // route.

@@ -273,7 +273,8 @@ impl Netlink {
     /// Adds an address that the host serves but should not connect from: the kernel picks it as a
     /// source address only if there is no other. An IPv6 address is deprecated (RFC 6724 rule 3)
     /// and usable at once, without duplicate address detection. An IPv4 address has host scope,
-    /// which `inet_select_addr` passes over.
+    /// which `inet_select_addr` passes over. `replace`: sets the lifetime of an existing IPv6
+    /// address.
     ///
     /// # Errors
     ///
@@ -283,8 +284,10 @@ impl Netlink {
         link: u32,
         address: IpAddr,
         prefix: u8,
+        replace: bool,
     ) -> io::Result<()> {
-        let mut request = self.handle.address().add(link, address, prefix);
+        let request = self.handle.address().add(link, address, prefix);
+        let mut request = if replace { request.replace() } else { request };
         let message = request.message_mut();
         if address.is_ipv6() {
             message.header.flags = AddressHeaderFlags::Nodad;

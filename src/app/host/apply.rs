@@ -112,7 +112,12 @@ async fn add(object: &Object, replace: bool, netlink: &Netlink) -> io::Result<()
         }
         Object::Address { address, link } => {
             let link = netlink.index(link).await?;
-            netlink.add_served_address(link, *address, messages::full(*address)).await
+            let full = messages::full(*address);
+            if replace && address.is_ipv4() {
+                // The kernel changes the scope of no existing address.
+                absent_is_fine(netlink.remove_address(link, *address, full).await)?;
+            }
+            netlink.add_served_address(link, *address, full, replace).await
         }
         Object::Route { address, link, table, source } => {
             let link = netlink.index(link).await?;

@@ -307,6 +307,10 @@ impl Session {
                 HostStep::Add(Object::Neighbour { address, .. }) => {
                     facts.routes_to(*address, MAIN).next().is_some()
                 }
+                // It may have become a source of the host's own connections.
+                Step::Add(Object::Address { address, link }) => {
+                    facts.owners(*address).any(|(_, owner)| owner.name == *link)
+                }
                 _ => false,
             };
             match apply(step, replace, &self.netlink).await {

@@ -10,7 +10,7 @@ use crate::host::{Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, Tunn
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
 };
 use crate::sys::netlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
@@ -105,6 +105,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
         // For IPv4 the same bit means that the subnet has an earlier address.
         temporary: is_v6 && flags.contains(AddressFlags::Secondary),
         deprecated: flags.contains(AddressFlags::Deprecated),
+        host_scope: message.header.scope == AddressScope::Host,
     })
 }
 

@@ -49,6 +49,7 @@ fn own(link: u32, cidr: &str) -> Address {
         tentative: false,
         temporary: false,
         deprecated: false,
+        host_scope: false,
     }
 }
 

@@ -72,6 +72,28 @@ fn a_step_undone_at_every_check_is_left_after_five_rounds() {
     assert!(Duration::from_secs(300) < CALM);
 }
 
+/// Otherwise a real server's own connections leave from the virtual IP, and the answers to them go
+/// to the director.
+#[test]
+fn a_virtual_ip_that_can_be_a_source_is_not_in_force() {
+    let table = [("192.0.2.10/32", false, true), ("2001:db8:9::10/128", true, false)];
+    for (cidr, deprecated, host_scope) in table {
+        let mut facts = facts6();
+        let eth0 = facts.link("eth0").unwrap().index;
+        let address = own(eth0, cidr).address;
+        let step = Step::Add(Object::Address { address, link: "eth0".to_owned() });
+        assert!(facts.lacks(&step), "{cidr}");
+        for (own, lacks) in [
+            (own(eth0, cidr), true),
+            (Address { deprecated: !deprecated, host_scope: !host_scope, ..own(eth0, cidr) }, true),
+            (Address { deprecated, host_scope, ..own(eth0, cidr) }, false),
+        ] {
+            facts.addresses.push(own);
+            assert_eq!(facts.lacks(&step), lacks, "{cidr} {:?}", facts.addresses.last());
+        }
+    }
+}
+
 #[test]
 fn a_claimed_address_is_defended_once_in_ten_seconds() {
     let start = Instant::now();
