@@ -5,8 +5,10 @@
 //! verdict uncertain, never wrong.
 
 mod condition;
+mod legacy;
 mod ruleset;
 mod sets;
 
 pub use condition::{CtState, Probe};
+pub(in crate::doctor) use legacy::table as legacy_table;
 pub use ruleset::{DropPoint, Hook, Ruleset, Verdict};

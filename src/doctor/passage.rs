@@ -191,7 +191,7 @@ fn sent(way: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
         port,
         state: CtState::New,
     };
-    let hooks = [Hook::Output, Hook::Postrouting];
+    let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
     let all = way.tunnelled.iter();
     let mut all =
         all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::firewall::{CtState, Hook, Probe, Ruleset, Verdict};
+use super::firewall::{CtState, DropPoint, Hook, Probe, Ruleset, Verdict, legacy_table};
 use super::host::{HostFault, host_findings};
 use super::passage::{dropped, insert};
 use super::tunnels::{Tunnelled, pcap_of_all};
@@ -93,7 +93,7 @@ fn settings(facts: &RealServerFacts) -> Vec<Finding> {
 /// The ruleset's effect on tunnelled packets, and on packets from the TUN.
 fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
     let Some(ruleset) = &facts.ruleset else { return Vec::new() };
-    let hooks = [Hook::Prerouting, Hook::Input];
+    let hooks = [Hook::Ingress, Hook::Prerouting, Hook::Input];
     let tunnelled = facts.directors.iter().find_map(|net| {
         let source = net.addr();
         let probe = |number, port| Probe {
@@ -122,9 +122,11 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             };
             let family = if source.is_ipv4() { "ip" } else { "ip6" };
             let rule = format!("{} {family} saddr {net} accept", tunnelled.nft());
+            let port = port.map_or_else(String::new, |port| format!(" --dport {port}"));
+            let legacy = format!("-p {number}{port} -s {net}");
             let text = format!("the firewall drops tunnelled packets from director {net}");
             let finding = dropped(Cause::Firewall, text, &point);
-            Some(finding.mended_by(insert(&point, &rule)))
+            Some(finding.mended_by(let_through(&point, &rule, &legacy)))
         })
     });
     let delivered = facts.vips.iter().find_map(|vip| {
@@ -140,11 +142,25 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
         };
         let Verdict::Drops(point) = ruleset.judge(&hooks, &probe) else { return None };
         let rule = format!("iifname \"{}\" accept", facts.tun);
+        let legacy = format!("-i {}", facts.tun);
         let text = format!("the firewall drops what comes out of {} for {vip}", facts.tun);
         let finding = dropped(Cause::Firewall, text, &point).about(*vip);
-        Some(finding.mended_by(insert(&point, &rule)))
+        Some(finding.mended_by(let_through(&point, &rule, &legacy)))
     });
     tunnelled.into_iter().chain(delivered).collect()
+}
+
+/// The command that lets packets through where a rule drops them; `legacy`: the same condition for
+/// iptables.
+fn let_through(point: &DropPoint, rule: &str, legacy: &str) -> String {
+    match legacy_table(&point.table) {
+        Some(table) => {
+            let program = if point.family == "ip" { "iptables" } else { "ip6tables" };
+            let chain = &point.chain;
+            format!("{program}-legacy -t {table} -I {chain} {legacy} -j ACCEPT")
+        }
+        None => insert(point, rule),
+    }
 }
 
 /// The ruleset's effect on replies from the virtual IPs.
@@ -162,14 +178,14 @@ fn replies(facts: &RealServerFacts) -> Option<Finding> {
             // Its request has come out of the TUN.
             state: CtState::Established,
         };
-        let hooks = [Hook::Output, Hook::Postrouting];
+        let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
         let Verdict::Drops(place) = ruleset.judge(&hooks, &probe) else { return None };
         let family = if vip.is_ipv4() { "ip" } else { "ip6" };
         let rule = format!("{family} saddr {vip} accept");
         let verb = if place.certain { "drops" } else { "may drop" };
         let text = format!("the firewall {verb} replies from {vip}");
         let finding = dropped(Cause::Firewall, text, &place).about(*vip);
-        Some(finding.mended_by(insert(&place, &rule)))
+        Some(finding.mended_by(let_through(&place, &rule, &format!("-s {vip}"))))
     })
 }
 

@@ -58,7 +58,7 @@ fn configured_facts(tun: &str, vips: &[IpAddr], directors: &[IpNet]) -> RealServ
 
 /// Adds the facts that do not depend on a running daemon.
 fn look(facts: &mut RealServerFacts, survey: &Survey) {
-    let (ruleset, unseen) = firewall::read();
+    let (ruleset, unseen) = firewall::read_all();
     facts.ruleset = ruleset;
     facts.unseen.extend(unseen);
     let host = &survey.facts;

@@ -308,7 +308,7 @@ impl Session {
                     facts.routes_to(*address, MAIN).next().is_some()
                 }
                 // It may have become a source of the host's own connections.
-                Step::Add(Object::Address { address, link }) => {
+                HostStep::Add(Object::Address { address, link }) => {
                     facts.owners(*address).any(|(_, owner)| owner.name == *link)
                 }
                 _ => false,

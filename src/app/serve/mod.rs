@@ -337,10 +337,7 @@ async fn trace(
 
 /// Closes the connection to a client that may still be sending: if it were closed at once, the
 /// client would get a broken pipe instead of the answer.
-async fn close(
-    mut reader: BufReader<OwnedReadHalf>,
-    mut writer: Writer<'_>,
-) -> anyhow::Result<()> {
+async fn close(mut reader: BufReader<OwnedReadHalf>, mut writer: Writer<'_>) -> anyhow::Result<()> {
     writer.socket.shutdown().await?;
     writer.seat.waits(progress::discard(&mut reader, DRAIN, SENDING)).await
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::condition::{self, Met, Probe};
+use super::legacy;
 use super::sets::Sets;
 
 /// The most nested chains: the kernel's own bound is 16 (`NFT_JUMP_STACK_SIZE`).
@@ -16,6 +17,8 @@ const STEPS: usize = 100_000;
 /// The hooks at which the kernel runs chains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hook {
+    /// Every packet that arrives at an interface, before anything else.
+    Ingress,
     /// Every packet that arrives.
     Prerouting,
     /// Packets to this host.
@@ -26,12 +29,16 @@ pub enum Hook {
     Output,
     /// Every packet that leaves.
     Postrouting,
+    /// Every packet that leaves by an interface, after everything else.
+    Egress,
 }
 
 impl Hook {
     /// Its name in nftables.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
             Self::Prerouting => "prerouting",
             Self::Input => "input",
             Self::Forward => "forward",
@@ -84,6 +91,8 @@ struct Chain {
     hook: String,
     priority: i64,
     drops: bool,
+    /// The interfaces of a chain of family `netdev`.
+    devices: Vec<String>,
 }
 
 /// The end of a packet's path through a chain.
@@ -120,6 +129,14 @@ impl Ruleset {
         Some(ruleset)
     }
 
+    /// Adds what `iptables-legacy-save` prints, or for 6 `ip6tables-legacy-save`.
+    pub fn add_legacy(&mut self, saved: &str, version: u8) {
+        for object in legacy::objects(saved, version) {
+            self.add(&object);
+        }
+        self.chains.sort_by_key(|chain| chain.priority);
+    }
+
     fn add(&mut self, object: &Value) {
         let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
         let (chain, rule, set) = (&object["chain"], &object["rule"], &object["set"]);
@@ -131,6 +148,12 @@ impl Ruleset {
                 hook: text(chain, "hook"),
                 priority: chain["prio"].as_i64().unwrap_or_default(),
                 drops: chain["policy"].as_str() == Some("drop"),
+                devices: match &chain["dev"] {
+                    Value::Array(all) => {
+                        all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+                    }
+                    one => one.as_str().map(str::to_owned).into_iter().collect(),
+                },
             });
         } else if rule.is_object() {
             let key = (text(rule, "family"), text(rule, "table"), text(rule, "chain"));
@@ -308,11 +331,24 @@ impl Ruleset {
 }
 
 impl Chain {
+    /// Whether a packet of this interface passes a chain of family `netdev`; `None`: of an unknown
+    /// one, but not loopback.
+    fn is_at(&self, interface: Option<&str>) -> bool {
+        let is_it = |device: &String| interface.map_or(device != "lo", |name| device == name);
+        // Some versions of nft do not print the interface.
+        self.devices.iter().any(is_it)
+            || (self.devices.is_empty() && (interface.is_none() || self.hook == "egress"))
+    }
+
     fn is_for(&self, hook: Hook, probe: &Probe) -> bool {
         let family = match self.family.as_str() {
             "inet" => true,
             "ip" => probe.version == 4,
             "ip6" => probe.version == 6,
+            "netdev" => self.is_at(match hook {
+                Hook::Egress => probe.output.as_deref(),
+                _ => probe.input.as_deref(),
+            }),
             _ => false,
         };
         family && self.hook == hook.name()

@@ -81,7 +81,7 @@ fn a_virtual_ip_that_can_be_a_source_is_not_in_force() {
         let mut facts = facts6();
         let eth0 = facts.link("eth0").unwrap().index;
         let address = own(eth0, cidr).address;
-        let step = Step::Add(Object::Address { address, link: "eth0".to_owned() });
+        let step = HostStep::Add(Object::Address { address, link: "eth0".to_owned() });
         assert!(facts.lacks(&step), "{cidr}");
         for (own, lacks) in [
             (own(eth0, cidr), true),
