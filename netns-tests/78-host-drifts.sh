@@ -81,6 +81,6 @@ if ((version == 4)); then
     silent() { [[ $(at vt-real1 sysctl -n net.ipv4.conf.eth0.arp_ignore) == 1 ]]; }
     wait_for "arp_ignore again" silent
     wait_for "a word about it" log_has real1 'arp_ignore = 1: it was gone, and is put back'
-    expect_eq "put back at the real server" "$(number real1 stats .host.put_back)" 1
+    expect_eq "put back at the real server" "$(number real1 stats .host.put_back)" 2
     expect_eq "what is wrong there" "$(number real1 status '.host.wrong | length')" 0
 fi
