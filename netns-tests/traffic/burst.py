@@ -1,5 +1,5 @@
-"""burst.py SOURCE REAL CLIENT DESTINATION N: sends one tunnelled datagram of 1,000 bytes N times, as
-fast as it can, from SOURCE to REAL; inside it is the client's to DESTINATION:9000."""
+"""burst.py SOURCE REAL CLIENT DESTINATION N: sends one tunnelled datagram of 1,000 bytes N times,
+as fast as it can, from SOURCE to REAL; inside it is the client's to DESTINATION:9000."""
 
 import socket
 import sys

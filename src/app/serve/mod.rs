@@ -217,11 +217,7 @@ async fn client<D: RequestHandler>(
     let mut writer = Writer { socket: writer, seat };
     let mut line = Vec::new();
     while !seat.is_over() {
-        line.clear();
-        let most = MAX_REQUEST_LEN as u64 + 1;
-        let mut request = (&mut reader).take(most);
-        let reading = timeout(SENDING, request.read_until(b'\n', &mut line));
-        if seat.waits(reading).await?? == 0 {
+        if read_line(&mut reader, seat, &mut line).await? == 0 {
             return Ok(());
         }
         let request = Request::parse(&line);
@@ -267,6 +263,17 @@ async fn client<D: RequestHandler>(
         }
     }
     Ok(())
+}
+
+/// Reads a request's line; returns its length, 0 if the client has closed.
+async fn read_line(
+    reader: &mut BufReader<OwnedReadHalf>,
+    seat: &Seat,
+    line: &mut Vec<u8>,
+) -> anyhow::Result<usize> {
+    line.clear();
+    let mut request = reader.take(MAX_REQUEST_LEN as u64 + 1);
+    Ok(seat.waits(timeout(SENDING, request.read_until(b'\n', line))).await??)
 }
 
 /// Whether this client may make the request.
