@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Linux TUN, ioctl TUNGETIFF: a device that was made WITHOUT IFF_NO_PI, so each packet has four bytes of packet information before
 # it, is reported with the bit of IFF_NO_PI set. The kernel uses one value, 0x1000, for IFF_NO_PI (set by programs) and
-# IFF_NOFILTER (told by the kernel: no socket filter is attached), and the second overlays the first. A program that is handed a
-# descriptor and asks how its packets are framed is told the wrong thing, and reads each packet four bytes off.
+# IFF_NOFILTER (set by the kernel: no socket filter is attached), and the second overlays the first. A program that is handed a
+# descriptor and asks how its packets are framed gets a wrong answer, and reads each packet four bytes off.
 #
 # Seen (6.18): flags asked for 0x0001 (IFF_TUN), reported 0x1001; asked for 0x1001, reported 0x1001; reads have 4 bytes more
 # in the first case.

@@ -62,7 +62,7 @@ pub fn frames(frame: &[u8]) {
     }
 }
 
-/// A stream of fragments and pauses, eight bytes each: its sort, the datagram's number, the
+/// A stream of fragments and pauses, eight bytes each: its kind, the datagram's number, the
 /// fragment's start and length. For any stream every packet is accounted for, the bounds hold, and
 /// only a first fragment releases others.
 pub fn fragments(script: &[u8]) {

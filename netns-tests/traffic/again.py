@@ -1,7 +1,7 @@
 """again.py ADDRESS PORT FIRST N: opens a connection from each of N client ports from FIRST on,
 prints `CLIENT-PORT NAME` for the server that answered, then `open`. For each line of its standard
-input it forgets them without a word to the other end, as a client that was switched off, opens
-others from the same ports, and prints the same again."""
+input it drops the connections without telling the other end, like a client that loses power. It
+then opens new ones from the same ports and prints the same again."""
 
 import http.client
 import socket

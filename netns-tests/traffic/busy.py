@@ -1,7 +1,7 @@
-"""busy.py ADDRESS PORT N: opens N HTTP connections and uses each in turns until there is a line on
-its standard input, or its end, and once more after that. Prints `COUNT NAME` for each server that
-answered first and `held`; after each turn `turn K`; at the end `broken B`, the connections that
-were reset, closed, silent, or answered by another server than before."""
+"""busy.py ADDRESS PORT N: opens N HTTP connections and sends a request on each in turn until a line
+or the end of its standard input comes, and once more after that. Prints `COUNT NAME` for each
+server that answered first and `held`; after each turn `turn K`; at the end `broken B`, the
+connections that were reset, closed, silent, or answered by another server than before."""
 
 import collections
 import resource

@@ -1,7 +1,7 @@
-"""Chains of IPv6 extension headers, right and wrong (RFC 8200 section 4), for hostile.py.
+"""Chains of valid and invalid IPv6 extension headers (RFC 8200 section 4), for hostile.py.
 
-A link is `(kind, make)`: `make(next)` gives the header's bytes where `next` is the protocol after
-it. """
+A link is `(kind, make)`: `make(next)` gives the header's bytes; `next` is the protocol
+after it."""
 
 import itertools
 import random

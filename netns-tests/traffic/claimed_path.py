@@ -1,7 +1,7 @@
-"""claimed_path.py CLIENT VIP FORGER DIRECTOR REAL MTU: a client that lies about the way to its
+"""claimed_path.py CLIENT VIP FORGER DIRECTOR REAL MTU: a client that forges the path MTU to its
 server. It sends a datagram to port 9000 of the VIP, waits for the answer, and sends the director
 errors of that MTU in the name of FORGER: some quote the datagram in its tunnel, and some guess a
-probe of the director's."""
+probe of the director."""
 
 import random
 import socket

@@ -1,6 +1,6 @@
 """crowd.py SOCKET: as user 1000, opens 40 connections to a control socket, asks each for its
-status, and prints `served N`; then asks on all of them again and again, since idle ones would be
-closed, until it is stopped."""
+status, and prints `served N`; then repeats the requests on all of them until it is stopped, because
+idle connections are closed."""
 
 import os
 import socket

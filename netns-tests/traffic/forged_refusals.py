@@ -2,7 +2,7 @@
 forged_refusals.py DIRECTOR REAL SECONDS open CLIENT VIP PORT
 forged_refusals.py DIRECTOR REAL SECONDS guessed SOURCE PORT VIP
     protocol, port and host unreachable to DIRECTOR, each kind 200 times a second. They quote
-    tunnelled packets to REAL: of flows that there are none, of the datagrams of an open flow from
+    tunnelled packets to REAL: of flows that do not exist, of the datagrams of an open flow from
     the client's PORT, and of the director's probes from SOURCE and PORT, whose sequence numbers are
     guessed.
 forged_refusals.py REAL VIP seen DEVICE

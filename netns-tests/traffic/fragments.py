@@ -1,18 +1,18 @@
 """Sends fragmented datagrams.
 
 fragments.py kernel VIP PORT FLOWS DATAGRAMS LENGTH
-    Datagrams that the client's own kernel cuts.
+    Datagrams that the client's kernel fragments.
 fragments.py by-hand CLIENT VIP PORT ROUNDS ID
-    Datagrams cut by hand: backwards, the first last, shuffled, repeated.
+    Datagrams fragmented by the script: backwards, the first last, shuffled, repeated.
 fragments.py hostile CLIENT VIP PORT N ID
     N datagrams of each kind that must not arrive, and a ping in fragments.
 fragments.py lone CLIENT VIP PORT
     Later fragments without a first one, until it is stopped.
 
-Datagrams cut by hand are numbered from ID on: one must not have the number of an earlier one of
-which something may be left. Each datagram has to be answered by a digest of it (udp_digest.py); of
-a flow by one server. Prints `COUNT NAME` for each server that answered, or how many datagrams were
-sent that must not be answered."""
+The identifications of datagrams fragmented by the script begin at ID: they must differ from those
+of earlier datagrams whose fragments may still be held. Each datagram must be answered with its
+digest (udp_digest.py), and all datagrams of a flow by the same server. Prints `COUNT NAME` for each
+server that answered, or how many datagrams were sent that must not be answered."""
 
 import collections
 import hashlib
@@ -65,8 +65,8 @@ def flow(vip, port):
 
 
 def answer(client, data, send):
-    """Who answers, with the right digest. What the client's kernel has not learnt yet of the path
-    costs a datagram."""
+    """The name of the server that answers with the right digest. Until the client's kernel knows
+    the path MTU, a datagram may be lost."""
     expected = hashlib.sha256(data).hexdigest()
     for _ in range(3):
         send()

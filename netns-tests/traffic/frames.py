@@ -1,5 +1,5 @@
-"""Packets of both families made by hand: headers with right checksums, for the scripts beside this
-one. An address's text says its family."""
+"""Builds packets of both families, headers with valid checksums, for the other scripts in this
+folder. The family of a packet follows from its addresses."""
 
 import socket
 import struct

@@ -1,7 +1,7 @@
 """hostile.py device NAME SOURCE VIP N
-    puts N bad frames straight into a device's queue, any bytes at all
+    puts N bad frames of arbitrary bytes directly into the queue of a device
 hostile.py raw SOURCE ADDRESS N
-    sends N IP packets whose inside is bad, over the network
+    sends N IP packets with a bad payload over the network
 hostile.py tunnel SOURCE REAL CLIENT VIP N
     the same, tunnelled
 

@@ -1,7 +1,7 @@
-"""keepalive.py ADDRESS PORT N: opens N HTTP connections and asks on one after the other, about a
-thousand times a second, until its standard input ends and every one was asked once more. Prints
-`open` when all are open, and at the end `requests N`, `broken N`: those that failed, or were
-answered by another server than the one that they began with."""
+"""keepalive.py ADDRESS PORT N: opens N HTTP connections and sends a request on one after the other,
+about a thousand a second, until its standard input ends, and then one more on each. Prints `open`
+when all are open, and at the end `requests N`, `broken N`: those that failed, or were answered by
+another server than at first."""
 
 import os
 import select

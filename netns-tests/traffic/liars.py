@@ -1,4 +1,5 @@
-"""liars.py VIP: servers at the VIP that are broken or lie, each at a port of its own (PORTS)."""
+"""liars.py VIP: broken servers at the VIP, and ones that send false answers, each at its own port
+(PORTS)."""
 
 import socket
 import socketserver

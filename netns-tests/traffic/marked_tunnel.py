@@ -1,5 +1,5 @@
 """marked_tunnel.py SOURCE REAL CLIENT VIP: sends a tunnelled datagram to VIP:9000 for each
-combination of inner and outer ECN field, which it names; the DSCPs differ."""
+combination of inner and outer ECN field, with the combination as text; the DSCPs differ."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""outer.py DEVICE: prints each tunnelled packet of TCP or UDP that DEVICE receives, its outer
-header and some of the inside, as a line of JSON. GUE is among them. Begins
-with `ready`; goes on until it is stopped."""
+"""outer.py DEVICE: prints the outer header and some inner fields of each tunnelled TCP or UDP
+packet that DEVICE receives, GUE included, as a line of JSON. Begins with `ready`; runs until it is
+stopped."""
 
 import json
 import socket

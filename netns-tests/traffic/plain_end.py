@@ -1,8 +1,8 @@
-"""plain_end.py VIP DIRECTOR [PROGRAM AHEAD]: ends a tunnel as a kernel's own would: what arrives in
-it comes out of a TUN that has the VIP.
+"""plain_end.py VIP DIRECTOR [PROGRAM AHEAD]: ends a tunnel as the kernel's own tunnel does: it
+writes the inner packets to a TUN that has the VIP.
 
-With PROGRAM it also answers the questions of `vstun doctor`, as a daemon of that release whose
-clock is AHEAD seconds ahead, and whose host has no fault.
+With PROGRAM it also answers the inquiries of `vstun doctor`, like a daemon of that release whose
+clock is AHEAD seconds ahead and whose host has no fault.
 """
 
 import fcntl

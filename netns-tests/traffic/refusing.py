@@ -1,5 +1,5 @@
-"""refusing.py WHAT COMMAND...: becomes COMMAND, for which this kernel is one that knows less of TUN
-devices and sockets:
+"""refusing.py WHAT COMMAND...: runs COMMAND on a kernel that seems to lack a feature of TUN devices
+or sockets:
 
     header   ignores IFF_VNET_HDR, as Linux ignores flags that it does not know: the device has none
     device   EINVAL for a device with IFF_VNET_HDR
@@ -8,8 +8,8 @@ devices and sockets:
     udp_gro  EINVAL for a socket that asks for merged UDP datagrams (UDP_GRO)
     segment  ENOPROTOOPT for UDP_SEGMENT
 
-A seccomp filter sends the calls in question to a process of this script's, which looks at their
-arguments and refuses them or lets the kernel go on (seccomp_unotify(2)).
+A seccomp filter reports these system calls to a process of this script. It examines the arguments,
+and refuses the call or lets it continue (seccomp_unotify(2)).
 """
 
 import array

@@ -1,7 +1,8 @@
 """resets.py DEVICE VIP: prints a line for each TCP reset that DEVICE sees of a connection with VIP:
-who sent it, `vip` or `client`, and whether its sequence number is the one that its receiver expects
-next, `right` or `wrong`. Of the VIP's that is what the client's last segment acknowledges, of the
-client's where its last segment ended. Begins with `ready`; goes on until it is stopped."""
+its sender, `vip` or `client`, and `right` or `wrong`: whether its sequence number is the next one
+that the receiver expects. For the VIP that is the number that the client's last segment
+acknowledged, for the client the end of its last segment. Begins with `ready`; goes on until it is
+stopped."""
 
 import socket
 import struct

@@ -1,7 +1,7 @@
 """segments.py SOURCE REAL CLIENT VIP PORT COUNT [WRONG]: sends COUNT tunnelled TCP segments of one
 stream from CLIENT to VIP, and between them as many UDP datagrams to the same port. The segment of
-number WRONG has a wrong checksum. Nobody has opened the connection: the VIP's kernel counts the
-segments and resets them. """
+number WRONG has a wrong checksum. The connection was never opened, so the VIP's kernel counts the
+segments and resets them."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """steps.py ADDRESS PORT N: opens N HTTP connections and prints `COUNT NAME` for each server that
-answered, then `open`. For each line of its standard input it uses every connection once that is
-still open, and prints how many answered as before, how many were reset, and how long the slowest of
-both took: `STEP alive N reset N milliseconds N`."""
+answered, then `open`. For each line of its standard input it sends a request on every open
+connection and prints how many answered as before, how many were reset, and the longest time of
+both: `STEP alive N reset N milliseconds N`."""
 
 import collections
 import http.client

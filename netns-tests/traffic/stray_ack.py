@@ -1,6 +1,6 @@
 """stray_ack.py CLIENT ADDRESS PORT: sends a TCP ACK of no connection and prints the flags and
-sequence number of the answer, which RFC 9293 section 3.10.7.1 wants to be an RST with the ACK's own
-acknowledgement number. Then an RST, which must not be answered: prints `silence`."""
+sequence number of the answer, which must be an RST with the ACK's own acknowledgement number
+(RFC 9293 section 3.10.7.1). Then an RST, which must not be answered: prints `silence`."""
 
 import socket
 import struct

@@ -1,6 +1,6 @@
 """tcx_other.py INTERFACE ANSWER: attaches an eBPF program at the interface's ingress, before all
-others, that gives this answer to each packet (-1: the next program decides; 0: none does, and the
-packet goes on), prints `attached`, and takes it away at the end of its standard input."""
+others, which returns ANSWER for each packet (-1: the next program decides; 0: the packet passes
+without the other programs). Prints `attached`, and detaches it at the end of its standard input."""
 
 import ctypes
 import os

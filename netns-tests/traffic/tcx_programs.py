@@ -1,4 +1,4 @@
-"""tcx_programs.py INTERFACE: how many eBPF programs are attached to its ingress
+"""tcx_programs.py INTERFACE: prints how many eBPF programs are attached to its ingress
 (BPF_PROG_QUERY)."""
 import ctypes
 import platform

@@ -1,9 +1,9 @@
 """tunnel.py SOURCE REAL CLIENT DESTINATION N [merge|unfinished]: sends N tunnelled UDP datagrams to
 DESTINATION:9000, from SOURCE to REAL.
 
-With `merge` the outer headers are alike (DF, identification 0, one hop limit), so that a NIC may
-merge the datagrams. With `unfinished` the checksums are what a sender on the same machine leaves
-for its network card. """
+With `merge` the outer headers are equal (DF, identification 0, one hop limit), so that a NIC may
+merge the datagrams. With `unfinished` the checksums are partial, as a sender leaves them for the
+checksum offload of its network card."""
 
 import random
 import sys

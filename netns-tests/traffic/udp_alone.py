@@ -1,5 +1,5 @@
 """udp_alone.py ADDRESS PORT DATAGRAMS: sends DATAGRAMS from one socket, each after the answer to
-the one before, and prints `COUNT NAME` for each server that answered."""
+the previous one, and prints `COUNT NAME` for each server that answered."""
 
 import collections
 import socket

@@ -1,5 +1,5 @@
-"""udp_classes.py ADDRESS PORT: prints `TEXT: ECN` for each datagram received, and `foreign` besides
-where its DSCP is not the one that the scripts beside this send. Begins with `ready`; goes on until
+"""udp_classes.py ADDRESS PORT: prints `TEXT: ECN` for each datagram received, followed by
+`foreign` if its DSCP is not the one that the other scripts send. Begins with `ready`; goes on until
 it is stopped."""
 
 import socket

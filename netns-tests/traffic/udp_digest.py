@@ -1,5 +1,5 @@
-"""udp_digest.py NAME ADDRESS PORT: answers each datagram with `NAME SHA256`, of what has arrived,
-from ADDRESS."""
+"""udp_digest.py NAME ADDRESS PORT: answers each datagram from ADDRESS with `NAME SHA256`, the
+digest of its payload."""
 
 import hashlib
 import socket

@@ -1,6 +1,7 @@
-"""udp_held.py ADDRESS PORT FLOWS DATAGRAMS ANSWERS: one datagram on each of FLOWS sockets, and once
-each is answered `held`. After a line on standard input DATAGRAMS more on each, in turns and without
-waiting in between, then `sent`; after ANSWERS answers `COUNT NAME` for each server."""
+"""udp_held.py ADDRESS PORT FLOWS DATAGRAMS ANSWERS: sends a datagram on each of FLOWS sockets and
+prints `held` when all are answered. After a line on standard input it sends DATAGRAMS more on each,
+in turn and without waiting, and prints `sent`; after ANSWERS answers it prints `COUNT NAME` for
+each server."""
 
 import collections
 import select

@@ -1,5 +1,5 @@
-"""udp_rounds.py ADDRESS PORT CLIENT-PORT: for each number on standard input sends so many datagrams
-from one port, each after the answer to the one before, and prints `answered` and how many were."""
+"""udp_rounds.py ADDRESS PORT CLIENT-PORT: for each number N on standard input sends N datagrams
+from one port, each after the answer to the previous one, and prints `answered` and their count."""
 
 import socket
 import sys

@@ -1,5 +1,5 @@
-"""udp_turns.py ADDRESS PORT N: sends N datagrams from one port, each after the answer to the one
-before, and prints how many were answered."""
+"""udp_turns.py ADDRESS PORT N: sends N datagrams from one port, each after the answer to the
+previous one, and prints how many were answered."""
 
 import socket
 import sys

@@ -1,5 +1,5 @@
-"""upload.py discard PORT: accepts connections and reads all that they send.
-upload.py send ADDRESS PORT N: sends on N connections for as long as they take it.
+"""upload.py discard PORT: accepts connections and discards what they send.
+upload.py send ADDRESS PORT N: sends on N connections until they are closed.
 upload.py once ADDRESS PORT N MB: sends so many megabytes on each of N connections, which it closes
 when all has been read."""
 

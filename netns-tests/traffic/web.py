@@ -1,5 +1,5 @@
-"""web.py FOLDER: serves FOLDER on port 80 and stores what is PUT; stands in where there is no
-nginx."""
+"""web.py FOLDER: serves FOLDER on port 80 and stores what is PUT; replaces nginx where it is
+not installed."""
 
 import http.server
 import os

@@ -1,5 +1,5 @@
-"""A kept connection to a web server, for the scripts beside this one. http.client takes five times
-as long for a request, which counts where thousands of connections send one after the other."""
+"""A persistent connection to a web server, for the other scripts in this folder. http.client takes
+five times as long for a request, too long for thousands of connections in turn."""
 
 import re
 import socket

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::desired::DesiredRealServer;
 use super::facts::{Facts, Link, Rule};
 use super::family::Family;
-use super::plan::Mss;
+use super::plan::AdvertisedMss;
 use super::refusal::HostRefusal;
 use super::route::{Route, RouteKind, attribute, metric};
 use super::routes::RouteEvent;
@@ -375,7 +375,7 @@ pub fn unseen_rules(desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
 }
 
 /// The MSS that clients of the virtual IPs learn: the smallest of all routes that leave the host.
-pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss {
+pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> AdvertisedMss {
     let copier = Copier::new(desired, facts);
     let usual = 1500 - if desired.mss_route { outer(desired) } else { 0 };
     let of = |family: Family| {
@@ -397,7 +397,7 @@ pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss 
             .unwrap_or_else(|| usual - family.header() - TCP_HEADER);
         u16::try_from(smallest).unwrap_or(u16::MAX)
     };
-    Mss { v4: of(Family::V4), v6: of(Family::V6) }
+    AdvertisedMss { v4: of(Family::V4), v6: of(Family::V6) }
 }
 
 /// The size in bytes that fits into the tunnels from the directors: the smallest MTU of the routes

@@ -8,7 +8,7 @@ use super::desired::DesiredDirector;
 use super::facts::{Address, Facts, Link};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{Announcement, HostPlan, Mss, check_tun, distinct, write};
+use super::plan::{AdvertisedMss, Announcement, HostPlan, check_tun, distinct, write};
 use super::problem::Problem;
 use super::refusal::HostRefusal;
 use super::step::{HostStep, MAIN, Object, PROTOCOL};
@@ -76,7 +76,7 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
         problems,
         uplinks: uplinks.iter().map(|link| link.name.clone()).collect(),
         captured: vips,
-        advertised_mss: Mss::default(),
+        advertised_mss: AdvertisedMss::default(),
         ways: ways(desired, facts),
         link_mtu: 0,
     })

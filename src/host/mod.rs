@@ -39,7 +39,8 @@ pub use desired::{DesiredDirector, DesiredRealServer};
 pub use facts::{Address, Facts, Link, Lookup, Proxies, Rule, TUNNEL_MODULES, TunnelDevice};
 pub use family::Family;
 pub use plan::{
-    Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, TunnelRoutes,
+    AdvertisedMss, Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources,
+    TunnelRoutes,
 };
 pub use problem::{CurrentProblems, OngoingProblem, Problem, ProblemChange, ProblemKind};
 pub use record::{Record, RecordKey};

@@ -39,7 +39,7 @@ pub struct TunnelRoutes {
 
 /// The MSS in bytes that clients learn.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Mss {
+pub struct AdvertisedMss {
     /// For IPv4 virtual IPs.
     pub v4: u16,
     /// For IPv6 virtual IPs.
@@ -70,7 +70,7 @@ pub struct HostPlan {
     /// The virtual IPs that the TUN captures (director).
     pub captured: Vec<IpAddr>,
     /// The MSS that this host's kernel advertises for the virtual IPs (real server).
-    pub advertised_mss: Mss,
+    pub advertised_mss: AdvertisedMss,
     /// The paths to the real servers (director).
     pub ways: TunnelRoutes,
     /// The largest MTU of this host's links in bytes (real server).

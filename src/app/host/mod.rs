@@ -44,8 +44,8 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
-    Announcement, Facts, HostPlan, HostStep, Mss, Object, Problem, Routes, TunnelRoutes, director,
-    realserver,
+    AdvertisedMss, Announcement, Facts, HostPlan, HostStep, Object, Problem, Routes, TunnelRoutes,
+    director, realserver,
 };
 use crate::sys::host_events::HostEvents;
 use crate::sys::netlink::{Events, Netlink};
@@ -379,7 +379,7 @@ impl Prepared {
 
     /// The MSS that this host advertises for its virtual IPs (real server).
     #[must_use]
-    pub fn advertised_mss(&self) -> Mss {
+    pub fn advertised_mss(&self) -> AdvertisedMss {
         self.plan.advertised_mss
     }
 

@@ -45,7 +45,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn of(plan: &Prepared) -> Self {
-        let host::Mss { v4, v6 } = plan.advertised_mss();
+        let host::AdvertisedMss { v4, v6 } = plan.advertised_mss();
         Self { mss: Mss { v4, v6 }, link_mtu: plan.link_mtu(), gue_port: None }
     }
 

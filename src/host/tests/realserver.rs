@@ -18,11 +18,11 @@ fn arp_settings_before_the_address_and_routes_before_the_rule() {
             "rule 100: from 192.0.2.10 lookup 100",
         ]
     );
-    assert_eq!(plan.advertised_mss, Mss { v4: 1440, v6: 1420 });
+    assert_eq!(plan.advertised_mss, AdvertisedMss { v4: 1440, v6: 1420 });
     let off = DesiredRealServer { mss_route: false, ..desired_server() };
     let plan = realserver::plan(&off, &facts()).unwrap();
     assert_eq!(plan.steps.len(), 5);
-    assert_eq!(plan.advertised_mss, Mss { v4: 1460, v6: 1440 });
+    assert_eq!(plan.advertised_mss, AdvertisedMss { v4: 1460, v6: 1440 });
 }
 
 #[test]

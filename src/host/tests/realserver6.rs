@@ -56,7 +56,7 @@ fn the_mss_by_mix() {
         let directors = directors.iter().map(|net| net.parse().unwrap()).collect();
         let desired = DesiredRealServer { directors, ..desired() };
         let plan = realserver::plan(&desired, &facts).unwrap();
-        assert_eq!(plan.advertised_mss, Mss { v4: for4, v6: for6 }, "{said}");
+        assert_eq!(plan.advertised_mss, AdvertisedMss { v4: for4, v6: for6 }, "{said}");
         for copy in copies::wanted(&desired, &facts) {
             let mss = if copy.destination.addr().is_ipv4() { for4 } else { for6 };
             assert_eq!(copy.metrics[&metric::ADVMSS], u32::from(mss), "{said}: {copy:?}");
