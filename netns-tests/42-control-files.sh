@@ -67,6 +67,24 @@ expect_eq "permissions" \
     $'director.sock.lock 600\ndirector.sock.state 600'
 stop director
 expect_eq "the file behind the links" "$(<"$WORK/precious")" precious
+mkdir "$CONTROL/director.sock.state.new"
+refused "a folder in the place of the state's new text" \
+    'director.sock.state.new is in the way: .*; remove it'
+rmdir "$CONTROL/director.sock.state.new"
+
+# Another user's program listens there and takes no client: nothing waits for it.
+mkfifo "$WORK/end"
+spawn vt-director deaf sh \
+    -c "exec python3 '$here/traffic/deaf.py' '$CONTROL/director.sock' <'$WORK/end'"
+exec {end}>"$WORK/end"
+wait_for "a full queue" log_has deaf full
+refused "a listener that takes no client" 'another program listens on .*director.sock'
+expect_fails "a question to it" ask director status 2>"$WORK/refused.log"
+grep -q 'takes no client' "$WORK/refused.log" || fail "said: $(<"$WORK/refused.log")"
+exec {end}>&-
+stop deaf
+rm "$CONTROL/director.sock"
+
 chmod 777 "$CONTROL"
 refused "a folder for all users" 'has mode 0777: others may write to it'
 chmod 755 "$CONTROL"

@@ -31,7 +31,12 @@ before=$(reals)
 cp "$file" "$WORK/untouched.toml"
 save >"$WORK/printed.toml"
 cmp "$file" "$WORK/untouched.toml" || fail "printing has written the file"
+chmod 640 "$file"
+rights=$(stat -c '%u %g %a' "$file")
+if chown 4242:4243 "$file" 2>/dev/null; then rights="4242 4243 640"; fi
+echo half >"$file.new" # left by a save that was killed
 save --write >/dev/null
+expect_eq "owner, group and mode of the saved file" "$(stat -c '%u %g %a' "$file")" "$rights"
 cmp "$file" "$WORK/printed.toml" || fail "what is printed and what is written differ"
 expect_eq "comments that are left" "$(grep -cE '# who is on call: 4711|# rack 7' "$file")" 2
 ask director plan "$file" >"$WORK/plan" || fail "the plan of the saved file: $(<"$WORK/plan")"

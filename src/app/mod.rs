@@ -23,3 +23,4 @@ mod seats;
 mod serve;
 mod slow_io;
 mod turns;
+mod unix_socket;

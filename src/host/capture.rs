@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::facts::{Facts, Link};
+use super::facts::{Facts, Link, is_link_local};
 use super::family::Family;
 use super::problem::{Problem, ProblemKind};
 use super::route::RouteKind;
@@ -61,7 +61,7 @@ pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Rout
 fn others(link: &Link, family: Family, facts: &Facts) -> Vec<IpAddr> {
     let own = |address: IpAddr| facts.owners(address).next().is_some();
     let fits = |address: &IpAddr| {
-        Family::of(*address) == family && !link_local(*address) && !own(*address)
+        Family::of(*address) == family && !is_link_local(*address) && !own(*address)
     };
     let hops =
         facts.routes.iter().flat_map(|route| &route.hops).filter(|hop| hop.link == link.index);
@@ -73,7 +73,7 @@ fn others(link: &Link, family: Family, facts: &Facts) -> Vec<IpAddr> {
     }
     let subnets = facts.addresses.iter().filter(|own| own.link == link.index);
     let hosts =
-        subnets.filter(|own| !link_local(own.address)).flat_map(|own| first_hosts(own.subnet));
+        subnets.filter(|own| !is_link_local(own.address)).flat_map(|own| first_hosts(own.subnet));
     found.extend(hosts.filter(fits));
     found
 }
@@ -84,13 +84,6 @@ const FEW: usize = 4;
 /// A few addresses of the subnet.
 fn first_hosts(subnet: IpNet) -> Vec<IpAddr> {
     subnet.trunc().hosts().take(FEW).collect()
-}
-
-fn link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
 }
 
 /// The problem that the answer shows; `None` if the packets reach the TUN, or the answer does not

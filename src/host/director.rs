@@ -172,7 +172,8 @@ pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<HostStep> {
 fn check_address(vip: IpAddr, facts: &Facts) -> Result<(), HostRefusal> {
     if let Some((own, link)) = facts.owners(vip).next() {
         let (prefix, link) = (own.subnet.prefix_len(), link.name.clone());
-        return Err(HostRefusal::VipIsLocal { address: vip, prefix, link });
+        let needed = facts.is_only_of_its_link(own);
+        return Err(HostRefusal::VipIsLocal { address: vip, prefix, link, needed });
     }
     match anycast(vip, facts) {
         Some((address, subnet, link)) => Err(HostRefusal::VipIsAnycast { address, subnet, link }),

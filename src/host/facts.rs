@@ -262,4 +262,26 @@ impl Facts {
             .filter(move |own| own.address == address)
             .filter_map(|own| self.link_at(own.link).map(|link| (own, link)))
     }
+
+    /// Whether the address has a subnet, and its interface no other address of the family,
+    /// link-local ones aside: the host may be reached by it.
+    #[must_use]
+    pub fn is_only_of_its_link(&self, own: &Address) -> bool {
+        let family = Family::of(own.address);
+        let beside = |other: &Address| {
+            other.link == own.link
+                && other.address != own.address
+                && Family::of(other.address) == family
+                && !is_link_local(other.address)
+        };
+        own.subnet.prefix_len() < own.subnet.max_prefix_len() && !self.addresses.iter().any(beside)
+    }
+}
+
+/// Whether the address is valid on one link only.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }

@@ -151,7 +151,8 @@ fn check_vips(
         let elsewhere = || facts.owners(address).filter(|(_, link)| link.name != desired.tun);
         if let Some((own, link)) = elsewhere().find(|(_, link)| !link.loopback) {
             let (prefix, link) = (own.subnet.prefix_len(), link.name.clone());
-            refusals.push(HostRefusal::VipOnLink { address, prefix, link });
+            let needed = facts.is_only_of_its_link(own);
+            refusals.push(HostRefusal::VipOnLink { address, prefix, link, needed });
             return false;
         }
         warnings.extend(elsewhere().map(|(own, link)| {

@@ -23,8 +23,8 @@ pub enum HostRefusal {
     /// Local delivery precedes all routes, so the TUN would get no packet.
     #[error(
         "virtual IP {address} is a local address of this director (interface {link}), so its \
-         packets would never be balanced; remove it with \
-         `ip addr del {address}/{prefix} dev {link}`"
+         packets would never be balanced; {}",
+        removal(*address, *prefix, link, *needed)
     )]
     VipIsLocal {
         /// The virtual IP.
@@ -33,6 +33,8 @@ pub enum HostRefusal {
         prefix: u8,
         /// The interface's name.
         link: String,
+        /// Whether the interface has no other address of that family.
+        needed: bool,
     },
     /// Every router of the subnet has this address, and the director becomes a router.
     #[error(
@@ -52,9 +54,9 @@ pub enum HostRefusal {
     /// its own addresses.
     #[error(
         "virtual IP {address} is an address of interface {link}, so this server would answer {} \
-         for it and clients would go round the director; remove it with \
-         `ip addr del {address}/{prefix} dev {link}`",
-        resolution(*address)
+         for it and clients would go round the director; {}",
+        resolution(*address),
+        removal(*address, *prefix, link, *needed)
     )]
     VipOnLink {
         /// The virtual IP.
@@ -63,6 +65,8 @@ pub enum HostRefusal {
         prefix: u8,
         /// The interface's name.
         link: String,
+        /// Whether the interface has no other address of that family.
+        needed: bool,
     },
     /// A route of another program prevents the capture.
     #[error(
@@ -149,6 +153,16 @@ impl HostRefusal {
 
 fn on_link(link: &str) -> String {
     if link.is_empty() { String::new() } else { format!(" (interface {link})") }
+}
+
+/// What to do about a virtual IP that is an address of the host. Without the only address of an
+/// interface the host may be cut off.
+fn removal(address: IpAddr, prefix: u8, link: &str, needed: bool) -> String {
+    if needed {
+        format!("it is the only address of {link}, so choose another virtual IP")
+    } else {
+        format!("remove it with `ip addr del {address}/{prefix} dev {link}`")
+    }
 }
 
 /// The protocol that resolves the address.

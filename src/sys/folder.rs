@@ -101,12 +101,16 @@ impl Folder {
     ///
     /// Those of the system calls; a name that is taken by something that cannot be removed.
     pub fn replace(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
-        let mut new = name.to_owned();
-        new.push(".new");
-        let new = self.at(&new);
+        let mut new_name = name.to_owned();
+        new_name.push(".new");
+        let new = self.at(&new_name);
         // A file left by a crash, or another user's link: remove the name, do not follow it.
         match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let shown = self.shown(&new_name);
+                let text = format!("{} is in the way: {error}; remove it", shown.display());
+                return Err(io::Error::new(error.kind(), text));
+            }
             _ => {}
         }
         let mut file = OpenOptions::new()

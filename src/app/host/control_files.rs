@@ -3,14 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::app::slow_io;
+use crate::app::{slow_io, unix_socket};
 use crate::sys::folder::{FileError, Folder};
 use crate::sys::lock::{self, Attempt, Lock};
 
@@ -32,6 +31,8 @@ pub(super) struct ControlFiles {
     /// Directories that this daemon created, outermost first.
     made: Vec<PathBuf>,
     lock: Option<Lock>,
+    /// Whether a socket there is this daemon's. Another program's is left alone.
+    own_socket: bool,
 }
 
 impl ControlFiles {
@@ -49,6 +50,7 @@ impl ControlFiles {
             written: Arc::default(),
             made,
             lock: None,
+            own_socket: false,
         };
         let name = with_suffix(socket, LOCK);
         match lock::take(&files.folder, &name) {
@@ -72,6 +74,7 @@ impl ControlFiles {
             }
         }
         files.remove_stale_socket(control)?;
+        files.own_socket = true;
         Ok(files)
     }
 
@@ -142,7 +145,7 @@ impl ControlFiles {
                     "{control} exists and is not a socket; remove it, or choose another `control`"
                 )
             }
-            Ok(_) if UnixStream::connect(&path).is_ok() => {
+            Ok(_) if unix_socket::has_listener(&path) => {
                 bail!("another program listens on {control}; choose another `control`")
             }
             Ok(_) => fs::remove_file(&path)
@@ -171,7 +174,7 @@ impl Drop for ControlFiles {
         // Files first: a directory is only removed when empty, so others' files keep it.
         let socket = self.folder.at(&self.socket);
         let meta = fs::symlink_metadata(&socket);
-        if meta.is_ok_and(|meta| meta.file_type().is_socket()) {
+        if self.own_socket && meta.is_ok_and(|meta| meta.file_type().is_socket()) {
             let _ = fs::remove_file(&socket);
         }
         self.lock = None;

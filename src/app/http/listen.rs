@@ -8,6 +8,7 @@ use std::{fs, net};
 
 use anyhow::{Context, bail};
 
+use crate::app::unix_socket;
 use crate::config::HttpAddress;
 
 /// The mode of a unix socket: every user who may enter its folder may connect. HTTP clients can
@@ -70,7 +71,7 @@ fn tcp(address: SocketAddr) -> anyhow::Result<HttpSocket> {
 }
 
 fn unix(path: &Path) -> anyhow::Result<HttpSocket> {
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::net::UnixListener;
     let cannot = || format!("http: could not listen on {}", path.display());
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -79,7 +80,7 @@ fn unix(path: &Path) -> anyhow::Result<HttpSocket> {
             if !meta.file_type().is_socket() {
                 bail!("{}: there is a file that is not a socket; write another path", cannot());
             }
-            if UnixStream::connect(path).is_ok() {
+            if unix_socket::has_listener(path) {
                 bail!("{}: another program listens there; write another path", cannot());
             }
             fs::remove_file(path).with_context(cannot)?;

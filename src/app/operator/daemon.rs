@@ -5,11 +5,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use serde::de::DeserializeOwned;
 
+use crate::app::unix_socket;
 use crate::control::{self, ReplyError, Request, Status};
 
 /// How long a daemon may take to answer.
@@ -18,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take for a command that changes something: a reload may compute Maglev tables
 /// for minutes, and other commands wait for it.
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(600);
+
+/// The pause before a daemon whose queue of clients is full is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A connected daemon.
 pub(in crate::app) struct Daemon {
@@ -30,7 +35,7 @@ impl Daemon {
     pub(in crate::app) fn connect(sockets: &[PathBuf]) -> anyhow::Result<Self> {
         let mut tried = Vec::new();
         for socket in sockets {
-            match UnixStream::connect(socket) {
+            match connect(socket) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(PATIENCE))?;
                     stream.set_write_timeout(Some(PATIENCE))?;
@@ -123,6 +128,19 @@ fn is_socket(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
+/// Connects, and waits [`PATIENCE`] for a daemon whose queue of clients is full.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match unix_socket::connect(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                thread::sleep(PAUSE);
+            }
+            connected => return connected,
+        }
+    }
+}
+
 fn failure(socket: &Path, error: &io::Error) -> String {
     let what = match error.kind() {
         io::ErrorKind::NotFound => {
@@ -134,6 +152,9 @@ fn failure(socket: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::ConnectionRefused => {
             "no daemon listens: it was killed; start it, or run vstun cleanup"
+        }
+        io::ErrorKind::WouldBlock => {
+            "what listens there takes no client; look at its process, with `ss -xlp`"
         }
         _ => return format!("  {}: {error}", socket.display()),
     };

@@ -1,9 +1,9 @@
 //! `vstun save`: the configuration file with the changes that verbs have made.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -98,18 +98,31 @@ fn other_changes(sockets: &[PathBuf], file: &Path, text: &str) -> anyhow::Result
     Ok(control::decode::<ReloadPlan<AlterationText>>(&daemon.line()?)?.changes.len())
 }
 
-/// Replaces the file whole, with its mode: a reader sees the old text or the new one. A symbolic
-/// link stays one.
+/// Replaces the file whole, with its mode, owner and group: a reader sees the old text or the new
+/// one. A symbolic link stays one. A temporary file that a killed process left is removed.
 fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let file = fs::canonicalize(file)?;
-    let mode = fs::metadata(&file)?.permissions();
+    let old = fs::metadata(&file)?;
     let mut name = file.clone().into_os_string();
     name.push(".new");
     let new = PathBuf::from(name);
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let temporary = || format!("cannot write {}, the file's new text", new.display());
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(temporary);
+        }
+        _ => {}
+    }
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+    let mut out = made.with_context(temporary)?;
+    let is_own = |meta: &Metadata| (meta.uid(), meta.gid()) == (old.uid(), old.gid());
     let written = out
         .write_all(text.as_bytes())
-        .and_then(|()| out.set_permissions(mode))
+        .and_then(|()| match out.metadata()? {
+            meta if is_own(&meta) => Ok(()),
+            _ => fchown(&out, Some(old.uid()), Some(old.gid())),
+        })
+        .and_then(|()| out.set_permissions(old.permissions()))
         .and_then(|()| out.sync_all())
         .and_then(|()| fs::rename(&new, &file));
     if written.is_err() {

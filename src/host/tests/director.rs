@@ -152,6 +152,23 @@ fn another_programs_proxy_entry_is_kept() {
     assert_eq!(proxies(&facts), 1, "a predecessor's is taken over");
 }
 
+/// The command that removes it is given only where the host keeps another address there.
+#[test]
+fn the_hosts_only_address_is_not_to_be_removed() {
+    let desired = DesiredDirector { vips: vec![ip("10.2.0.1")], ..director_wishes() };
+    let text = |facts: &Facts| director::plan(&desired, facts).unwrap_err().to_string();
+    let mut facts = facts();
+    let only = text(&facts);
+    assert!(only.contains("choose another") && !only.contains("ip addr del"), "{only}");
+    facts.addresses.push(own(3, "169.254.7.7/16"));
+    assert_eq!(text(&facts), only, "a link-local one does not count");
+    facts.addresses.push(own(3, "10.2.0.2/24"));
+    assert!(text(&facts).contains("`ip addr del 10.2.0.1/24 dev eth1`"), "{}", text(&facts));
+    facts.addresses.retain(|own| own.address != ip("10.2.0.1"));
+    facts.addresses.push(own(1, "10.2.0.1/32"));
+    assert!(text(&facts).contains("`ip addr del 10.2.0.1/32 dev lo`"), "{}", text(&facts));
+}
+
 #[test]
 fn refusals() {
     let wish = director_wishes;
@@ -163,7 +180,12 @@ fn refusals() {
         (
             vip("10.2.0.1"),
             facts(),
-            HostRefusal::VipIsLocal { address: ip("10.2.0.1"), prefix: 24, link: "eth1".into() },
+            HostRefusal::VipIsLocal {
+                address: ip("10.2.0.1"),
+                prefix: 24,
+                link: "eth1".into(),
+                needed: true,
+            },
         ),
         (wish(), taken, HostRefusal::RouteExists { address: ip("10.1.0.10"), table: 254 }),
         (uplink("eth7"), facts(), HostRefusal::UplinkUnknown("eth7".into())),

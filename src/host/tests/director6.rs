@@ -351,7 +351,9 @@ fn refusals_name_the_commands_of_ipv6() {
     assert_eq!(refusal, HostRefusal::VipIsAnycast { address: ip("2001:db8:1::"), subnet, link });
 
     let own = DesiredDirector { vips: vec![ip("2001:db8:1::1")], ..only6() };
-    let refusal = director::plan(&own, &facts6()).unwrap_err();
+    let mut beside = facts6();
+    beside.addresses.push(self::own(2, "2001:db8:1::2/64"));
+    let refusal = director::plan(&own, &beside).unwrap_err();
     assert!(refusal.to_string().contains("`ip addr del 2001:db8:1::1/64 dev eth0`"));
 }
 

@@ -72,8 +72,12 @@ fn the_vip_may_be_on_loopback_and_nowhere_else() {
     let plan = realserver::plan(&desired_server(), &facts).unwrap();
     assert!(plan.warnings[0].contains("ip addr del 192.0.2.10/32 dev lo"));
     facts.addresses.push(own(3, "192.0.2.10/24"));
-    let refusal =
-        HostRefusal::VipOnLink { address: ip("192.0.2.10"), prefix: 24, link: "eth1".into() };
+    let refusal = HostRefusal::VipOnLink {
+        address: ip("192.0.2.10"),
+        prefix: 24,
+        link: "eth1".into(),
+        needed: false,
+    };
     assert_eq!(realserver::plan(&desired_server(), &facts), Err(refusal));
 }
 
