@@ -127,10 +127,6 @@ struct count {
 	__u64 frames;
 };
 
-struct refusals {
-	__u64 packets[REASONS];
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -164,9 +160,9 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, REASONS);
 	__type(key, __u32);
-	__type(value, struct refusals);
+	__type(value, __u64);
 } refused SEC(".maps");
 
 // The fields of a packet that the program uses.
@@ -301,34 +297,33 @@ static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
 	return NOT_IP;
 }
 
-// Reads the transport header. Returns 0, or the reason why the packet is not carried.
+// Reads the transport header, by a copy: to add a variable to a packet pointer would need
+// `CAP_PERFMON`. Returns 0, or the reason why the packet is not carried.
 static __always_inline int read_transport(struct __sk_buff *skb, struct packet *packet)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	int v4 = packet->version == 4;
-	void *transport = data + ETH + (v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	__u32 at = ETH + packet->header_len;
 	if (packet->key.protocol == IPPROTO_TCP) {
-		struct tcphdr *tcp = transport;
-		if ((void *)(tcp + 1) > end || tcp->doff < 5)
+		struct tcphdr tcp;
+		if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) || tcp.doff < 5)
 			return HEADER;
-		if (!tcp->ack || tcp->syn || tcp->fin || tcp->rst)
+		if (!tcp.ack || tcp.syn || tcp.fin || tcp.rst)
 			return FLAGS;
-		packet->key.client_port = tcp->source;
-		packet->key.virtual_port = tcp->dest;
-		packet->transport_len = tcp->doff * 4;
-		packet->sequence = bpf_ntohl(tcp->seq);
-		packet->acknowledgement = bpf_ntohl(tcp->ack_seq);
+		packet->key.client_port = tcp.source;
+		packet->key.virtual_port = tcp.dest;
+		packet->transport_len = tcp.doff * 4;
+		packet->sequence = bpf_ntohl(tcp.seq);
+		packet->acknowledgement = bpf_ntohl(tcp.ack_seq);
 	} else if (packet->key.protocol == IPPROTO_UDP) {
-		struct udphdr *udp = transport;
-		if ((void *)(udp + 1) > end)
+		struct udphdr udp;
+		if (bpf_skb_load_bytes(skb, at, &udp, sizeof(udp)))
 			return HEADER;
 		if (skb->gso_size)
 			return SUPER_FRAME;
-		if (bpf_ntohs(udp->len) != packet->len - packet->header_len)
+		if (bpf_ntohs(udp.len) != packet->len - packet->header_len)
 			return HEADER;
-		packet->key.client_port = udp->source;
-		packet->key.virtual_port = udp->dest;
-		packet->transport_len = sizeof(*udp);
+		packet->key.client_port = udp.source;
+		packet->key.virtual_port = udp.dest;
+		packet->transport_len = sizeof(udp);
 	} else {
 		return PROTOCOL;
 	}
@@ -381,8 +376,6 @@ static __always_inline long lower_ttl(struct __sk_buff *skb, __u32 at, __u32 ver
 static __noinline long write_v4(struct __sk_buff *skb, const struct packet *packet,
 				const struct tunnel *tunnel)
 {
-	if (!packet || !tunnel)
-		return -1;
 	int tcp = packet->key.protocol == IPPROTO_TCP;
 	struct iphdr ip = {
 		.version = 4,
@@ -414,8 +407,6 @@ static __noinline long write_v4(struct __sk_buff *skb, const struct packet *pack
 static __noinline long write_v6(struct __sk_buff *skb, const struct packet *packet,
 				const struct tunnel *tunnel, __u32 label, __u32 sequence)
 {
-	if (!packet || !tunnel)
-		return -1;
 	struct ipv6hdr ip = {};
 	*(__be32 *)&ip = bpf_htonl(6U << 28 | (__u32)packet->traffic_class << 20) | label;
 	ip.payload_len = bpf_htons(packet->len);
@@ -434,7 +425,8 @@ static __always_inline int carry(struct __sk_buff *skb)
 	if (skb->pkt_type != 0 || skb->vlan_present)
 		return -FRAME;
 	struct packet packet = {};
-	if ((long)skb->data_end - (long)skb->data < ETH + 60 && skb->len > ETH + 60)
+	// The difference of two pointers would need `CAP_PERFMON`.
+	if ((void *)(long)skb->data + ETH + 60 > (void *)(long)skb->data_end && skb->len > ETH + 60)
 		bpf_skb_pull_data(skb, ETH + 60);
 	int why = read_ip(skb, &packet);
 	if (!why)
@@ -509,10 +501,10 @@ int fast_path(struct __sk_buff *skb)
 	int action = carry(skb);
 	if (action >= 0)
 		return action;
-	__u32 all = 0, why = -action;
-	struct refusals *counts = bpf_map_lookup_elem(&refused, &all);
-	if (counts && why < REASONS)
-		counts->packets[why]++;
+	__u32 why = -action;
+	__u64 *packets = bpf_map_lookup_elem(&refused, &why);
+	if (packets)
+		++*packets;
 	return NEXT;
 }
 

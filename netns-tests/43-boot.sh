@@ -16,7 +16,9 @@ make_topology
 addresses=$(ip -n vt-director -o -4 addr show dev eth0 | awk '{ print $4 }')
 ip -n vt-director -4 addr flush dev eth0
 DIRECTOR_KEYS='control_group = "4242"'
-UNDER=(setpriv --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all --no-new-privs)
+# `fast_path` is off in the units' configuration, and needs `CAP_BPF`.
+fast_by_default && bpf=,+bpf || bpf=
+UNDER=(setpriv "--bounding-set=-all,+net_admin,+net_raw$bpf" --inh-caps=-all --no-new-privs)
 configure "$WORK/director.toml" wrr 1
 start() {
     spawn vt-director director "${UNDER[@]}" "$VSTUN_BIN/vstun-director" \

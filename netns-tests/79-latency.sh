@@ -23,12 +23,16 @@ expect_eq "a latency before the first connection" "$(real_field real1 latency)" 
 
 at vt-client python3 "$here/traffic/timed_requests.py" "$VIP" 80 24 40 >"$WORK/truth.log"
 say "clients measured: $(tr '\n' ' ' <"$WORK/truth.log")"
+# Carried packets are no samples: few are left, of the connections' first requests, and their median
+# is coarse.
+fast_by_default && least=12 below=5 above=15 || least=60 below=8 above=12
 for name in "${REALS[@]}"; do
     truth=$(share "$(awk '{ print $2, $1 }' "$WORK/truth.log")" "$name")
     say "$name: estimated $(estimate "$name") of $(samples "$name" response) samples"
-    expect_between "samples of $name's responses" "$(samples "$name" response)" 60 320
+    expect_between "samples of $name's responses" "$(samples "$name" response)" $least 320
     expect_between "samples of $name's handshakes" "$(samples "$name" handshake)" 1 8
-    expect_between "$name's median" "$(estimate "$name")" $((truth * 8 / 10)) $((truth * 12 / 10))
+    expect_between "$name's median" "$(estimate "$name")" $((truth * below / 10)) \
+        $((truth * above / 10))
 done
 expect_between "real1 below real2" "$(estimate real1)" 1 "$(estimate real2)"
 expect_between "real2 below real3" "$(estimate real2)" 1 "$(estimate real3)"

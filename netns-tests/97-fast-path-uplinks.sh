@@ -1,6 +1,6 @@
-# The fast path at uplinks that are a VLAN, a bond or a bridge, and beside other programs on the
-# same hook: one that passes packets on changes nothing; one that ends the chain earlier keeps all
-# packets with the director.
+# The fast path at uplinks that are a VLAN, a bond or a bridge, beside other programs on the same
+# hook (one that passes packets on changes nothing; one that ends the chain earlier keeps all
+# packets with the director), and with frames of a VLAN that is not the uplink's.
 # mixes: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -81,6 +81,15 @@ other 0
 serves "eth0, behind a program that ends the chain" 0
 other_ends 0
 serves eth0 most
+
+# The tag of a VLAN is not in the data of such frames, but they are of another network.
+at vt-client python3 "$here/traffic/udp_turns.py" "$VIP" 9000 "$TURNS" 5555 >/dev/null
+carried=$(carried) tagged=$(number director stats .not_carried.frame)
+at vt-router python3 "$here/traffic/tagged.py" up-dir \
+    "$(at vt-director cat /sys/class/net/eth0/address)" "$CLIENT" 5555 "$VIP" 9000 10
+have_come() { (($(number director stats .not_carried.frame) >= tagged + 10)); }
+wait_for "tagged frames of a carried flow" have_come
+expect_eq "tagged frames that are carried" $(($(carried) - carried)) 0
 expect_accounted
 stop director
 

@@ -58,13 +58,22 @@ expect_accounted
 
 stop director KILL
 expect_eq "programs at the uplink of a killed director" "$(attached)" 0
-DIRECTOR_KEYS=
+DIRECTOR_KEYS='fast_path = "off"'
 start_director rr 1
 expect_eq "programs at the uplink without the fast path" "$(attached)" 0
 expect_eq "whether there is a fast path" "$(number director stats .fast_path)" false
 stop director
 
-# Without the capabilities.
+# With the capabilities that the documentation names, and no others.
+UNDER=(setpriv --bounding-set=-all,+net_admin,+net_raw,+bpf --inh-caps=-all --no-new-privs)
+DIRECTOR_KEYS='fast_path = "on"'
+start_director rr 1
+expect_eq "datagrams answered" \
+    "$(at vt-client python3 "$here/traffic/udp_turns.py" "$VIP" 9000 60)" 60
+expect_between "datagrams carried" "$(carried)" 45 52
+stop director
+
+# Without them.
 UNDER=(setpriv --bounding-set -bpf,-sys_admin,-perfmon --inh-caps -bpf,-sys_admin,-perfmon)
 DIRECTOR_KEYS='fast_path = "auto"'
 start_director rr 1

@@ -252,6 +252,9 @@ needs_fast_path() {
         skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
 }
 
+# Whether the directors' configurations have a fast path unless a test says otherwise.
+fast_by_default() { [[ ${FAST_PATH:-off} != off ]]; }
+
 # Answers each datagram at port 9000 of the VIPs with its own name and the datagram.
 start_echo() { # NAME...
     local name vip

@@ -26,7 +26,6 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     }));
     findings.extend(host_findings(&facts.host));
     findings.extend(passage::findings(facts));
-    findings.extend(facts.carried_at.as_deref().map(|links| fast_path(links, facts)));
     let mut well: Vec<String> = passage::well(facts).into_iter().collect();
     if let Some(probed) = &facts.probed {
         let (found, good) = reals(facts, probed);
@@ -35,6 +34,8 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
             well.push(format!("{} answered through the tunnel", counted(good as u64, "port")));
         }
     }
+    // What the operator has chosen comes after what is observed.
+    findings.extend(facts.carried_at.as_deref().map(|links| fast_path(links, facts)));
     Diagnosis::new("director", findings, well)
 }
 

@@ -43,14 +43,6 @@ const TICK_SHIFT: u32 = 28;
 /// The reasons for which a packet is not carried; the program's first one is 1.
 pub const REASONS: usize = 13;
 
-/// The program's `struct refusals`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-struct Refusals([u64; REASONS + 1]);
-
-// SAFETY: it is plain integers without padding.
-unsafe impl Pod for Refusals {}
-
 /// A flow, at its entry's index in the connection table.
 #[repr(C)]
 #[derive(Debug)]
@@ -123,7 +115,7 @@ pub struct MapProgress {
 pub struct Maps {
     flow_index: FlowIndex,
     counts: PerCpuArray<MapData, CarriedCount>,
-    refused: PerCpuArray<MapData, Refusals>,
+    refused: PerCpuArray<MapData, u64>,
     flows: Shared<Flow>,
     tunnels: Shared<MapTunnel>,
 }
@@ -196,7 +188,7 @@ fn program(ebpf: &mut Ebpf) -> io::Result<&mut SchedClassifier> {
     program.try_into().map_err(|error| because(NAME, &error))
 }
 
-fn missing(what: &str) -> io::Error {
+pub(super) fn missing(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("the object has no {what}"))
 }
 
@@ -361,9 +353,9 @@ impl Maps {
     /// How many packets were not carried, by reason.
     #[must_use]
     pub fn refused(&self) -> [u64; REASONS] {
-        let counts = self.refused.get(&0, 0);
         let sum = |reason: usize| {
-            counts.iter().flat_map(|counts| counts.iter()).map(|one| one.0[reason + 1]).sum()
+            let reason = u32::try_from(reason + 1).unwrap_or_default();
+            self.refused.get(&reason, 0).map_or(0, |counts| counts.iter().sum())
         };
         std::array::from_fn(sum)
     }
