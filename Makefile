@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := vstun vstun-director vstun-realserver
 # Newer than the sources when the release programs are up to date.
 BUILT := $(TARGET)/release/.built
-BPF := fast_path arrival
+BPF := fast_path real_server arrival
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs') $(BPF:%=bpf/%.bpf.o)
 BINS := $(DESTDIR)$(PREFIX)/bin
 DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun

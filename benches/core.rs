@@ -38,6 +38,8 @@ mod packets;
 mod rows;
 #[path = "core/schedulers.rs"]
 mod schedulers;
+#[path = "core/short.rs"]
+mod short;
 #[path = "core/tunnels.rs"]
 mod tunnels;
 

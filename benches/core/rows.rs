@@ -21,6 +21,7 @@ use super::memory::Ring;
 use super::packets::Family::{self, V4, V6};
 use super::packets::{PORT, segment_with_extensions};
 use super::schedulers::schedule;
+use super::short::connections;
 use super::tunnels::{gate, outer};
 use super::{checksum, parse_and_hash};
 
@@ -106,6 +107,11 @@ pub(crate) const ALL: &[Row] = &[
         .at_most(1.5)
         .operations(CARRIED_PACKETS),
     row("not carried: the program alone", not_carried),
+    row(SHORT, || connections(V4, false)).operations(CARRIED_PACKETS),
+    row("a short connection, with a fast path", || connections(V4, true))
+        .against(SHORT)
+        .at_most(1.03)
+        .operations(CARRIED_PACKETS),
     row("carried: enter and forget a flow among 900,000", enter_and_forget),
     row(SPLIT, || split(V4, 1_448)),
     row("split a super-frame, per segment, v6", || split(V6, 1_428)).against(SPLIT),
@@ -135,6 +141,7 @@ const NEW: &str = "forward, a new flow";
 const MANY: &str = "forward, 1,000,000 flows at random";
 const RING: &str = "dependent read from 64 MB at random";
 const ALONE: &str = "forward() alone, one TCP flow";
+const SHORT: &str = "a short connection";
 const CARRIED: &str = "carried, 256 flows at random";
 const SPLIT: &str = "split a super-frame, per segment";
 const COALESCE: &str = "coalesce, per segment";

@@ -4,8 +4,8 @@
 //! Never an absolute time: every figure is compared with another taken in the same run, in
 //! alternating rounds. Method, latest table and the limits of each figure: `docs/performance.md`.
 //! Environment: `QUICK=1` for fewer and shorter rounds; `BUSY_POLL=50us` for a director with busy
-//! polling; `PLACEMENT=split` to give the director its own CPU; `WORK=word` for the works whose
-//! names contain it.
+//! polling; `REAL_FAST_PATH=on` for a real server with its fast path; `PLACEMENT=split` to give the
+//! director its own CPU; `WORK=word` for the works whose names contain it.
 
 mod bed;
 

@@ -1,5 +1,7 @@
 //! The tunnels' other ends: the bare loop's twin, and this project's.
 
+use std::env;
+
 use anyhow::Result;
 
 use crate::node::Program;
@@ -32,7 +34,9 @@ pub(crate) fn vstun(topology: &Topology) -> Result<Program> {
          tun = \"vstun0\"\n\
          vips = [{vips}]\n\
          directors = [\"{DIRECTOR}/32\", \"{DIRECTOR_V6}/128\"]\n\
+         fast_path = \"{fast_path}\"\n\
          control = \"{control}\"\n",
+        fast_path = env::var("REAL_FAST_PATH").unwrap_or_else(|_| "off".to_owned()),
         control = sandbox::scratch().join("realserver.sock").display(),
     );
     let config = written("realserver.toml", &text)?;

@@ -247,7 +247,7 @@ fn recorder(section: &Section<'_>, faults: &mut Faults) -> u32 {
     entry.and_then(|entry| entry.number(0..=MAX_RECORDED, faults)).unwrap_or(0)
 }
 
-fn fast_path_of(section: &Section<'_>, faults: &mut Faults) -> FastPath {
+pub(super) fn fast_path_of(section: &Section<'_>, faults: &mut Faults) -> FastPath {
     let entry = section.entry("fast_path");
     entry.and_then(|entry| entry.parsed(fast_path, faults)).unwrap_or_default()
 }

@@ -78,7 +78,7 @@ pub const CHECK: [&str; 31] = [
     "dynamic",
 ];
 /// The keys of `[realserver]`.
-pub const REALSERVER: [&str; 18] = [
+pub const REALSERVER: [&str; 19] = [
     "tun",
     "vips",
     "directors",
@@ -95,6 +95,7 @@ pub const REALSERVER: [&str; 18] = [
     "rule_priority",
     "table",
     "offload",
+    "fast_path",
     "busy_poll",
     "coalesce",
 ];

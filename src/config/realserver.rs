@@ -10,7 +10,7 @@ use crate::wire::encap::{Encap, gue};
 
 use super::access::Access;
 use super::address;
-use super::director::{boolean, busy_poll};
+use super::director::{FastPath, boolean, busy_poll, fast_path_of};
 use super::document::Document;
 use super::fault::{Fault, Faults};
 use super::http::{self, HttpAddress};
@@ -73,6 +73,8 @@ pub struct RealServer {
     pub table: u32,
     /// Whether super-frames are written to the TUN (virtio-net offload).
     pub offload: bool,
+    /// Whether the kernel takes packets out of the tunnel by an eBPF program.
+    pub fast_path: FastPath,
     /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
     /// Whether vstun merges segments that the NIC did not merge into super-frames; only with
@@ -143,6 +145,7 @@ impl RealServer {
             rule_priority: priority.unwrap_or(default.rule_priority),
             table: table.unwrap_or(default.table),
             offload: boolean(&section, "offload", faults),
+            fast_path: fast_path_of(&section, faults),
             busy_poll: busy_poll(&section, faults),
             coalesce: boolean(&section, "coalesce", faults),
         })
@@ -166,6 +169,7 @@ impl Default for RealServer {
             rule_priority: Self::RULE_PRIORITY,
             table: Self::TABLE,
             offload: true,
+            fast_path: FastPath::Off,
             busy_poll: Duration::ZERO,
             coalesce: true,
         }

@@ -67,6 +67,7 @@ impl Settings for OfRealServer<'_> {
             ("agent_cgroup", path(agent.and_then(|agent| agent.cgroup.as_ref())).into()),
             ("gue_port", u32::from(config.gue_port).into()),
             ("offload", config.offload.into()),
+            ("fast_path", fast_path(config.fast_path).into()),
         ]);
         settings
     }

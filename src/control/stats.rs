@@ -289,6 +289,12 @@ pub struct RealServerStats {
     pub coalesced_frames: u64,
     /// `recvmmsg` calls that received packets.
     pub batches: u64,
+    /// Whether the kernel takes packets out of the tunnel itself.
+    #[serde(default)]
+    pub fast_path: bool,
+    /// How many of the delivered packets it has.
+    #[serde(default)]
+    pub carried: u64,
     /// Writes the TUN refused, by errno's name.
     pub write_errors: Counts,
     /// Packets dropped, by reason.
@@ -425,6 +431,7 @@ impl RealServerStats {
             ("  of them super-packets", self.super_packets),
             ("  of them partial checksums", self.partial_checksums),
             ("packets delivered", self.delivered),
+            ("  of them by the fast path", self.carried),
             ("  of them in IP in IP", self.ipip),
             ("    bytes", self.ipip_bytes),
             ("  of them in GUE", self.gue),

@@ -26,6 +26,7 @@ impl Collector for RealServerPage {
         for (name, help, value) in [
             ("packets_received", "Tunnelled packets; a super-packet is one", stats.read),
             ("packets_delivered", "Packets written to the TUN", stats.delivered),
+            ("fast_path_packets", "Packets delivered by the fast path", stats.carried),
             ("ipip_packets", "Packets delivered that came in IP in IP", stats.ipip),
             ("ipip_bytes", "Bytes of the packets that came in IP in IP", stats.ipip_bytes),
             ("gue_packets", "Packets delivered that came in GUE", stats.gue),

@@ -23,6 +23,7 @@ pub mod peer;
 pub mod process;
 pub mod random;
 pub mod raw;
+pub mod real_path;
 pub mod sock_diag;
 pub mod sysctl;
 pub mod tun;

@@ -5,6 +5,7 @@ mod admission;
 mod agent;
 mod answers;
 mod delivery;
+mod fast_path;
 mod messages;
 mod overflow;
 mod packets;
@@ -35,6 +36,7 @@ use crate::sys::raw::Receiver;
 use agent::{Agent, AgentState};
 use answers::{Asked, InquiryAnswers};
 use delivery::Delivery;
+use fast_path::RealFastPath;
 use messages::RealServerMessage;
 use packets::RealServerLoop;
 use reload::{Bounds, RunningRealServer};
@@ -66,6 +68,7 @@ async fn serve_reals(
 ) -> anyhow::Result<()> {
     let plan = session.plan_realserver(&desired(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
+    let fast_path = RealFastPath::load(&config, tun.index()?)?;
     let mut bounds = Bounds::of(&plan);
     session.install(plan).await?;
     // The raw sockets come last: from now on the kernel sends no protocol-unreachable, which the
@@ -86,6 +89,7 @@ async fn serve_reals(
         events: Events::new(),
         bounds,
         http: None,
+        fast_path,
     };
     let open_agent = |state| Agent::open(running.config.subscribe(), state);
     let agent = state.clone().map_or(Ok(None), open_agent);
@@ -101,6 +105,7 @@ async fn serve_reals(
                 let started = (running.config.subscribe(), running.path.clone());
                 let packet_thread = packet_thread.clone();
                 Handler::new(packet_thread, commands, sources, device, started, state)
+                    .counting(running.fast_path.counts())
             };
             let ends = MainInputs { control, agent, answers, inbox };
             steer(running, Arc::new(handler), ends, session, signals, &mut thread).await
@@ -169,6 +174,7 @@ async fn steer(
         }
     });
     let mut answering = pin!(answers.run());
+    running.admit();
     daemon::ready();
     loop {
         // A command needs the session, so following the host stops and starts again after it.

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use tokio::sync::watch;
 
 use super::desired;
+use super::fast_path::RealFastPath;
 use super::messages::{LoopSettings, RealServerMessage};
 use super::request_handler::Handler;
 use super::stranger_filter::Programs;
@@ -32,6 +33,7 @@ pub(super) struct RunningRealServer {
     pub(super) bounds: Bounds,
     /// The server of metrics and JSON, as soon as requests are answered.
     pub(super) http: Option<http::Server<Handler>>,
+    pub(super) fast_path: RealFastPath,
 }
 
 /// The host's inputs of the gate.
@@ -58,6 +60,13 @@ impl Bounds {
 }
 
 impl RunningRealServer {
+    /// Starts the fast path, if there is one.
+    pub(super) fn admit(&mut self) {
+        let config = self.config.borrow().clone();
+        self.fast_path.admit(&config);
+        self.fast_path.announce();
+    }
+
     /// Carries out a command, or changes nothing; logs the result and publishes events.
     pub(super) async fn obey(
         &mut self,
@@ -143,7 +152,12 @@ impl RunningRealServer {
         Ok(())
     }
 
-    async fn configure(&self, config: &config::RealServer, bounds: Bounds) -> anyhow::Result<()> {
+    async fn configure(
+        &mut self,
+        config: &config::RealServer,
+        bounds: Bounds,
+    ) -> anyhow::Result<()> {
+        self.fast_path.admit(config);
         let gate = bounds.gate(config);
         let (busy_poll, coalesce) = (config.busy_poll, config.coalesce);
         let programs = Programs::of(&gate);

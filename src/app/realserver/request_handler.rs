@@ -8,6 +8,7 @@ use anyhow::bail;
 use tokio::sync::watch;
 
 use super::agent::AgentState;
+use super::fast_path;
 use super::messages::{RealServerMessage, RealServerReport};
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, event};
 use crate::app::events::{Events, Listener, Span};
@@ -24,6 +25,7 @@ use crate::decap::Refusal;
 use crate::health::load::Rotation;
 use crate::metrics::{self, Format, RealServerPage};
 use crate::model::Target;
+use crate::sys::real_path::Counts;
 use crate::sys::tun;
 use crate::wire::encap::Encap;
 
@@ -43,6 +45,8 @@ pub(super) struct Handler {
     offload_refused: bool,
     /// The load agent's counters and setting, if there is an agent.
     agent: Option<Arc<AgentState>>,
+    /// The fast path's counters, if there is one.
+    carried: Option<Arc<Counts>>,
 }
 
 impl Handler {
@@ -67,7 +71,13 @@ impl Handler {
             started,
             offload_refused,
             agent,
+            carried: None,
         }
+    }
+
+    /// Adds what the fast path has carried to the figures.
+    pub(super) fn counting(self, carried: Option<Arc<Counts>>) -> Self {
+        Self { carried, ..self }
     }
 
     fn setup(&self) -> Setup {
@@ -97,24 +107,27 @@ impl Handler {
             meaning: refusal.meaning().to_owned(),
             count: gate.dropped(*refusal),
         };
+        let carried = fast_path::carried(self.carried.as_ref());
         let [ipip, gre, gue] = Encap::ALL.map(|encap| gate.carried(encap));
         Ok(RealServerStats {
             uptime_seconds: self.since.elapsed().as_secs(),
-            read: gate.read,
-            delivered: gate.delivered,
-            ipip: ipip.packets,
-            ipip_bytes: ipip.bytes,
+            read: gate.read + carried.packets,
+            delivered: gate.delivered + carried.packets,
+            ipip: ipip.packets + carried.packets,
+            ipip_bytes: ipip.bytes + carried.bytes,
             gue: gue.packets,
             gue_bytes: gue.bytes,
             gue_merged: gate.gue_merged,
             gre: gre.packets,
             gre_bytes: gre.bytes,
-            super_packets: gate.super_packets,
+            super_packets: gate.super_packets + carried.merged,
             partial_checksums: gate.partial_checksums,
-            bytes_delivered: written.bytes,
+            bytes_delivered: written.bytes + carried.bytes,
             coalesced_packets: written.coalesced_packets,
             coalesced_frames: written.coalesced_frames,
             batches,
+            fast_path: self.carried.is_some(),
+            carried: carried.packets,
             write_errors: [
                 ("write_failed", written.failed),
                 ("super_frame_refused", written.refused_super_frames),

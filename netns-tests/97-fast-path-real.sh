@@ -1,0 +1,64 @@
+# The real server's fast path: uploads, merged and not, datagrams and short connections are taken
+# out of the tunnel by the kernel; strangers, other addresses and fragments come to the daemon; a
+# reload changes what is admitted; a killed daemon leaves no program.
+# mixes: 4in4 6in6 6in4 4in6
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+SIZE=8000000
+carried() { number real1 stats .carried; }
+attached() { at vt-real1 python3 "$here/traffic/tcx_programs.py" eth0; }
+adds_up() {
+    expect_eq "packets read, delivered and dropped" \
+        "$(number real1 stats '.read == .delivered + ([.dropped[].count] | add)')" true
+}
+
+make_topology
+start_web real1
+gro vt-director eth0 on
+head -c "$SIZE" /dev/urandom >"$WORK/files/random"
+REAL_KEYS='fast_path = "auto"'
+start_real real1
+start_echo real1
+log_has real1 'fast path: the kernel takes' ||
+    skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/real1.log" || true)"
+expect_eq "programs at the real server" "$(attached)" 1
+start_director rr 1
+
+for merging in off on; do
+    gro vt-real1 eth0 $merging
+    before=$(carried) merged=$(number real1 stats .super_packets)
+    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url "/upload/$merging")" \
+        -o /dev/null
+    cmp "$WORK/files/random" "$WORK/real1/upload/$merging" || fail "the upload differs"
+    expect_between "packets of the upload that are carried, GRO $merging" \
+        $(($(carried) - before)) 100 $((SIZE / 400))
+    merged=$(($(number real1 stats .super_packets) - merged))
+    [[ $merging == off ]] && expect_eq "merged ones" $merged 0 ||
+        expect_between "merged ones" $merged 50 $((SIZE / 400))
+done
+before=$(carried) read=$(number real1 stats .read)
+answered=$(at vt-client python3 "$here/traffic/udp_turns.py" "$VIP" 9000 60)
+expect_eq "datagrams answered" "$answered" 60
+expect_eq "requests served on short connections" "$(share "$(fetch 10)" real1)" 10
+expect_eq "packets that came to the daemon" \
+    $(($(number real1 stats .read) - read - ($(carried) - before))) 0
+adds_up
+
+# What is not admitted comes to the daemon, which refuses it.
+before=$(carried)
+sed -i "s|^directors = .*|directors = [\"$(alone "${LAN_ROUTERS[$OUTER]}")\"]|" "$WORK/real1.toml"
+ask real1 reload >/dev/null
+strangers() { (($(refused real1 source) > 0)); }
+at vt-client timeout 1 curl -sS "$(url /)" >/dev/null 2>&1 || true
+wait_for "a director that is a stranger now" strangers
+expect_eq "packets of it that are carried" $(($(carried) - before)) 0
+adds_up
+sed -i "s|^directors = .*|directors = [\"$(alone "$DIRECTOR")\"]|" "$WORK/real1.toml"
+ask real1 reload >/dev/null
+expect_eq "requests served again" "$(share "$(fetch 5)" real1)" 5
+expect_direct_replies 100
+
+stop real1 KILL
+expect_eq "programs at the host of a killed daemon" "$(attached)" 0
