@@ -252,8 +252,8 @@ mod tests {
         }
     }
 
-    fn place(hook: &str) -> Place {
-        Place {
+    fn place(hook: &str) -> DropPoint {
+        DropPoint {
             family: "inet".to_owned(),
             table: "filter".to_owned(),
             chain: hook.to_owned(),

@@ -47,6 +47,27 @@ pub(crate) async fn start(desired: &DesiredDirector) -> Session {
 }
 
 /// The reason why it does not start.
+/// Starts a second director with a virtual IP of its own, ends the first one, checks the host, and
+/// ends the second one.
+pub(crate) async fn outlived_by(
+    mut first: Session,
+    vip: &str,
+    desired: DesiredDirector,
+    check: impl FnOnce(),
+) {
+    let mut second = Session::open(Path::new("/run/vstun/second.sock")).unwrap();
+    let vips = vec![vip.parse().unwrap()];
+    let desired = DesiredDirector { tun: "vstun1".into(), vips, ..desired };
+    let prepared = second.plan_director(&desired).await.unwrap();
+    sh("ip tuntap add vstun1 mode tun");
+    second.install(prepared).await.unwrap();
+    first.undo().await.unwrap();
+    drop(first);
+    check();
+    second.undo().await.unwrap();
+    sh("ip tuntap del vstun1 mode tun");
+}
+
 async fn refused(desired: &DesiredDirector) -> String {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
     format!("{:#}", session.plan_director(desired).await.unwrap_err())

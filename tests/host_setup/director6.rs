@@ -11,7 +11,7 @@ mod sources;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::director::{CONTROL, hosts, no_tun, tun};
+use super::director::{CONTROL, hosts, no_tun, outlived_by, tun};
 use super::net::{
     alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until, wait_for,
 };
@@ -251,23 +251,13 @@ fn two_directors_share_forwarding_and_the_last_restores_it() {
         without_force_forwarding();
         let before = picture();
         run(async {
-            let mut first = start(&dual()).await;
-            let mut second = Session::open(Path::new("/run/vstun/second.sock")).unwrap();
-            let desired = DesiredDirector {
-                tun: "vstun1".into(),
-                vips: vec!["2001:db8:1::20".parse().unwrap()],
-                ..dual()
-            };
-            let prepared = second.plan_director(&desired).await.unwrap();
-            sh("ip tuntap add vstun1 mode tun");
-            second.install(prepared).await.unwrap();
-            first.undo().await.unwrap();
-            drop(first);
-            assert_eq!(sh("sysctl -n net.ipv6.conf.all.forwarding"), "1\n", "still relied on");
-            assert_eq!(sh("sysctl -n net.ipv6.conf.eth0.accept_ra"), "2\n", "still relied on");
-            second.undo().await.unwrap();
+            let first = start(&dual()).await;
+            outlived_by(first, "2001:db8:1::20", dual(), || {
+                assert_eq!(sh("sysctl -n net.ipv6.conf.all.forwarding"), "1\n", "still relied on");
+                assert_eq!(sh("sysctl -n net.ipv6.conf.eth0.accept_ra"), "2\n", "still relied on");
+            })
+            .await;
         });
-        sh("ip tuntap del vstun1 mode tun");
         no_tun();
         let after = picture();
         assert_same(&before.replace("/run/vstun\n", ""), &after.replace("/run/vstun\n", ""));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::director::{CONTROL, desired, hosts, no_tun, start};
+use super::director::{CONTROL, desired, hosts, no_tun, outlived_by, start};
 use super::net::{
     alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, there, victim,
 };
@@ -117,23 +117,13 @@ fn two_daemons_share_a_setting_and_the_last_restores_it() {
         hosts();
         let before = picture();
         run(async {
-            let mut first = start(&desired()).await;
-            let mut second = Session::open(Path::new("/run/vstun/second.sock")).unwrap();
-            let desired = DesiredDirector {
-                tun: "vstun1".into(),
-                vips: vec!["10.1.0.20".parse().unwrap()],
-                ..desired()
-            };
-            let prepared = second.plan_director(&desired).await.unwrap();
-            sh("ip tuntap add vstun1 mode tun");
-            second.install(prepared).await.unwrap();
-            first.undo().await.unwrap();
-            drop(first);
-            assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "1\n", "still relied on");
-            assert!(sh("ip neigh show proxy").contains("10.1.0.20"));
-            second.undo().await.unwrap();
+            let first = start(&desired()).await;
+            outlived_by(first, "10.1.0.20", desired(), || {
+                assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "1\n", "still relied on");
+                assert!(sh("ip neigh show proxy").contains("10.1.0.20"));
+            })
+            .await;
         });
-        sh("ip tuntap del vstun1 mode tun");
         no_tun();
         let after = picture();
         assert_same(&before.replace("/run/vstun\n", ""), &after.replace("/run/vstun\n", ""));
