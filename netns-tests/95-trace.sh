@@ -98,10 +98,11 @@ sed "s/${ADDRESS[$served]}/${ADDRESS[real3]}/" "$WORK/director.toml" >"$WORK/oth
 said=$(replay "$WORK/other.toml") && fail "the recording agrees with another configuration"
 [[ $said == *"recorded  tcp"*"web → ${ADDRESS[$served]}"* ]] || fail "the difference is: $said"
 
-for fault in "--client x;client: \"x\" is not an IP address" \
-    "--reason bored;reason: \"bored\" is not a drop reason" \
-    "--verdict maybe;write one of tunnel" "--service wob;service: \"wob\" is not a service" \
-    "--real 10.9.9.9;10.9.9.9 is not a real server"; do
+for fault in "--client x;--client: \"x\" is not an IP address" "--vip [::1;--vip: \"[::1\" is not" \
+    "--reason bored;invalid value 'bored' for '--reason" \
+    "--verdict maybe;possible values: tunnel" "--service wob;--service: \"wob\" is not a service" \
+    "--real ::/0;--real: \"::/0\" is not an IP address" \
+    "--real 10.9.9.9;--real: 10.9.9.9 is not a real server"; do
     read -r -a arguments <<<"${fault%%;*}"
     said=$(trace "${arguments[@]}" 2>&1) && fail "${fault%%;*} is accepted"
     [[ $said == *"${fault#*;}"* ]] || fail "${fault%%;*}: $said"

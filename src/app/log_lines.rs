@@ -14,7 +14,7 @@ use log::{Level, LevelFilter, Record};
 use serde::Serialize;
 use serde_json::Map;
 
-use crate::control::Event;
+use crate::control::{Event, printable, printable_line};
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -87,7 +87,7 @@ pub(super) fn say(text: &str) {
     for line in text.lines() {
         let line = match format() {
             LogFormat::Json => json(Level::Error, PROGRAM, line, Map::new()),
-            LogFormat::Text => line.to_owned(),
+            LogFormat::Text => printable_line(line).into_owned(),
         };
         if journal {
             eprint!("{}", prefixed(Level::Error, &line));
@@ -116,7 +116,7 @@ fn is_journal() -> bool {
 /// Writes a record in the journal's form.
 fn write_text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let text = format!("{}: {}", record.target(), record.args());
-    out.write_all(prefixed(record.level(), &text).as_bytes())
+    out.write_all(prefixed(record.level(), &printable(&text)).as_bytes())
 }
 
 fn write_json(out: &mut Formatter, record: &Record<'_>, journal: bool) -> io::Result<()> {

@@ -136,15 +136,15 @@ impl TracedDecision {
         }
     }
 
-    /// The text output: a line.
+    /// The text output: a line without its end.
     #[must_use]
     pub fn human(&self) -> String {
-        format!("{}  {self}\n", self.time)
+        format!("{}  {self}", self.time)
     }
 }
 
-/// Without the time, as in `tcp 198.51.100.7:40000 → 192.0.2.10:80, 60 bytes: web → 10.0.0.11 by
-/// scheduler wlc, new → SYN_RECV`.
+/// Without the time, as in `tcp 198.51.100.7:40000 → 192.0.2.10:80, 60 bytes: web → 10.0.0.11
+/// by scheduler wlc, new → SYN_RECV`.
 impl fmt::Display for TracedDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.protocol.is_empty() {
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(
             decision.human(),
             "2026-11-28T12:00:00.000Z  tcp 198.51.100.7:40000 → 192.0.2.10:80, 60 bytes: \
-             web → 10.0.0.11 by scheduler wlc, new → SYN_RECV\n"
+             web → 10.0.0.11 by scheduler wlc, new → SYN_RECV"
         );
         let dropped = TracedDecision {
             bytes: 3,

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! → {"version":1,"verb":"drops"}
-//! ← {"version":1,"drops":{"not_ip":0,…},"meanings":{"not_ip":"Not an IP packet.",…}}
+//! ← {"version":1,"drops":{"not_ip":0,…},"meanings":{"not_ip":"Not an IP packet.",…},…}
 //! → {"version":1,"verb":"lisst"}
 //! ← {"version":1,"error":"cannot read the request: unknown variant `lisst`, …"}
 //! ```
@@ -29,6 +29,7 @@ mod latency;
 mod list;
 mod listing;
 mod plan;
+mod printable;
 mod rates;
 mod readiness;
 mod reply;
@@ -55,6 +56,7 @@ pub use host::{HostStatus, Wrong};
 pub use latency::{LATENCY_BOUNDS_MICROS, ListedLatency, ListedTimes};
 pub use list::{List, ListedReal, ListedService, Rate, Thousandths, Use, VirtualIp};
 pub use plan::{FlowOutcome, Moved, Planned, ReloadPlan};
+pub use printable::{printable, printable_json, printable_line};
 pub use readiness::Readiness;
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
 pub use request::{

@@ -1,8 +1,11 @@
 //! Text columns that fit the terminal's width.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::printable_line;
 
 /// Spaces between two columns.
 const GAP: usize = 2;
@@ -55,6 +58,12 @@ impl Columns<'_> {
     /// A row that is too wide is broken between columns. If all columns but the first fit, only
     /// rows whose first cell is too long take two lines.
     pub(super) fn records(&self, mut rows: Vec<Vec<String>>, width: usize) -> Vec<String> {
+        // A cell is one line: its text cannot imitate another row.
+        for cell in rows.iter_mut().flatten() {
+            if let Cow::Owned(shown) = printable_line(cell) {
+                *cell = shown;
+            }
+        }
         rows.insert(0, self.header.iter().map(ToString::to_string).collect());
         let widths: Vec<usize> = (0..self.header.len()).map(|at| widest(&rows, at)).collect();
         let total = widths.iter().map(|width| width + GAP).sum::<usize>() - GAP;
@@ -257,6 +266,13 @@ mod tests {
     fn shown(rows: &[[&str; 3]], prose: bool, width: usize) -> String {
         let rows = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
         Columns { header: vec!["NAME", "NUMBER", "WHY"], numbers: &[1], prose }.text(rows, width)
+    }
+
+    #[test]
+    fn a_cell_cannot_imitate_a_row_or_steer_the_terminal() {
+        let rows = [["one", "1", "x\ntwo\x1b[2J"]];
+        let expected = "NAME  NUMBER  WHY\none        1  x\u{fffd}two\u{fffd}[2J\n";
+        assert_eq!(shown(&rows, false, usize::MAX), expected);
     }
 
     #[test]

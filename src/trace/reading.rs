@@ -15,6 +15,12 @@ use crate::wire::packet::MAX_PACKET_LEN;
 /// The most interfaces of a file; a recording has two.
 const MAX_INTERFACES: usize = 16;
 
+/// What an error about another file says.
+const NEEDED: &str = "replay needs a file of `vstun trace --write`, which has decisions and seeds";
+
+/// The first bytes of classic pcap files, with micro- or nanoseconds (draft-ietf-opsawg-pcap).
+const CLASSIC: [u32; 2] = [0xa1b2_c3d4, 0xa1b2_3c4d];
+
 /// A packet as it came, with its decision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RecordedPacket {
@@ -45,9 +51,18 @@ impl std::fmt::Debug for Reader<'_> {
 /// Why a file, or the rest of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Not pcapng.
-    #[error("this is not a pcapng file: {0}")]
-    NotPcapng(PcapError),
+    /// Empty.
+    #[error("the file is empty; {NEEDED}")]
+    Empty,
+    /// The format from before pcapng, in which tcpdump writes.
+    #[error("this is a classic pcap file, as tcpdump writes; {NEEDED}")]
+    ClassicPcap,
+    /// Neither.
+    #[error("this is not a pcapng file; {NEEDED}")]
+    NotPcapng,
+    /// Its first block contradicts itself.
+    #[error("the file's header is damaged: {0}")]
+    Header(PcapError),
     /// Written by another program.
     #[error("the file's first comment is not that of `vstun trace --write`, which has the seeds")]
     NotOurs,
@@ -74,7 +89,8 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// See [`ReadError`].
     pub fn new(file: &'a [u8]) -> Result<Self, ReadError> {
-        let (rest, parser) = PcapNgParser::new(file).map_err(ReadError::NotPcapng)?;
+        is_pcapng(file)?;
+        let (rest, parser) = PcapNgParser::new(file).map_err(ReadError::Header)?;
         let comments = parser.section().options.iter();
         let begins = comments.filter_map(|option| match option {
             SectionHeaderOption::Comment(text) => serde_json::from_str::<TraceBegins>(text).ok(),
@@ -169,5 +185,44 @@ impl<'a> Reader<'a> {
         bytes.resize(len, 0);
         let (number, captured) = (self.packets, captured.len());
         Ok(Some(RecordedPacket { number, decision, bytes, captured }))
+    }
+}
+
+/// Whether the file begins as pcapng does: the type of its first block reads the same in both byte
+/// orders.
+fn is_pcapng(file: &[u8]) -> Result<(), ReadError> {
+    match file.first_chunk().copied() {
+        None if file.is_empty() => Err(ReadError::Empty),
+        Some(first) if u32::from_be_bytes(first) == SECTION_HEADER_BLOCK => Ok(()),
+        Some(first)
+            if CLASSIC.contains(&u32::from_be_bytes(first))
+                || CLASSIC.contains(&u32::from_le_bytes(first)) =>
+        {
+            Err(ReadError::ClassicPcap)
+        }
+        _ => Err(ReadError::NotPcapng),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_file_is_named_and_so_is_what_is_needed() {
+        let classic = |magic: [u8; 4]| [&magic[..], &[0; 20]].concat();
+        for (file, what) in [
+            (Vec::new(), "the file is empty; "),
+            (classic([0xd4, 0xc3, 0xb2, 0xa1]), "this is a classic pcap file, as tcpdump writes; "),
+            (classic([0xa1, 0xb2, 0x3c, 0x4d]), "this is a classic pcap file, as tcpdump writes; "),
+            (b"[director]\n".to_vec(), "this is not a pcapng file; "),
+            (b"[d".to_vec(), "this is not a pcapng file; "),
+        ] {
+            let error = Reader::new(&file).unwrap_err().to_string();
+            assert_eq!(error, format!("{what}{NEEDED}"));
+        }
+        let cut = Reader::new(&[0x0a, 0x0d, 0x0d, 0x0a, 28, 0]).unwrap_err().to_string();
+        assert!(cut.starts_with("the file's header is damaged: "), "{cut}");
     }
 }

@@ -1,13 +1,17 @@
 //! The verbs of `vstun`, and the requests that they send.
 
+mod trace;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::app::events;
-use crate::control::{Request, TraceRequest, Traced, Which};
+use crate::control::{Request, TraceRequest, Which};
 use crate::model::{MAX_WEIGHT, Target, duration};
+use trace::TraceFilter;
+pub(super) use trace::TraceOptions;
 
 /// The words of a flow: transport, client and virtual IP. In quotes they may be one argument.
 const FLOW_WORDS: usize = 3;
@@ -275,58 +279,6 @@ pub(super) struct Listing {
         value_parser = interval
     )]
     pub(super) watch: Option<Duration>,
-}
-
-/// The packets that `trace` shows.
-#[derive(Args, Clone, Debug)]
-pub(super) struct TraceFilter {
-    /// Of this client, or of the clients of a network: 198.51.100.0/24
-    #[arg(long, value_name = "ADDR")]
-    client: Option<String>,
-    /// To this virtual IP, or to one port of it
-    #[arg(long, value_name = "VIP[:PORT]")]
-    vip: Option<String>,
-    /// Sent to this real server
-    #[arg(long, value_name = "ADDR")]
-    real: Option<String>,
-    /// Of this service
-    #[arg(long, value_name = "NAME")]
-    service: Option<String>,
-    /// With this verdict: tunnel, reply, reset, drop or hold
-    #[arg(long, value_name = "VERDICT")]
-    verdict: Option<String>,
-    /// Dropped or refused for this reason; `vstun drops --all` names them
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
-}
-
-impl TraceFilter {
-    fn traced(&self) -> Traced {
-        let Self { client, vip, real, service, verdict, reason } = self.clone();
-        Traced { client, virtual_address: vip, address: real, service, verdict, reason }
-    }
-}
-
-/// The form in which `trace` shows packets.
-#[derive(Args, Clone, Debug)]
-pub(super) struct TraceOptions {
-    /// End after this many packets
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) count: Option<u64>,
-    /// The decisions that the recorder has kept, instead of those from now on
-    ///
-    /// The director keeps its latest decisions where `[director] recorder` says how many, with
-    /// the headers of the packets as they came.
-    #[arg(long)]
-    pub(super) recorded: bool,
-    /// Write a pcapng file: each packet as it came and as it was sent, the decision as its comment
-    ///
-    /// The file also holds the director's seeds, which are secret: only its owner may read it.
-    #[arg(long, value_name = "FILE")]
-    pub(super) write: Option<PathBuf>,
-    /// Bytes of each packet to show; without it the headers up to the transport's, no payload
-    #[arg(long, value_name = "BYTES", requires = "write", conflicts_with = "recorded")]
-    pub(super) snaplen: Option<u32>,
 }
 
 /// The shortest interval of `list --watch`.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use serde::de::DeserializeOwned;
 
+use super::terminal;
 use crate::app::unix_socket;
 use crate::control::{self, ReplyError, Request, Status};
 
@@ -76,12 +77,7 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let line = self.line()?;
         let text = human(&control::decode(&line)?);
-        if json {
-            out.write_all(&line)?;
-        } else {
-            out.write_all(text.as_bytes())?;
-        }
-        Ok(())
+        Ok(if json { terminal::write_json(out, &line) } else { terminal::write(out, &text) }?)
     }
 
     /// Sends a request and reads its one reply.

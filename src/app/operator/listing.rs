@@ -49,7 +49,7 @@ pub(super) fn run(sockets: &[PathBuf], listing: Listing, json: bool) -> anyhow::
             Err(error) => format!("{error:#}\n"),
         };
         let Some(interval) = listing.watch else {
-            out.write_all(text.as_bytes())?;
+            write(&mut out, json, &text)?;
             return Ok(out.flush()?);
         };
         if redraws {
@@ -58,13 +58,18 @@ pub(super) fn run(sockets: &[PathBuf], listing: Listing, json: bool) -> anyhow::
             terminal::redraw(&mut out, round == 0, &format!("{heading}\n\n{text}"))?;
         } else {
             let gap = if round > 0 && !json { "\n" } else { "" };
-            write!(out, "{gap}{text}")?;
+            out.write_all(gap.as_bytes())?;
+            write(&mut out, json, &text)?;
         }
         out.flush()?;
         next = (next + interval).max(Instant::now());
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     Ok(())
+}
+
+fn write(out: &mut impl Write, json: bool, text: &str) -> io::Result<()> {
+    if json { terminal::write_json(out, text.as_bytes()) } else { terminal::write(out, text) }
 }
 
 /// The current list.

@@ -5,6 +5,7 @@ mod command;
 pub(super) mod daemon;
 mod drained;
 mod listing;
+mod refused;
 mod replaying;
 mod saving;
 mod terminal;
@@ -98,13 +99,13 @@ pub fn operator() -> ExitCode {
     if let Some(fault) = args.command.fault() {
         misused(&Args::command().error(ErrorKind::WrongNumberOfValues, fault));
     }
-    match run(&args) {
+    match run(&args).map_err(|error| refused::by_option(&args.command, error)) {
         Ok(code) => code,
         // The reader of the output, for example `head`, has closed it.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if args.json {
-                print!("{}", control::encode_error(&format!("{error:#}")));
+                print_json(&control::encode_error(&format!("{error:#}")));
             }
             exit("vstun", Err(error))
         }
@@ -115,11 +116,24 @@ pub fn operator() -> ExitCode {
 /// other.
 fn misused(error: &clap::Error) -> ! {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
-        let text = error.to_string();
-        let text = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
-        print!("{}", control::encode_error(text));
+        print_json(&control::encode_error(&fault_of(&error.to_string())));
     }
     error.exit()
+}
+
+/// Prints the JSON of an error, which standard error has as well: without a reader it is left out.
+fn print_json(line: &str) {
+    let _ = terminal::write_json(&mut io::stdout().lock(), line.as_bytes());
+}
+
+/// A usage error as one line: the fault with the arguments that it lists below, without the usage
+/// and the advice after them.
+fn fault_of(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let mut lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let listed: Vec<_> = lines.collect();
+    if listed.is_empty() { first.to_owned() } else { format!("{first} {}", listed.join(", ")) }
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -172,7 +186,7 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         Command::Events { until_now, .. } => events(&mut daemon, until_now, &mut out)?,
         _ => daemon.answer(args.json, &mut out, |status: &Status| {
             // To stderr, apart from the answer.
-            status.warnings.iter().for_each(|warning| eprintln!("vstun: warning: {warning}"));
+            status.warnings.iter().for_each(|warning| terminal::warn(warning));
             status.human(layout)
         })?,
     }
@@ -215,8 +229,12 @@ fn check(args: &Args) -> anyhow::Result<ExitCode> {
 /// Prints the findings; exits with failure if there is a fault.
 fn examine(args: &Args, config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let report = doctor::run(&sockets(args), config)?;
-    let text = if args.json { report.json() } else { report.human() };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        terminal::write_json(&mut out, report.json().as_bytes())?;
+    } else {
+        terminal::write(&mut out, &report.human())?;
+    }
     Ok(if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -252,7 +270,7 @@ fn events(daemon: &mut Daemon, until_now: bool, out: &mut impl Write) -> anyhow:
             return Ok(());
         }
         let line = daemon.line()?;
-        out.write_all(&line)?;
+        terminal::write_json(out, &line)?;
         out.flush()?;
     }
 }
@@ -275,11 +293,13 @@ fn connections(
 
 /// Cleans up at every socket, also after a failure at one of them.
 fn clean_up(args: &Args) -> anyhow::Result<()> {
-    let mut failures = Vec::new();
+    let (mut failures, mut out) = (Vec::new(), io::stdout().lock());
     for socket in sockets(args) {
         match cleanup::run(&socket) {
-            Ok(cleaned) if args.json => print!("{}", control::encode(&cleaned)),
-            Ok(cleaned) => print!("{}", cleaned.human()),
+            Ok(cleaned) if args.json => {
+                terminal::write_json(&mut out, control::encode(&cleaned).as_bytes())?;
+            }
+            Ok(cleaned) => terminal::write(&mut out, &cleaned.human())?,
             Err(error) => failures.push(error),
         }
     }

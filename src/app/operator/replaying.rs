@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
+use super::terminal;
 use crate::app::config_file;
-use crate::control::{List, counted, encode};
+use crate::control::{List, counted, encode, printable_line};
 use crate::trace::reading::Reader;
 use crate::trace::replay::{Replay, ReplayDifference, ReplayOutcome};
 
@@ -86,11 +87,14 @@ fn write_difference(
     json: bool,
 ) -> io::Result<()> {
     if json {
-        return out.write_all(encode(difference).as_bytes());
+        return terminal::write_json(out, encode(difference).as_bytes());
     }
     let ReplayDifference { packet, recorded, replayed } = difference;
-    writeln!(out, "packet {packet}  {}  recorded  {recorded}", recorded.time)?;
-    writeln!(out, "{:indent$}replayed  {replayed}", "", indent = shift(*packet, &recorded.time))
+    // The file's texts are not trusted: each decision is one line.
+    let line = format!("packet {packet}  {}  recorded  {recorded}", recorded.time);
+    writeln!(out, "{}", printable_line(&line))?;
+    let indent = shift(*packet, &recorded.time);
+    writeln!(out, "{:indent$}{}", "", printable_line(&format!("replayed  {replayed}")))
 }
 
 /// The indent of the second line below the first.
@@ -111,4 +115,40 @@ fn write_outcome(out: &mut impl Write, outcome: ReplayOutcome, json: bool) -> io
         write!(out, "; {} from before the recording", counted(recalled, "connection"))?;
     }
     writeln!(out)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::control::TracedDecision;
+
+    /// A recording is any file that someone hands over.
+    #[test]
+    fn a_hostile_recording_cannot_steer_the_terminal_or_imitate_a_line() {
+        let text = || "\x1b]0;pwned\x07\x1b[2J\u{9b}1m\npacket 9".to_owned();
+        let recorded = TracedDecision {
+            time: text(),
+            protocol: text(),
+            client: text(),
+            virtual_address: text(),
+            verdict: text(),
+            reason: Some(text()),
+            service: Some(text()),
+            why: Some(text()),
+            scheduler: Some(text()),
+            before: Some(text()),
+            after: Some(text()),
+            ..TracedDecision::default()
+        };
+        let difference = ReplayDifference { packet: 1, replayed: recorded.clone(), recorded };
+        for (json, lines) in [(false, 2), (true, 1)] {
+            let mut out = Vec::new();
+            write_difference(&mut out, &difference, json).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            let controls: String = out.chars().filter(|one| one.is_control()).collect();
+            assert_eq!(controls, "\n".repeat(lines), "{out:?}");
+            assert!(out.contains("pwned"), "{out}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{process, thread};
 use anyhow::Context;
 use terminal_size::{Height, Width, terminal_size_of};
 
-use crate::control::{Layout, counted};
+use crate::control::{Layout, counted, printable, printable_json};
 
 /// The layout of listings: as wide as `COLUMNS`, else as the terminal. Other outputs get one record
 /// per line, however long, since programs read them.
@@ -19,6 +19,28 @@ pub(super) fn layout() -> Layout {
         Some(width) => Layout { width, ..Layout::UNBOUNDED },
         None => Layout::UNBOUNDED,
     }
+}
+
+/// Writes a text for people. Every text from a file or a daemon is written here or by
+/// [`write_json`], without the control characters in it.
+///
+/// # Errors
+/// Those of writing.
+pub(super) fn write(out: &mut impl Write, text: &str) -> io::Result<()> {
+    out.write_all(printable(text).as_bytes())
+}
+
+/// Writes JSON lines.
+///
+/// # Errors
+/// Those of writing.
+pub(super) fn write_json(out: &mut impl Write, lines: &[u8]) -> io::Result<()> {
+    out.write_all(printable_json(&String::from_utf8_lossy(lines)).as_bytes())
+}
+
+/// Writes a warning to standard error.
+pub(super) fn warn(text: &str) {
+    eprintln!("vstun: warning: {}", printable(text));
 }
 
 /// Ends the program successfully at Ctrl-C, for output that does not end by itself.
@@ -59,7 +81,7 @@ fn drawn(first: bool, rows: usize, text: &str) -> String {
     let mut drawn = if first { "\x1b[2J\x1b[H" } else { "\x1b[H" }.to_owned();
     for line in text.lines().take(shown) {
         // Writing to a String does not fail.
-        let _ = write!(drawn, "{line}\x1b[K\r\n");
+        let _ = write!(drawn, "{}\x1b[K\r\n", printable(line));
     }
     if lines > shown {
         let more = counted((lines - shown) as u64, "line");

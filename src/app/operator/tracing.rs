@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::command::TraceOptions;
 use super::daemon::Daemon;
 use super::terminal;
-use crate::control::{self, Missed, Request, TraceBegins, TracedDecision, counted};
+use crate::control::{self, Missed, Request, TraceBegins, TracedDecision, counted, printable_line};
 use crate::trace::pcapng::Writer;
 
 /// A line after the first one.
@@ -75,8 +75,10 @@ enum Out {
 impl Out {
     fn decision(&mut self, decision: &TracedDecision, line: &[u8]) -> anyhow::Result<()> {
         match self {
-            Self::Lines(out, true) => out.write_all(line)?,
-            Self::Lines(out, false) => out.write_all(decision.human().as_bytes())?,
+            Self::Lines(out, true) => terminal::write_json(out, line)?,
+            Self::Lines(out, false) => {
+                writeln!(out, "{}", printable_line(&decision.human()))?;
+            }
             Self::File(recording) => recording.add(decision)?,
         }
         Ok(())
@@ -84,7 +86,7 @@ impl Out {
 
     fn missed(&mut self, missed: u64, line: &[u8]) -> anyhow::Result<()> {
         match self {
-            Self::Lines(out, true) => Ok(out.write_all(line)?),
+            Self::Lines(out, true) => Ok(terminal::write_json(out, line)?),
             _ => {
                 eprintln!("vstun: {} lost: the director decided faster", counted(missed, "packet"));
                 Ok(())

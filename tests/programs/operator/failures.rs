@@ -20,6 +20,8 @@ fn failures_are_json_too() {
         (&["plan", "/does/not/exist", "--json"], 1, "/does/not/exist"),
         (&["lisst", "--json"], 2, "unrecognized subcommand 'lisst'"),
         (&["--json", "set-weight", "10.0.0.11"], 2, "required arguments were not provided"),
+        (&["trace", "--json", "--snaplen", "40"], 2, "--write <FILE>"),
+        (&["trace", "--json", "--verdict", "maybe"], 2, "[possible values: tunnel, reply, "),
         (&["explain", "tcp 198.51.100.7", "--json"], 2, "a flow has 3 words, not 2"),
     ] {
         let output = vstun(&missing).args(args).output().unwrap();

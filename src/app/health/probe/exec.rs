@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::Target;
+use crate::control::printable_line;
 use crate::health::load::Reported;
 use crate::health::spec::ExecProbe;
 use crate::sys::process;
@@ -74,6 +75,7 @@ async fn first_bytes(output: Option<ChildStdout>, said: &mut Vec<u8>) {
 fn judge(exec: &ExecProbe, status: ExitStatus, said: &[u8]) -> ProbeAnswer {
     let said = String::from_utf8_lossy(said);
     let line = said.lines().next().unwrap_or_default().trim();
+    let line = printable_line(line);
     let line = if line.is_empty() { String::new() } else { format!(": {line}") };
     match status.code() {
         Some(0) => {
