@@ -9,7 +9,7 @@ use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName,
     HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, Request as HttpRequest, Response, StatusCode};
+use hyper::{Method, Request as HttpRequest, Response, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -64,7 +64,11 @@ pub(super) async fn answer<D: RequestHandler>(
     served: &HttpService<D>,
     request: &HttpRequest<Incoming>,
 ) -> Response<Body> {
-    if served.loopback && !names_this_host(request.headers().get(HOST)) {
+    let host = match host_of(request) {
+        Ok(host) => host,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, why),
+    };
+    if served.loopback && !names_this_host(host) {
         let text = "this address serves requests to localhost or to an IP address only";
         return failure(StatusCode::MISDIRECTED_REQUEST, text);
     }
@@ -123,11 +127,25 @@ fn page() -> Response<Body> {
     response
 }
 
-/// Whether a `Host` header names this host. A web page that points its own name here (DNS
+/// The host to which the request is addressed: that of an absolute target, else the `Host` header
+/// (RFC 9112 section 3.2.2). HTTP/1.1 needs exactly one such header, and HTTP/1.0 has one at most.
+fn host_of<B>(request: &HttpRequest<B>) -> Result<Option<&[u8]>, &'static str> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let header = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err("the request has several Host headers");
+    }
+    if header.is_none() && request.version() >= Version::HTTP_11 {
+        return Err("the request has no Host header, which HTTP/1.1 needs");
+    }
+    Ok(request.uri().authority().map(|authority| authority.as_str().as_bytes()).or(header))
+}
+
+/// Whether a host's name is one of this host. A web page that points its own name here (DNS
 /// rebinding) sends that name, which is refused.
-fn names_this_host(host: Option<&HeaderValue>) -> bool {
+fn names_this_host(host: Option<&[u8]>) -> bool {
     let Some(host) = host else { return true };
-    let Ok(host) = host.to_str() else { return false };
+    let Ok(host) = str::from_utf8(host) else { return false };
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -255,8 +273,7 @@ mod tests {
             ("localhost.attacker.example", false),
             ("", false),
         ] {
-            let value = HeaderValue::from_static(host);
-            assert_eq!(names_this_host(Some(&value)), expected, "{host}");
+            assert_eq!(names_this_host(Some(host.as_bytes())), expected, "{host}");
         }
         assert!(names_this_host(None));
     }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
@@ -143,6 +143,12 @@ fn each_path_has_its_answer() {
         ("GET /../etc/passwd HTTP/1.0", "404", "/healthz"),
         ("POST /metrics HTTP/1.0", "405", "allow: GET, HEAD"),
         ("GET /metrics HTTP/1.1\r\nHost: attacker.example", "421", "localhost"),
+        ("GET /metrics HTTP/1.1", "400", "no Host header"),
+        ("GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: localhost", "400", "several Host"),
+        ("GET /metrics HTTP/1.0\r\nHost: localhost\r\nHost: localhost", "400", "several Host"),
+        ("GET http://attacker.example/healthz HTTP/1.1\r\nHost: localhost", "421", "localhost"),
+        ("GET http://attacker.example/healthz HTTP/1.0", "421", "localhost"),
+        ("GET http://localhost:1/healthz HTTP/1.1\r\nHost: other.example", "200", "ok\n"),
     ] {
         let reply = server.ask(head);
         let line = reply.lines().next().unwrap_or_default();
@@ -152,6 +158,12 @@ fn each_path_has_its_answer() {
     let reply = server.ask("HEAD /metrics HTTP/1.0");
     assert!(reply.contains("200 OK") && reply.ends_with("\r\n\r\n"), "{reply}");
 }
+
+/// Nothing but the page's own script and style, and no connection but to the daemon.
+const POLICY: &str = "default-src 'none'; script-src 'nonce-{NONCE}'; \
+                      style-src 'nonce-{NONCE}'; connect-src 'self'; base-uri 'none'; \
+                      form-action 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// The page is a single answer.
 #[test]
@@ -164,6 +176,8 @@ fn the_page_is_small_has_a_fresh_nonce_and_names_no_other_host() {
     for page in &pages {
         assert!(page.len() < 100_000, "{} bytes", page.len());
         assert_eq!(page.matches(&format!("nonce=\"{}\"", nonce(page))).count(), 2);
+        let policy = page.lines().find_map(|line| line.strip_prefix("content-security-policy: "));
+        assert_eq!(policy.unwrap(), POLICY.replace("{NONCE}", &nonce(page)));
         let others =
             page.matches("://").count() - page.matches("http://www.w3.org/2000/svg").count();
         assert_eq!(others, 0, "another host is named");
@@ -187,7 +201,7 @@ fn idle_clients_are_closed_soon_and_at_once_for_others() {
     slow[0].write_all(b"GET /metrics HT").unwrap();
     for _ in 0..3 {
         let served = server.ask("GET /healthz HTTP/1.0");
-        assert!(served.starts_with("HTTP/1.1 200 "), "{served}");
+        assert!(served.contains(" 200 OK"), "{served}");
     }
     for mut client in slow {
         assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "closed by the server");
@@ -219,6 +233,33 @@ fn events_come_as_they_happen() {
     runtime.block_on(server.events.tell(vec![event]));
     let line = lines.find(|line| line.starts_with("data: ")).unwrap();
     assert!(line.contains(r#""verb":"drain""#), "{line}");
+}
+
+/// The ninth listener is refused, and served once another has gone.
+#[test]
+fn listeners_over_http_are_bounded() {
+    let server = Server::start(true);
+    let head = "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut listening: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for stream in &mut listening {
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with(": events follow")));
+    }
+    let refused = server.ask(head.trim_end());
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("busy: 8"), "{refused}");
+    drop(listening.pop());
+    let again = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut stream = server.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        if line.contains(" 200 ") {
+            break;
+        }
+        assert!(Instant::now() < again, "{line}");
+    }
 }
 
 /// A client with pipelined requests gets all answers in order; a request with a body is not read,
