@@ -39,6 +39,7 @@ mod counters;
 pub mod filter;
 mod offload;
 mod refusal;
+mod remedy;
 pub mod strangers;
 
 pub use counters::{Carried, Counters};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use vstun::balancer::Reason;
 use vstun::config::{self, keys};
-use vstun::control::{DirectorStats, RealServerStats, Stats, encode};
+use vstun::control::{DirectorStats, Drops, RealServerStats, Stats, encode};
 use vstun::decap::Refusal;
 use vstun::model::SchedulerKind;
 
@@ -71,6 +71,29 @@ fn every_drop_has_its_line_and_no_line_is_stale() {
     assert_eq!(rows(section(&page, "The director")), director);
     let real_server: BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
     assert_eq!(rows(section(&page, "The real server")), real_server);
+}
+
+/// The programs show the page's remedies.
+#[test]
+fn what_to_do_about_a_drop_is_the_same_on_the_page_and_in_the_programs() {
+    let page = read("docs/drops.md");
+    let todo = |heading: &str| -> Vec<(String, String)> {
+        let (_, after) = page.split_once(&format!("# {heading}\n")).unwrap();
+        let rows = after.split("\n#").next().unwrap().lines();
+        let rows = rows.filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+        let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
+        cells.map(|row| (row[0].trim_matches('`').to_owned(), row[3].to_owned())).collect()
+    };
+    let sorted = |mut rows: Vec<(String, String)>| {
+        rows.sort();
+        rows
+    };
+    let director = Reason::ALL.iter().map(|one| (one.name().to_owned(), one.remedy().to_owned()));
+    assert_eq!(sorted(todo("The director")), sorted(director.collect()));
+    let own = Refusal::ALL.iter().map(|one| (one.name().to_owned(), one.remedy().to_owned()));
+    assert_eq!(sorted(todo("The real server")), sorted(own.collect()));
+    let beside = Drops::from(&RealServerStats::default()).remedies;
+    assert_eq!(sorted(todo("Beside the daemon")), sorted(beside.into_iter().collect()));
 }
 
 /// The names of failed sends and writes are defined by the daemons, so they are read from the

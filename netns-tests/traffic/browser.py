@@ -5,6 +5,7 @@ browser.py URL FOLDER
 eval EXPRESSION        its value as JSON
 wait EXPRESSION        `true` once it is true; `false` after a minute
 shot WIDTH FILE        a picture of the page
+scheme NAME            prefers the colour scheme `light` or `dark`; true
 complaints             what the console, the policy and exceptions reported, as JSON
 """
 
@@ -111,6 +112,10 @@ def main():
             answer = json.dumps(browser.value(rest))
         elif verb == "wait":
             answer = json.dumps(browser.wait(rest))
+        elif verb == "scheme":
+            features = [{"name": "prefers-color-scheme", "value": rest}]
+            browser.call("Emulation.setEmulatedMedia", features=features)
+            answer = "true"
         elif verb == "shot":
             width, file = rest.split(" ", 1)
             browser.call(

@@ -52,6 +52,7 @@ mod recall;
 pub mod record;
 mod recording;
 mod registry;
+mod remedy;
 mod sched;
 mod segment;
 mod service;

@@ -32,7 +32,7 @@ impl<N: Into<String>> FromIterator<(N, u64)> for Counts {
 /// All drop reasons with their counters.
 impl From<&Counters> for Counts {
     fn from(counters: &Counters) -> Self {
-        Reason::ALL.iter().map(|reason| (reason.name(), counters.dropped(*reason))).collect()
+        Reason::ALL.iter().map(move |reason| (reason.name(), counters.dropped(*reason))).collect()
     }
 }
 
@@ -71,13 +71,19 @@ pub struct Drops {
     pub drops: Counts,
     /// What each reason means.
     pub meanings: BTreeMap<String, String>,
+    /// What to do about each reason.
+    #[serde(default)]
+    pub remedies: BTreeMap<String, String>,
 }
 
 /// The director's drops.
 impl From<&Counters> for Drops {
     fn from(counters: &Counters) -> Self {
-        let meaning = |reason: &Reason| (reason.name().to_owned(), reason.meaning().to_owned());
-        Self { drops: counters.into(), meanings: Reason::ALL.iter().map(meaning).collect() }
+        let text = |of: fn(Reason) -> &'static str| {
+            Reason::ALL.iter().map(move |one| (one.name().to_owned(), of(*one).to_owned()))
+        };
+        let (meanings, remedies) = (text(Reason::meaning), text(Reason::remedy));
+        Self { drops: counters.into(), meanings: meanings.collect(), remedies: remedies.collect() }
     }
 }
 
@@ -87,15 +93,24 @@ impl Drops {
     pub fn human(&self, all: bool, layout: Layout) -> String {
         let shown = self.drops.0.iter().filter(|(_, count)| all || *count > 0);
         let rows: Vec<_> = shown
-            .map(|(name, count)| {
-                let meaning = self.meanings.get(name).cloned().unwrap_or_default();
-                vec![name.clone(), count.to_string(), meaning]
-            })
+            .map(|(name, count)| vec![name.clone(), count.to_string(), self.about(name)])
             .collect();
         if rows.is_empty() {
             return "no packet was dropped\n".to_owned();
         }
-        let header = vec!["REASON", "PACKETS", "MEANING"];
+        let header = vec!["REASON", "PACKETS", "MEANING, AND WHAT TO DO"];
         Columns { header, numbers: &[1], prose: true }.text(rows, layout.width)
+    }
+
+    /// What a reason means and what to do about it.
+    #[must_use]
+    pub fn about(&self, reason: &str) -> String {
+        let mut text = self.meanings.get(reason).cloned().unwrap_or_default();
+        if let Some(remedy) = self.remedies.get(reason).filter(|remedy| !remedy.is_empty()) {
+            text.push_str(" To do: ");
+            text.push_str(remedy);
+            text.push('.');
+        }
+        text
     }
 }

@@ -248,6 +248,9 @@ pub struct RealServerDrop {
     pub name: String,
     /// What it means, for operators.
     pub meaning: String,
+    /// What to do about it.
+    #[serde(default)]
+    pub remedy: String,
     /// How many packets.
     pub count: u64,
 }
@@ -325,25 +328,37 @@ pub struct RealServerStats {
     pub host: HostStatus,
 }
 
+/// What the kernel loses beside a real server's daemon: name, meaning, and what to do about it in
+/// the words of `docs/drops.md`.
+const BESIDE: [(&str, &str, &str); 2] = [
+    (
+        "socket_dropped",
+        "Lost before it was read: a raw socket's buffer was full, so the daemon does not keep up.",
+        "more real servers, or a lower weight for this one",
+    ),
+    (
+        "tun_dropped",
+        "Lost behind the TUN: the kernel's queue was full.",
+        "a larger `sysctl net.core.netdev_max_backlog` for bursts; otherwise more real servers, or \
+         a lower weight for this one",
+    ),
+];
+
 impl From<&RealServerStats> for Drops {
     fn from(stats: &RealServerStats) -> Self {
-        let named = |drop: &RealServerDrop| (drop.name.clone(), drop.meaning.clone());
+        let text = |of: fn(&RealServerDrop) -> &String| {
+            stats.dropped.iter().map(move |drop| (drop.name.clone(), of(drop).clone()))
+        };
         let drops = stats.dropped.iter().map(|drop| (drop.name.clone(), drop.count));
         // The kernel's, before the daemon has read a packet or after it has handed one over.
-        let kernel = [
-            (
-                "socket_dropped",
-                stats.socket_dropped,
-                "Lost before it was read: a raw socket's \
-              buffer was full, so the daemon does not keep up.",
-            ),
-            ("tun_dropped", stats.tun_dropped, "Lost behind the TUN: the kernel's queue was full."),
-        ];
-        let counts = kernel.map(|(name, count, _)| (name.to_owned(), count));
-        let meanings = kernel.map(|(name, _, meaning)| (name.to_owned(), meaning.to_owned()));
+        let counts = [stats.socket_dropped, stats.tun_dropped];
+        let counts = BESIDE.iter().map(|lost| lost.0.to_owned()).zip(counts);
+        let meanings = BESIDE.map(|(name, meaning, _)| (name.to_owned(), meaning.to_owned()));
+        let remedies = BESIDE.map(|(name, _, remedy)| (name.to_owned(), remedy.to_owned()));
         Self {
             drops: drops.chain(counts).collect(),
-            meanings: stats.dropped.iter().map(named).chain(meanings).collect(),
+            meanings: text(|drop| &drop.meaning).chain(meanings).collect(),
+            remedies: text(|drop| &drop.remedy).chain(remedies).collect(),
         }
     }
 }

@@ -148,9 +148,10 @@ fn drops_keep_the_order_of_the_reasons() {
     let names: Vec<_> = order.iter().map(|(name, _)| name.as_str()).collect();
     let reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(names, reasons);
-    let meanings = &parse(&line)["meanings"];
+    let line = parse(&line);
     for reason in Reason::ALL {
-        assert_eq!(meanings[reason.name()], reason.meaning());
+        assert_eq!(line["meanings"][reason.name()], reason.meaning());
+        assert_eq!(line["remedies"][reason.name()], reason.remedy());
     }
 }
 
@@ -228,6 +229,7 @@ fn a_real_servers_drops_come_from_its_figures() {
     let dropped = ["source", "not_vip"].map(|name| RealServerDrop {
         name: name.into(),
         meaning: format!("About {name}."),
+        remedy: format!("mend {name}"),
         count: 5,
     });
     let stats =
@@ -237,6 +239,8 @@ fn a_real_servers_drops_come_from_its_figures() {
     assert!(drops.human(false, Layout::UNBOUNDED).contains("socket_dropped"));
     assert_eq!(drops.drops.0[0].0, "source");
     assert_eq!(drops.meanings["not_vip"], "About not_vip.");
+    assert_eq!(drops.about("not_vip"), "About not_vip. To do: mend not_vip.");
+    assert!(!drops.remedies["tun_dropped"].is_empty());
 }
 
 #[test]
@@ -409,8 +413,12 @@ fn drops_print_what_occurred_or_all() {
     let drops = Drops::from(&state().counters);
     let text = drops.human(false, Layout::UNBOUNDED);
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(text.starts_with("REASON      PACKETS  MEANING\nno_service        2  "), "{text}");
+    assert!(
+        text.starts_with("REASON      PACKETS  MEANING, AND WHAT TO DO\nno_service        2  "),
+        "{text}"
+    );
     assert!(text.contains(Reason::NoService.meaning()));
+    assert!(text.ends_with(" To do: add the `listen`, or nothing.\n"), "{text}");
     assert_eq!(drops.human(true, Layout::UNBOUNDED).lines().count(), 1 + Reason::ALL.len());
     let none = Drops::from(&Counters::default());
     assert_eq!(none.human(false, Layout::UNBOUNDED), "no packet was dropped\n");

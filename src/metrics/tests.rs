@@ -136,7 +136,12 @@ fn pages() -> [String; 2] {
     let stats = RealServerStats {
         turns: turns(),
         host,
-        dropped: vec![RealServerDrop { name: "ecn".to_owned(), meaning: String::new(), count: 1 }],
+        dropped: vec![RealServerDrop {
+            name: "ecn".to_owned(),
+            meaning: String::new(),
+            remedy: String::new(),
+            count: 1,
+        }],
         write_errors: Counts(vec![("write_failed".to_owned(), 1)]),
         ..RealServerStats::default()
     };

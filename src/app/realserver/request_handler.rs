@@ -105,6 +105,7 @@ impl Handler {
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
             meaning: refusal.meaning().to_owned(),
+            remedy: refusal.remedy().to_owned(),
             count: gate.dropped(*refusal),
         };
         let carried = fast_path::carried(self.carried.as_ref());

@@ -15,11 +15,47 @@ fn json_is_the_daemons_unchanged_answer() {
 fn the_text_output_has_columns() {
     let (output, _) = Daemon::start("human", vec![format!("{LIST}\n")]).serve(&["list"]);
     assert!(text(&output.stdout).starts_with("1 of 2 connections\n"), "{output:?}");
-    let drops = r#"{"version":1,"drops":{"a":1,"b":0},"meanings":{"a":"About a."}}"#;
+    let texts = r#""meanings":{"a":"About a."},"remedies":{"a":"mend"}"#;
+    let drops = format!(r#"{{"version":1,"drops":{{"a":1,"b":0}},{texts}}}"#);
     let (output, _) = Daemon::start("some", vec![format!("{drops}\n")]).serve(&["drops"]);
-    assert_eq!(text(&output.stdout).lines().nth(1), Some("a             1  About a."));
+    assert_eq!(text(&output.stdout).lines().nth(1), Some("a             1  About a. To do: mend."));
     let (output, _) = Daemon::start("all", vec![format!("{drops}\n")]).serve(&["drops", "--all"]);
     assert_eq!(text(&output.stdout).lines().count(), 3);
+}
+
+/// What a daemon or a check's peer sends is text, not a command to the terminal.
+#[test]
+fn control_characters_of_a_daemon_do_not_reach_the_terminal() {
+    let hostile = r"\u001b]0;pwned\u0007\u001b[2J\nweb \u009b1m";
+    let list = LIST.replace("not_ip", hostile).replace(
+        r#""services":[]"#,
+        &format!(r#""services":[{{"name":"{hostile}","listen":[],"scheduler":"rr","reals":[]}}]"#),
+    );
+    let drops = format!(r#"{{"version":1,"drops":{{"{hostile}":1}},"meanings":{{}}}}"#);
+    let refusal = format!(r#"{{"version":1,"error":"{hostile}"}}"#);
+    let decision = [
+        r#"{"version":1,"program":"1"}"#,
+        "\n",
+        r#"{"version":1,"milliseconds":1,"bytes":1,"#,
+        &format!(r#""packets":1,"verdict":"drop","time":"{hostile}"}}"#),
+    ]
+    .concat();
+    for (name, verb, answer) in [
+        ("esclist", "list", list),
+        ("escdrops", "drops", drops),
+        ("escrefusal", "list", refusal),
+        ("esctrace", "trace", decision),
+    ] {
+        let answer = answer.replace(r"\u009b", "\u{9b}") + "\n";
+        for json in [&[][..], &["--json"]] {
+            let args = [&[verb][..], json].concat();
+            let (output, _) = Daemon::start(name, vec![answer.clone()]).serve(&args);
+            let shown = [output.stdout.as_slice(), &output.stderr].concat();
+            let shown = String::from_utf8(shown).unwrap();
+            assert!(shown.contains("pwned"), "{args:?}: {shown:?}");
+            assert!(!shown.replace('\n', "").contains(char::is_control), "{args:?}: {shown:?}");
+        }
+    }
 }
 
 #[test]

@@ -146,11 +146,14 @@ fn help_lines() -> Vec<Line<'static>> {
     keys::help().map(|(name, what)| Line::from(format!("  {name:<15} {what}"))).collect()
 }
 
-fn draw_pane(frame: &mut Frame<'_>, area: Rect, view: &mut View, palette: Palette) {
+fn draw_pane(frame: &mut Frame<'_>, whole: Rect, view: &mut View, palette: Palette) {
+    let area = if view.pane == Pane::Drops { draw_remedy(frame, whole, view) } else { whole };
     view.height = usize::from(area.height).saturating_sub(1);
     let at = view.at();
     let last_first = at.saturating_sub(view.height.saturating_sub(1));
-    view.offset = view.offset.clamp(last_first, at.max(last_first)).min(at);
+    // A window that has grown shows no empty lines below the last row.
+    let full = view.count().saturating_sub(view.height);
+    view.offset = view.offset.min(full).clamp(last_first, at);
     let window = view.offset..view.offset + view.height;
     let table = match view.pane {
         Pane::Services => services(view, window, area.width, palette),
@@ -162,6 +165,22 @@ fn draw_pane(frame: &mut Frame<'_>, area: Rect, view: &mut View, palette: Palett
     let y = area.y.saturating_add(1).saturating_add(u16::try_from(at - view.offset).unwrap_or(0));
     let row = Rect { y, height: 1, ..area }.intersection(area);
     frame.buffer_mut().set_style(row, Style::new().add_modifier(Modifier::REVERSED));
+}
+
+/// Writes what the reason with the cursor means and what to do about it below the drops, unless
+/// the screen is too low; returns the rest of the area.
+fn draw_remedy(frame: &mut Frame<'_>, area: Rect, view: &View) -> Rect {
+    const LINES: u16 = 4;
+    if area.height < 3 * LINES {
+        return area;
+    }
+    let parts = [Constraint::Min(1), Constraint::Length(LINES)];
+    let [above, below] = Layout::vertical(parts).areas(area);
+    if let Some((name, ..)) = view.drops().nth(view.at()) {
+        let text = format!("{name}: {}", view.sample.drops.about(name));
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), below);
+    }
+    above
 }
 
 fn table<'a>(

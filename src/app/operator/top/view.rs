@@ -126,7 +126,7 @@ impl View {
     }
 
     /// How many rows there are.
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         match self.pane {
             Pane::Services => self.rows().len(),
             Pane::Checks => self.checks().count(),

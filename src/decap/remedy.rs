@@ -1,0 +1,32 @@
+//! What to do about each refusal. `docs/drops.md` has the same texts, which a test compares.
+
+use super::refusal::Refusal;
+
+impl Refusal {
+    /// What an operator does about it, in the words of `docs/drops.md`.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NotIp => "find the sender: `tcpdump -XXni eth0 'proto 4 or proto 41'`",
+            Self::Truncated => "look at the same place",
+            Self::Malformed => "`ethtool -K eth0 gro off` to find out whether it is the NIC",
+            Self::SourceRoute | Self::ExtensionHeader | Self::Unsupported | Self::BadSource => {
+                "nothing"
+            }
+            Self::Source => {
+                "`tcpdump -ni eth0 'proto 4 or proto 41 or proto 47 or udp port 6080'` shows the \
+                 address: put it into `directors`, or set `source` at the director"
+            }
+            Self::NotVip => "add it to `vips` and restart",
+            Self::Ecn => "find it; such a packet has to be dropped",
+            Self::UdpSuperPacket => {
+                "`ethtool -K eth0 rx-udp-gro-forwarding off`; vstun's own director sends UDP so \
+                 that it does not merge"
+            }
+            Self::Inquiry => "install one release on both",
+            Self::InquiryLimit => "run it again",
+            Self::TunnelHeader => "take the option off at the sender",
+            Self::Padding => "`tcpdump -XXni eth0 'udp port 6080'`",
+        }
+    }
+}
