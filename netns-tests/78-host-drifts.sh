@@ -52,6 +52,18 @@ at vt-director $command | grep "$local_range" || fail "$command does not show th
 at vt-director ip -"$version" route del local "$local_range" dev lo
 at vt-director ip -"$version" rule del pref 100
 wait_for "its end" is_wrong capture 0
+# Rules that match a part of the packets: one that matches those of a service is reported while it
+# lasts; whether one for a mark does is not known.
+at vt-director ip -"$version" route add default dev eth0 table 500
+at vt-director ip -"$version" rule add iif eth0 ipproto tcp dport 80 lookup 500 pref 100
+wait_for "the loss of a port's packets in the list" is_wrong capture 1
+[[ $(number director list '.host.wrong[0].text') == *"routing rule 100 takes packets for"* ]] ||
+    fail "it says: $(number director list .host.wrong)"
+at vt-director ip -"$version" rule del pref 100
+wait_for "its end" is_wrong capture 0
+at vt-director ip -"$version" rule add fwmark 7 lookup 500 pref 101
+wait_for "a word about marks" log_has director "routing rule 101 may take packets for virtual IP"
+at vt-director ip -"$version" rule del pref 101
 expect_eq "requests served in the end" "$(fetch 4 | awk '{ n += $1 } END { print n }')" 4
 
 # A rule before the daemon's own takes a real server's replies past the copies of routes.
@@ -60,6 +72,11 @@ right_at_real() { [[ $(number real1 status '.host.wrong | length') == 0 ]]; }
 at vt-real1 ip -"$version" rule add lookup main pref 10
 wait_for "a word about replies" wrong_at_real "routing rule 10 takes the replies"
 at vt-real1 ip -"$version" rule del pref 10
+wait_for "the end of that" right_at_real
+
+at vt-real1 ip -"$version" rule add ipproto tcp sport 80 lookup main pref 11
+wait_for "a word about a port's replies" wrong_at_real "routing rule 11 takes the replies"
+at vt-real1 ip -"$version" rule del pref 11
 wait_for "the end of that" right_at_real
 
 # A virtual IP must not become the source of a real server's own connections.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
@@ -14,6 +15,8 @@ pub struct DesiredDirector {
     pub tun: String,
     /// The virtual IPs.
     pub vips: Vec<IpAddr>,
+    /// The ports of the services there.
+    pub served: Vec<ServedPorts>,
     /// The real servers.
     pub reals: Vec<IpAddr>,
     /// Bytes between the outer IP header and the packet, for each real server with GRE or GUE.
@@ -37,6 +40,17 @@ pub struct DesiredDirector {
     pub neighbour_routes: bool,
     /// Whether to go on although another host answers for a virtual IP.
     pub force: bool,
+}
+
+/// Ports that a service listens on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServedPorts {
+    /// The virtual IP.
+    pub vip: IpAddr,
+    /// The number of the protocol.
+    pub protocol: u8,
+    /// The ports.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// The configured host set-up.

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::family::Family;
 use super::route::{Route, RouteKind};
 use super::routes::Routes;
+use super::selectors::Selectors;
 use super::step::{HostStep, MAIN, Object};
 use super::sysctl;
 
@@ -155,6 +156,8 @@ pub struct Rule {
     /// Whether it matches anything but the source: interface, mark, ports, a suppressed prefix
     /// length.
     pub special: bool,
+    /// What it matches beside the source.
+    pub only: Selectors,
     /// The protocol number of its creator.
     pub protocol: u8,
 }

@@ -29,13 +29,15 @@ pub mod rename;
 pub mod replies;
 mod route;
 mod routes;
+pub mod selective;
+mod selectors;
 mod step;
 pub mod sysctl;
 
 #[cfg(test)]
 mod tests;
 
-pub use desired::{DesiredDirector, DesiredRealServer};
+pub use desired::{DesiredDirector, DesiredRealServer, ServedPorts};
 pub use facts::{Address, Facts, Link, Lookup, Proxies, Rule, TUNNEL_MODULES, TunnelDevice};
 pub use family::Family;
 pub use plan::{
@@ -47,4 +49,6 @@ pub use record::{Record, RecordKey};
 pub use refusal::{HostRefusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use routes::{AmbiguousRoute, RouteEvent, Routes};
+pub use selective::Suspicion;
+pub use selectors::Selectors;
 pub use step::{HostStep, MAIN, Object, PROTOCOL};

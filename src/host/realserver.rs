@@ -105,11 +105,19 @@ pub(super) fn earlier<'a>(
     desired: &DesiredRealServer,
     facts: &'a Facts,
 ) -> impl Iterator<Item = &'a Rule> {
+    before(vip, desired, facts).filter(|rule| !rule.special)
+}
+
+/// The rules before ours that may take replies from the virtual IP.
+pub(super) fn before<'a>(
+    vip: IpAddr,
+    desired: &DesiredRealServer,
+    facts: &'a Facts,
+) -> impl Iterator<Item = &'a Rule> {
     let (family, ours) = (Family::of(vip), desired.rule_priority);
     facts.rules.iter().filter(move |rule| {
         rule.family == family
             && rule.priority <= ours
-            && !rule.special
             && rule.from.is_none_or(|from| from.contains(&vip))
     })
 }

@@ -52,6 +52,7 @@ use crate::balancer::{Balancer, Change, Limits};
 use crate::config;
 use crate::control::{Origin, Request};
 use crate::health::HealthEvent;
+use crate::host::ServedPorts;
 use crate::model::{Millis, SchedulerKind, Seed};
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
@@ -353,6 +354,7 @@ pub(super) fn desired(
     DesiredDirector {
         tun: config.tun.clone(),
         vips: config.vips(),
+        served: served(config),
         reals: config.reals(),
         shims: config.shims(),
         uplinks: config.uplinks.clone(),
@@ -365,6 +367,17 @@ pub(super) fn desired(
         withdrawn,
         force,
     }
+}
+
+fn served(config: &config::Director) -> Vec<ServedPorts> {
+    let listens = config.specs().flat_map(|service| &service.listens);
+    listens
+        .map(|listen| ServedPorts {
+            vip: listen.address,
+            protocol: listen.protocol.number(),
+            ports: listen.ports.first..=listen.ports.last,
+        })
+        .collect()
 }
 
 fn sockets() -> anyhow::Result<(Sender, ErrorQueue)> {

@@ -12,7 +12,7 @@ use crate::host::defence::{Claim, Defence};
 use crate::host::{
     Announcement, Facts, ProblemKind, TunnelRoutes, capture, copies, rename, replies,
 };
-use crate::host::{HostPlan, Problem, RouteEvent};
+use crate::host::{HostPlan, Problem, RouteEvent, Suspicion};
 use crate::sys::host_events::{HostEvent, HostEvents};
 use crate::sys::netlink::Events;
 
@@ -372,6 +372,13 @@ impl Session {
         let questions = capture::questions(&plan.captured, &plan.uplinks, facts);
         for (question, answer) in gather::captures(&self.netlink, questions).await {
             problems.extend(capture::judge(&question, answer, &plan.tun, facts));
+        }
+        let suspicions = self.role.as_ref().map(|role| role.suspicions(plan, facts));
+        for suspicion in suspicions.unwrap_or_default() {
+            match suspicion {
+                Suspicion::Leads(problem) => problems.push(problem),
+                Suspicion::May(warning) => self.warn(&[warning]),
+            }
         }
         if let Some(Role::RealServer(desired)) = &self.role {
             let asked = replies::questions(plan, facts);

@@ -6,7 +6,9 @@ use ipnet::IpNet;
 
 use crate::host::capture::RouteQuestion;
 use crate::host::replies::Reply;
-use crate::host::{Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, TunnelDevice, metric};
+use crate::host::{
+    Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, Selectors, TunnelDevice, metric,
+};
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::address::{
@@ -141,9 +143,16 @@ pub(super) fn rule(message: &RuleMessage) -> Option<Rule> {
         from: None,
         table: None,
         special: header.dst_len != 0 || header.tos != 0 || header.flags.bits() & INVERT != 0,
+        only: Selectors {
+            // `FR_ACT_UNSPEC` does not occur.
+            idle: matches!(header.action, RuleAction::Goto | RuleAction::Nop),
+            other: header.tos != 0 || header.flags.bits() & INVERT != 0,
+            ..Selectors::default()
+        },
         protocol: 0,
     };
     for attribute in &message.attributes {
+        select(attribute, header.dst_len, &mut rule.only);
         match attribute {
             RuleAttribute::Priority(priority) => rule.priority = *priority,
             RuleAttribute::Source(ip) => rule.from = IpNet::new(*ip, header.src_len).ok(),
@@ -157,6 +166,23 @@ pub(super) fn rule(message: &RuleMessage) -> Option<Rule> {
     }
     rule.table = (header.action == RuleAction::ToTable).then_some(table);
     Some(rule)
+}
+
+/// Adds what the attribute selects.
+fn select(attribute: &RuleAttribute, to_len: u8, only: &mut Selectors) {
+    match attribute {
+        RuleAttribute::Destination(ip) => only.to = IpNet::new(*ip, to_len).ok(),
+        RuleAttribute::Iifname(name) => only.input = Some(name.clone()),
+        RuleAttribute::Oifname(name) => only.output = Some(name.clone()),
+        RuleAttribute::FwMark(_) => only.mark = true,
+        RuleAttribute::IpProtocol(protocol) => only.protocol = Some(u8::from(*protocol)),
+        RuleAttribute::SourcePortRange(range) => only.sports = Some(range.start..=range.end),
+        RuleAttribute::DestinationPortRange(range) => only.dports = Some(range.start..=range.end),
+        RuleAttribute::TunId(_) | RuleAttribute::L3MDev(_) | RuleAttribute::UidRange(_) => {
+            only.other = true;
+        }
+        _ => {}
+    }
 }
 
 /// `FIB_RULE_INVERT`.

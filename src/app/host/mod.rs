@@ -44,8 +44,8 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
-    AdvertisedMss, Announcement, Facts, HostPlan, HostStep, Object, Problem, Routes, TunnelRoutes,
-    director, realserver,
+    AdvertisedMss, Announcement, Facts, HostPlan, HostStep, Object, Problem, Routes, Suspicion,
+    TunnelRoutes, director, realserver, selective,
 };
 use crate::sys::host_events::HostEvents;
 use crate::sys::netlink::{Events, Netlink};
@@ -408,6 +408,16 @@ impl Role {
         match self {
             Self::Director(desired) => director::ways(desired, facts),
             Self::RealServer(_) => TunnelRoutes::default(),
+        }
+    }
+
+    /// Rules that match a part of the packets.
+    fn suspicions(&self, plan: &HostPlan, facts: &Facts) -> Vec<Suspicion> {
+        match self {
+            Self::Director(desired) => {
+                selective::at_director(&desired.tun, plan, &desired.served, facts)
+            }
+            Self::RealServer(desired) => selective::at_realserver(desired, plan, facts),
         }
     }
 

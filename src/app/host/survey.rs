@@ -8,7 +8,8 @@ use super::Role;
 use super::gather;
 use super::heard::Concern;
 use crate::host::{
-    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, capture, replies,
+    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, Suspicion, capture,
+    replies,
 };
 use crate::sys::netlink::Netlink;
 
@@ -86,7 +87,7 @@ async fn survey_with(role: &Role, running: bool, routes: Option<Routes>) -> Resu
         Role::Director(desired) => host::director::plan_items(desired, &facts),
         Role::RealServer(desired) => host::realserver::plan_items(desired, &facts),
     };
-    let (plan, mut problems) = match planned {
+    let (mut plan, mut problems) = match planned {
         Ok(plan) => (Some(plan.clone()), plan.problems),
         Err(refusal) => (None, vec![Problem::from(refusal)]),
     };
@@ -96,6 +97,14 @@ async fn survey_with(role: &Role, running: bool, routes: Option<Routes>) -> Resu
         let judge =
             |(question, answer): &(_, _)| capture::judge(question, *answer, &desired.tun, &facts);
         problems.extend(answers.iter().filter_map(judge));
+    }
+    if let (true, Some(plan)) = (running, &mut plan) {
+        for suspicion in role.suspicions(plan, &facts) {
+            match suspicion {
+                Suspicion::Leads(problem) => problems.push(problem),
+                Suspicion::May(warning) => plan.warnings.push(warning),
+            }
+        }
     }
     if let (true, Some(plan), Role::RealServer(desired)) = (running, &plan, role) {
         let answers = gather::reply_tables(&netlink, replies::questions(plan, &facts)).await;

@@ -5,7 +5,15 @@ use crate::host::copies;
 
 fn rule(priority: u32, from: Option<&str>, table: u32) -> Rule {
     let from = from.map(|net| net.parse().unwrap());
-    Rule { family: Family::V4, priority, from, table: Some(table), special: false, protocol: 3 }
+    Rule {
+        family: Family::V4,
+        priority,
+        from,
+        table: Some(table),
+        special: false,
+        only: Selectors::default(),
+        protocol: 3,
+    }
 }
 
 fn destinations(facts: &Facts) -> Vec<String> {

@@ -17,6 +17,7 @@ mod realserver6;
 mod record;
 mod routes;
 mod scale;
+mod selective;
 mod steps;
 mod watching;
 
@@ -98,6 +99,7 @@ fn facts() -> Facts {
                 from: None,
                 table: Some(table),
                 special: false,
+                only: Selectors::default(),
                 protocol: 2,
             })
             .collect(),
@@ -124,6 +126,7 @@ fn facts6() -> Facts {
         from: None,
         table: Some(table),
         special: false,
+        only: Selectors::default(),
         protocol: 2,
     });
     facts.rules.extend(rules);

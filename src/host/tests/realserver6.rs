@@ -128,6 +128,7 @@ fn tables_and_rules_of_one_family_do_not_stop_the_other() {
         from: None,
         table: Some(50),
         special: true,
+        only: Selectors::default(),
         protocol: 3,
     });
     assert!(realserver::plan(&desired_server(), &facts).is_ok());

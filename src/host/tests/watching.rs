@@ -243,6 +243,7 @@ fn replies_that_the_kernel_looks_up_elsewhere_are_a_problem_that_names_the_rule(
         from: from.map(|range| range.parse().unwrap()),
         table: Some(table),
         special: false,
+        only: Selectors::default(),
         protocol: 0,
     };
     facts.rules.extend([
