@@ -1,0 +1,72 @@
+# `vstun doctor` and the way of replies: dropped by a firewall, without a route, or dropped by the
+# network; and a virtual IP on another interface of the real server. The first finding's first
+# command corrects each fault that a command on that host can correct.
+# mixes: 4in4
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+source "$here/doctor.sh"
+
+make_topology
+start_web real1 real2
+start_real real1 real2
+LISTENS="80/tcp"
+DIRECTOR_KEYS='uplinks = ["eth0"]'
+start_director rr 1 1
+healthy director
+healthy real1
+
+# --- replies --------------------------------------------------------------------------------------
+
+at vt-real1 nft -f - <<-NFT
+	table inet filter {
+	    chain out {
+	        type filter hook output priority 0
+	        ip saddr $VIP drop
+	    }
+	}
+	NFT
+named director reply_path "${ADDRESS[real1]}"
+named real1 firewall "$VIP"
+mend vt-real1
+healthy real1
+healthy director
+at vt-real1 nft delete table inet filter
+
+gateway=$(ip -n vt-real1 route show default | awk '{ print $3 }')
+ip -n vt-real1 route del default
+named director reply_path "${ADDRESS[real1]}"
+named real1 reply_path "$VIP"
+command=$(first 'mend[0]')
+at vt-real1 sh -c "${command/ROUTER/$gateway}"
+healthy real1
+healthy director
+
+# The network drops what comes from an address that it did not assign, as clouds do.
+at vt-router nft -f - <<-NFT
+	table netdev cloud {
+	    chain check {
+	        type filter hook ingress device "lan-real1" priority 0
+	        ip saddr $VIP drop
+	    }
+	}
+	NFT
+named director reply_path "${ADDRESS[real1]}"
+expect_eq "what it says of the network" "$(first text | grep -o 'turn its source check off')" \
+    "turn its source check off"
+expect_eq "what shows it" "$(first 'mend[1]')" "tcpdump -c 5 -ni any 'src $VIP'"
+healthy real1
+jq -r '.well[]' "$WORK/report" >"$WORK/well.log"
+grep -q 'what the network does with replies is not seen from here' "$WORK/well.log" ||
+    fail "well: $(<"$WORK/well.log")"
+at vt-router nft delete table netdev cloud
+healthy director
+
+# --- virtual IPs ----------------------------------------------------------------------------------
+
+ip -n vt-real1 addr add "$VIP/32" dev eth0
+named director announcing "${ADDRESS[real1]}"
+expect_eq "findings about one fault" "$(jq '.findings | length' "$WORK/report")" 1
+mend vt-real1
+healthy real1
+healthy director
