@@ -38,6 +38,9 @@ ip -n vt-director link set dev eth0 down
 expect_eq "the proxy entry while the uplink is down" \
     "$(ip -n vt-director "-$INNER" neigh show proxy)" ""
 expect_eq "announcements until the uplink is up again" "$(heard announced)" 3
+# The router's kernel forgets its neighbours when it has seen that the carrier is lost.
+is_down() { [[ $(at vt-router cat /sys/class/net/uplink/operstate) == *down ]]; }
+wait_for "the router to see the carrier lost" is_down
 ip -n vt-router neigh replace "$VIP" lladdr 02:00:00:00:00:99 dev uplink nud stale
 ip -n vt-director link set dev eth0 up
 # IPv6 addresses are lost with the link, and set again by the administrator.

@@ -1,8 +1,8 @@
 //! Seats of a server's clients: a bounded number. When all are taken, the client that has kept the
-//! server waiting longest gives its seat to the next one. If the server works for all of them, the
-//! next client that may make changes waits for a short time, and those that have had a seat for
-//! [`TURN`] leave after their request. So clients that do not read, do not send, or send all the
-//! time lock nobody out.
+//! server waiting longest gives its seat to the next one. The next client that may make changes
+//! waits for a short time until one has done so for [`TURN`], and where the server works for all of
+//! them, those that have had a seat for as long leave after their request. So clients that do not
+//! read, do not send, or send all the time lock nobody out, and each has time for its request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
-/// How long a client keeps its seat at least, if it does not keep the server waiting, while another
-/// one waits for a seat.
+/// How long a client keeps its seat at least, while one that may make changes waits for a seat.
 const TURN: Duration = Duration::from_millis(200);
 
 /// How long a client that may make changes waits for a seat.
@@ -92,20 +91,23 @@ impl Seats {
         let limit = tokio::time::Instant::now() + WAITING;
         let admission = loop {
             let available = self.table.available.notified();
-            let admission = self.admit_now(reader, Instant::now());
-            if reader || !matches!(admission, Admission::Full(_)) {
+            let now = tokio::time::Instant::now();
+            if reader || now >= limit {
+                break self.admit_now(reader, Instant::now(), Duration::ZERO);
+            }
+            let admission = self.admit_now(reader, Instant::now(), TURN);
+            if !matches!(admission, Admission::Full(_)) {
                 break admission;
             }
             self.table.lock().wanted = true;
-            if timeout_at(limit, available).await.is_err() {
-                break self.admit_now(reader, Instant::now());
-            }
+            let _ = timeout_at(limit.min(now + TURN), available).await;
         };
         self.table.lock().wanted = false;
         admission
     }
 
-    fn admit_now(&self, reader: bool, now: Instant) -> Admission {
+    /// A client that the server has waited for during `least` may lose its seat.
+    fn admit_now(&self, reader: bool, now: Instant, least: Duration) -> Admission {
         let mut taken = self.table.lock();
         let readers = taken.clients.values().filter(|client| client.reader).count();
         let full = match () {
@@ -114,7 +116,9 @@ impl Seats {
             () => None,
         };
         let Some(many) = full else { return Admission::Free(self.seat(&mut taken, reader, now)) };
-        let Some((slowest, since)) = taken.slowest(reader) else { return Admission::Full(many) };
+        let slowest = taken.slowest(reader);
+        let slowest = slowest.filter(|(_, since)| now.saturating_duration_since(*since) >= least);
+        let Some((slowest, since)) = slowest else { return Admission::Full(many) };
         if let Some(task) = taken.clients.remove(&slowest).and_then(|client| client.task) {
             task.abort();
         }
@@ -205,13 +209,15 @@ mod tests {
 
     /// A client that the server works for.
     fn served(seats: &Seats, reader: bool) -> Seat {
-        let Admission::Free(seat) = seats.admit_now(reader, Instant::now()) else { panic!() };
+        let Admission::Free(seat) = seats.admit_now(reader, Instant::now(), Duration::ZERO) else {
+            panic!()
+        };
         seat.set_waits(None);
         seat
     }
 
     fn full(seats: &Seats, reader: bool) -> Option<usize> {
-        match seats.admit_now(reader, Instant::now()) {
+        match seats.admit_now(reader, Instant::now(), Duration::ZERO) {
             Admission::Full(many) => Some(many),
             _ => None,
         }
@@ -241,10 +247,16 @@ mod tests {
         taken[2].set_waits(Some(after(1)));
         taken[3].set_waits(Some(after(0)));
         taken[3].set_waits(None);
-        let Admission::Instead(first, waited) = seats.admit_now(false, after(5)) else { panic!() };
+        let Admission::Instead(first, waited) = seats.admit_now(false, after(5), Duration::ZERO)
+        else {
+            panic!()
+        };
         first.set_waits(None);
         assert_eq!(waited, Duration::from_secs(4), "the third client's");
-        let Admission::Instead(second, waited) = seats.admit_now(false, after(5)) else { panic!() };
+        let Admission::Instead(second, waited) = seats.admit_now(false, after(5), Duration::ZERO)
+        else {
+            panic!()
+        };
         second.set_waits(None);
         assert_eq!(waited, Duration::from_secs(3), "the second client's");
         assert_eq!(full(&seats, false), Some(LIMITS.all), "the server works for all others");
@@ -261,12 +273,14 @@ mod tests {
         let reader = served(&seats, true);
         assert_eq!(full(&seats, true), Some(LIMITS.all));
         reader.set_waits(Some(now + Duration::from_secs(1)));
-        let Admission::Instead(next, _) = seats.admit_now(true, now) else {
+        let Admission::Instead(next, _) = seats.admit_now(true, now, Duration::ZERO) else {
             panic!("the reader's")
         };
         next.set_waits(None);
         assert_eq!(seats.table.lock().clients.values().filter(|client| client.reader).count(), 1);
-        let Admission::Instead(..) = seats.admit_now(false, now) else { panic!("a writer's") };
+        let Admission::Instead(..) = seats.admit_now(false, now, Duration::ZERO) else {
+            panic!("a writer's")
+        };
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -308,6 +322,23 @@ mod tests {
             };
             let (admission, ()) = tokio::join!(seats.admit(false), stops);
             assert!(matches!(admission, Admission::Instead(..)), "{admission:?}");
+        });
+    }
+
+    /// New clients have sent nothing yet, so the server waits for each of them.
+    #[test]
+    fn a_new_client_keeps_its_seat_for_a_turn() {
+        run(async {
+            let seats = Seats::new(LIMITS);
+            let now = Instant::now();
+            let _taken: Vec<_> = (0..LIMITS.all)
+                .map(|_| match seats.admit_now(false, now, Duration::ZERO) {
+                    Admission::Free(seat) => seat,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let Admission::Instead(_, waited) = seats.admit(false).await else { panic!() };
+            assert!((TURN..WAITING).contains(&waited), "{waited:?}");
         });
     }
 
