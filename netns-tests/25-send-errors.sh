@@ -46,13 +46,14 @@ datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
 send_errors() { number director stats '[.send_errors[]] | add // 0'; }
 
 uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
-    local name errors
+    local name errors before
     errors=$(send_errors)
-    # One connection each, in the order of rr.
+    # One connection each, in the order of rr; the datagrams' flows count as well.
     for name in "${REALS[@]}"; do
+        before=$(real_field "$name" connections)
         spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 6M \
             -T "$WORK/files/random" "$(url "/upload/$1")"
-        wait_for "the connection to $name" connected "$name"
+        wait_for "the connection to $name" connected "$name" "$before"
     done
     "$2"
     wait_for "send errors ($1)" more_errors "$errors"
@@ -69,11 +70,7 @@ uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
         rm "$WORK/$name/upload/$1"
     done
 }
-declare -A opened=([real1]=0 [real2]=0 [real3]=0)
-connected() { # NAME
-    (($(real_field "$1" connections) > opened[$1])) || return 1
-    opened[$1]=$((opened[$1] + 1))
-}
+connected() { (($(real_field "$1" connections) > $2)); } # NAME BEFORE
 more_errors() { (($(send_errors) > $1 + 3)); }
 
 unreachable() { ip -n vt-director route add unreachable "${ADDRESS[real2]}"; }

@@ -2,7 +2,7 @@
 //! server waiting longest gives its seat to the next one. The next client that may make changes
 //! waits for a short time until one has done so for [`TURN`], and where the server works for all of
 //! them, those that have had a seat for as long leave after their request. So clients that do not
-//! read, do not send, or send all the time lock nobody out, and each has time for its request.
+//! read, do not send, or send all the time lock no other out, and each has time for its request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

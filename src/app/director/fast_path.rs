@@ -58,7 +58,7 @@ fn hint() -> &'static str {
 }
 
 impl FastPathProgram {
-    /// FastPathProgram to no interface.
+    /// Attached to no interface.
     pub(super) fn none() -> Self {
         Self { program: None, needed: false }
     }

@@ -1,5 +1,5 @@
 //! A bounded number of clients. If there is one too many, the one that is the least use is closed:
-//! nobody can keep others out by holding connections.
+//! no client can keep others out by holding connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

@@ -193,7 +193,7 @@ fn a_daemon_that_is_not_ready_reports_the_reason() {
     assert!(reply.contains(" 503 ") && reply.contains("nothing serves"), "{reply}");
 }
 
-/// Clients that hold their connections keep nobody out.
+/// Clients that hold their connections keep no other out.
 #[test]
 fn idle_clients_are_closed_soon_and_at_once_for_others() {
     let server = Server::start(true);
