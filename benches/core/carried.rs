@@ -1,7 +1,8 @@
 //! The fast path's program and its maps, by `BPF_PROG_TEST_RUN`: a system call and a packet of the
 //! kernel's own around each run, as receipt and output are around a carried packet.
 
-use vstun::sys::fast_path::{self, FlowKey, MapTunnelSpec, Maps, Program};
+use vstun::sys::fast_path::{self, FlowKey, MapTunnelSpec, Maps};
+use vstun::sys::ingress::IngressProgram;
 use vstun::wire::checksum::Sum;
 use vstun::wire::protocol;
 
@@ -15,7 +16,7 @@ const TUNNEL: u32 = 1;
 const CHECKSUM: usize = ETHERNET + 10;
 
 /// The program with this many flows entered. `None`, with a message: loading is not permitted.
-fn carrying(flows: u32) -> Option<(Program, Maps)> {
+fn carrying(flows: u32) -> Option<(IngressProgram, Maps)> {
     let loaded = fast_path::load(MILLION);
     let (program, mut maps) =
         loaded.inspect_err(|error| eprintln!("not measured: fast path: {error}")).ok()?;

@@ -8,7 +8,6 @@
 mod flow_index;
 mod shared;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::mem::{offset_of, size_of};
@@ -16,16 +15,15 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::{MapData, PerCpuArray};
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-use aya::programs::{TestRun, TestRunOptions};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::programs::{SchedClassifier, TcAttachType};
+use aya::{EbpfLoader, Pod};
 
 pub use flow_index::FlowKey;
 use flow_index::{FlowIndex, buckets_for};
 use shared::Shared;
 
 use super::errors::because;
+use super::ingress::IngressProgram;
 use super::{interfaces, random};
 
 /// The compiled program; `make bpf` rebuilds it.
@@ -129,14 +127,6 @@ impl fmt::Debug for Maps {
     }
 }
 
-/// The loaded program and where it is attached.
-#[derive(Debug)]
-pub struct Program {
-    ebpf: Ebpf,
-    /// The uplinks by index, each with its name.
-    links: BTreeMap<u32, SchedClassifierLink>,
-}
-
 /// The program's name in the kernel.
 const NAME: &str = "fast_path";
 
@@ -160,91 +150,24 @@ pub fn attached() -> io::Result<Vec<String>> {
 ///
 /// # Errors
 /// The kernel or the process's rights do not allow it.
-pub fn load(flows: u32) -> io::Result<(Program, Maps)> {
+pub fn load(flows: u32) -> io::Result<(IngressProgram, Maps)> {
     let (buckets, [seed]) = (buckets_for(flows), random::words()?);
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    let mask = buckets - 1;
+    loader
         .override_global("seed", &seed, true)
-        .override_global("bucket_mask", &(buckets - 1), true)
+        .override_global("bucket_mask", &mask, true)
         .map_max_entries("buckets", buckets)
-        .map_max_entries("flows", flows.max(1))
-        .load(OBJECT)
-        .map_err(|error| because("the kernel refuses its maps", &error))?;
-    program(&mut ebpf)?
-        .load()
-        .map_err(|error| because("the kernel refuses the program", &error))?;
-    let mut map = |name: &str| ebpf.take_map(name).ok_or_else(|| missing(name));
+        .map_max_entries("flows", flows.max(1));
+    let mut program = IngressProgram::load(&mut loader, OBJECT, NAME)?;
     let maps = Maps {
-        flow_index: FlowIndex::new(Shared::of(map("buckets")?, buckets)?, seed),
-        refused: map("refused")?.try_into().map_err(|error| because("refused", &error))?,
-        counts: map("counts")?.try_into().map_err(|error| because("counts", &error))?,
-        flows: Shared::of(map("flows")?, flows.max(1))?,
-        tunnels: Shared::of(map("tunnels")?, TUNNELS)?,
+        flow_index: FlowIndex::new(Shared::of(program.map("buckets")?, buckets)?, seed),
+        refused: program.typed_map("refused")?,
+        counts: program.typed_map("counts")?,
+        flows: Shared::of(program.map("flows")?, flows.max(1))?,
+        tunnels: Shared::of(program.map("tunnels")?, TUNNELS)?,
     };
-    Ok((Program { ebpf, links: BTreeMap::new() }, maps))
-}
-
-fn program(ebpf: &mut Ebpf) -> io::Result<&mut SchedClassifier> {
-    let program = ebpf.program_mut(NAME).ok_or_else(|| missing(NAME))?;
-    program.try_into().map_err(|error| because(NAME, &error))
-}
-
-pub(super) fn missing(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("the object has no {what}"))
-}
-
-impl Program {
-    /// Attaches the program at an interface's ingress, before other programs there. It is detached
-    /// with the process, or with [`Self::detach_others`].
-    ///
-    /// # Errors
-    /// There is no such interface, or the kernel has no tcx (before Linux 6.6).
-    pub fn attach(&mut self, index: u32, name: &str) -> io::Result<()> {
-        if self.links.contains_key(&index) {
-            return Ok(());
-        }
-        let program = program(&mut self.ebpf)?;
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program
-            .attach_with_options(name, TcAttachType::Ingress, order)
-            .map_err(|error| because("the kernel does not attach the program", &error))?;
-        let link = program.take_link(id).map_err(|error| because("no link", &error))?;
-        self.links.insert(index, link);
-        Ok(())
-    }
-
-    /// Runs the program on a frame, for tests and benches. Returns its result and the length of the
-    /// resulting frame, which is in `sent`.
-    ///
-    /// # Errors
-    /// The kernel tests no program on such a frame.
-    pub fn run(&mut self, frame: &[u8], sent: &mut [u8]) -> io::Result<(u32, usize)> {
-        self.run_often(1, frame, sent)
-    }
-
-    /// As [`Self::run`], `times` in one system call. A frame that is carried is another one for the
-    /// next time.
-    ///
-    /// # Errors
-    /// The kernel tests no program on such a frame.
-    pub fn run_often(
-        &mut self,
-        times: u32,
-        frame: &[u8],
-        sent: &mut [u8],
-    ) -> io::Result<(u32, usize)> {
-        let mut options = TestRunOptions::new();
-        (options.data_in, options.data_out) = (Some(frame), Some(sent));
-        options.repeat = times;
-        let done = program(&mut self.ebpf)?
-            .test_run(options)
-            .map_err(|error| because("the test does not run", &error))?;
-        Ok((done.return_value, done.data_size_out as usize))
-    }
-
-    /// Detaches the program from all interfaces but these.
-    pub fn detach_others(&mut self, indexes: &[u32]) {
-        self.links.retain(|index, _| indexes.contains(index));
-    }
+    Ok((program, maps))
 }
 
 impl Maps {

@@ -11,6 +11,7 @@ pub mod fast_path;
 pub mod folder;
 mod frames;
 pub mod host_events;
+pub mod ingress;
 pub mod interfaces;
 pub mod limits;
 pub mod lock;

@@ -3,7 +3,7 @@
 //!
 //! The kernel detaches the program when the process ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -11,14 +11,11 @@ use std::ops::Sub;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData, PerCpuArray};
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-use aya::programs::{TestRun, TestRunOptions};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{EbpfLoader, Pod};
 use ipnet::IpNet;
 
 use super::errors::because;
-use super::fast_path::missing;
+use super::ingress::IngressProgram;
 
 /// The compiled program; `make bpf` rebuilds it.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/real_server.bpf.o");
@@ -103,9 +100,7 @@ impl Keys {
 /// The loaded program, where it is attached, and its maps.
 #[derive(Debug)]
 pub struct Program {
-    ebpf: Ebpf,
-    /// The interfaces by index.
-    links: BTreeMap<u32, SchedClassifierLink>,
+    program: IngressProgram,
     directors: LpmTrie<MapData, Address, u32>,
     vips: HashMap<MapData, Address, u32>,
     own: HashMap<MapData, Address, u32>,
@@ -118,26 +113,13 @@ pub struct Program {
 /// # Errors
 /// The kernel or the process's rights do not allow it.
 pub fn load(tun: u32, gue_port: u16) -> io::Result<(Program, Counts)> {
-    let mut ebpf = EbpfLoader::new()
-        .override_global("tun", &tun, true)
-        .override_global("gue_port", &gue_port, true)
-        .load(OBJECT)
-        .map_err(|error| because("the kernel refuses its maps", &error))?;
-    classifier(&mut ebpf)?
-        .load()
-        .map_err(|error| because("the kernel refuses the program", &error))?;
-    let mut map = |name: &str| ebpf.take_map(name).ok_or_else(|| missing(name));
-    let counts = map("counts")?.try_into().map_err(|error| because("counts", &error))?;
-    let directors = map("directors")?.try_into().map_err(|error| because("directors", &error))?;
-    let vips = map("vips")?.try_into().map_err(|error| because("vips", &error))?;
-    let own = map("own")?.try_into().map_err(|error| because("own", &error))?;
-    let (links, keys) = (BTreeMap::new(), Keys::default());
-    Ok((Program { ebpf, links, directors, vips, own, keys }, Counts(counts)))
-}
-
-fn classifier(ebpf: &mut Ebpf) -> io::Result<&mut SchedClassifier> {
-    let program = ebpf.program_mut(NAME).ok_or_else(|| missing(NAME))?;
-    program.try_into().map_err(|error| because(NAME, &error))
+    let mut loader = EbpfLoader::new();
+    loader.override_global("tun", &tun, true).override_global("gue_port", &gue_port, true);
+    let mut program = IngressProgram::load(&mut loader, OBJECT, NAME)?;
+    let counts = Counts(program.typed_map("counts")?);
+    let directors = program.typed_map("directors")?;
+    let (vips, own) = (program.typed_map("vips")?, program.typed_map("own")?);
+    Ok((Program { program, directors, vips, own, keys: Keys::default() }, counts))
 }
 
 impl Program {
@@ -146,22 +128,12 @@ impl Program {
     /// # Errors
     /// There is no such interface, or the kernel has no tcx (before Linux 6.6).
     pub fn attach(&mut self, index: u32, name: &str) -> io::Result<()> {
-        if self.links.contains_key(&index) {
-            return Ok(());
-        }
-        let program = classifier(&mut self.ebpf)?;
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program
-            .attach_with_options(name, TcAttachType::Ingress, order)
-            .map_err(|error| because("the kernel does not attach the program", &error))?;
-        let link = program.take_link(id).map_err(|error| because("no link", &error))?;
-        self.links.insert(index, link);
-        Ok(())
+        self.program.attach(index, name)
     }
 
     /// Detaches the program from all interfaces but these.
     pub fn detach_others(&mut self, indexes: &[u32]) {
-        self.links.retain(|index, _| indexes.contains(index));
+        self.program.detach_others(indexes);
     }
 
     /// The program admits this from now on, and nothing else.
@@ -200,13 +172,7 @@ impl Program {
     /// # Errors
     /// The kernel tests no program on such a frame.
     pub fn run(&mut self, frame: &[u8], sent: &mut [u8]) -> io::Result<(u32, usize)> {
-        let mut options = TestRunOptions::new();
-        (options.data_in, options.data_out) = (Some(frame), Some(sent));
-        options.repeat = 1;
-        let done = classifier(&mut self.ebpf)?
-            .test_run(options)
-            .map_err(|error| because("the test does not run", &error))?;
-        Ok((done.return_value, done.data_size_out as usize))
+        self.program.run(frame, sent)
     }
 }
 

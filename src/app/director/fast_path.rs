@@ -14,7 +14,8 @@ use crate::balancer::carrier::{
 use crate::balancer::flow::Key;
 use crate::config::{self, FastPath};
 use crate::model::Millis;
-use crate::sys::fast_path::{self, CarriedCount, FlowKey, MapTunnelSpec, Maps, Program, TUNNELS};
+use crate::sys::fast_path::{self, CarriedCount, FlowKey, MapTunnelSpec, Maps, TUNNELS};
+use crate::sys::ingress::IngressProgram;
 
 /// How many numbers are tried for a new tunnel: slots of open tunnels are skipped.
 const TRIES: u32 = 64;
@@ -24,7 +25,7 @@ const NANOS_A_MILLI: u64 = 1_000_000;
 /// The program at the uplinks; the control thread's end.
 #[derive(Debug)]
 pub(super) struct FastPathProgram {
-    program: Option<Program>,
+    program: Option<IngressProgram>,
     /// Whether the director must not run without it.
     needed: bool,
 }

@@ -26,7 +26,7 @@ unsafe impl<T> Send for Shared<T> {}
 impl<T> Shared<T> {
     /// Maps an array of `count` elements of `T`'s size.
     pub(super) fn of(map: Map, count: u32) -> io::Result<Self> {
-        let Map::Array(map) = map else { return Err(super::missing("array")) };
+        let Map::Array(map) = map else { return Err(crate::sys::ingress::missing("array")) };
         let element = size_of::<T>();
         let len = (count as usize * element).next_multiple_of(page_size());
         let start = map_memory(map.fd().as_fd(), len)?;

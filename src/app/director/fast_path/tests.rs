@@ -37,7 +37,7 @@ const REALS: [(IpAddr, IpAddr); 2] = [
 
 /// The program with the flow of `packet` entered.
 struct Kernel {
-    program: Program,
+    program: IngressProgram,
     carrier: KernelCarrier,
     tunnels: [TunnelNumber; 2],
 }
