@@ -140,7 +140,8 @@ whole=$(table)
 echo "50%" >"$WORK/foreign"
 wait_for "real3's step to follow" weighs real3 "<= 0.625"
 wait_for "real1's weight to be whole" weighs real1 "== 1"
-expect_between "requests to real3 of 60 by mh" "$(share_of real3)" 4 22
+# About 14, with a deviation of 3.3: the source ports are random.
+expect_between "requests to real3 of 60 by mh" "$(share_of real3)" 1 28
 has_table "$whole" && fail "the table is the same"
 echo "100%" >"$WORK/foreign"
 wait_for "the whole table" has_table "$whole"
