@@ -42,8 +42,8 @@ mod refusal;
 mod remedy;
 pub mod strangers;
 
-pub use counters::{Carried, Counters};
-use offload::Limits;
+pub use counters::{EncapCounters, GateCounters};
+use offload::MergeLimits;
 pub use offload::{MIN_MSS, Mss};
 pub use refusal::Refusal;
 
@@ -100,12 +100,12 @@ pub struct Gate {
     directors: Vec<IpNet>,
     /// Sorted.
     vips: Vec<IpAddr>,
-    limits: Limits,
+    limits: MergeLimits,
     /// The UDP port on which this host receives GUE.
     gue_port: Option<u16>,
     /// How many strangers' datagrams each one that is read counts for.
     sample: u64,
-    counters: Counters,
+    counters: GateCounters,
 }
 
 impl Gate {
@@ -114,7 +114,7 @@ impl Gate {
     #[must_use]
     pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss: Mss) -> Self {
         vips.sort_unstable();
-        let (limits, counters) = (Limits::new(mss), Counters::default());
+        let (limits, counters) = (MergeLimits::new(mss), GateCounters::default());
         Self { directors, vips, limits, gue_port: None, sample: 1, counters }
     }
 
@@ -141,7 +141,7 @@ impl Gate {
     /// above.
     #[must_use]
     pub fn link_mtu(self, link_mtu: u32) -> Self {
-        Self { limits: Limits { link_mtu, ..self.limits }, ..self }
+        Self { limits: MergeLimits { link_mtu, ..self.limits }, ..self }
     }
 
     /// Sets the UDP port on which this host receives GUE. Inner packets to it are refused as
@@ -313,7 +313,7 @@ impl Gate {
 
     /// The counters so far.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &GateCounters {
         &self.counters
     }
 

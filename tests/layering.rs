@@ -1,11 +1,14 @@
 //! Checks the layers of `src/lib.rs`: the imports of each layer, the names that pure layers must
-//! not use, and the place of `unsafe`. The checker itself is tested on planted violations.
+//! not use, and the place of `unsafe`; and that a type's name is declared once. The checkers are
+//! tested on planted violations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "layering/circles.rs"]
 mod circles;
+#[path = "layering/names.rs"]
+mod names;
 #[path = "layering/sizes.rs"]
 mod sizes;
 #[path = "layering/source.rs"]
@@ -89,24 +92,34 @@ fn the_sources_keep_the_layers() {
 
 #[test]
 fn no_file_of_the_pure_layers_is_in_a_circle() {
+    let mut texts = texts_without_tests();
+    texts.retain(|(file, _)| {
+        let layer = file.trim_end_matches(".rs").split('/').next();
+        layer.is_some_and(|layer| PURE.contains(&layer))
+    });
+    let faults = circles::check(&texts);
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn each_type_name_is_declared_once() {
+    let faults = names::check(&texts_without_tests());
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// The paths below `src` and the texts of all files that are not tests.
+fn texts_without_tests() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&root, &mut files);
-    let texts: Vec<(String, String)> = files
-        .iter()
-        .map(|file| {
-            let below = file.strip_prefix(&root).expect("the walk starts there");
-            let text = fs::read_to_string(file).expect("a source file is readable text");
-            (below.to_string_lossy().into_owned(), text)
-        })
-        .filter(|(file, _)| {
-            let mut names = file.trim_end_matches(".rs").split('/');
-            names.next().is_some_and(|layer| PURE.contains(&layer))
-                && !names.any(|name| name == "tests")
-        })
-        .collect();
-    let faults = circles::check(&texts);
-    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+    let texts = files.iter().map(|file| {
+        let below = file.strip_prefix(&root).expect("the walk starts there");
+        let text = fs::read_to_string(file).expect("a source file is readable text");
+        (below.to_string_lossy().into_owned(), text)
+    });
+    texts
+        .filter(|(file, _)| file.trim_end_matches(".rs").split('/').all(|name| name != "tests"))
+        .collect()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use vstun::balancer::maglev::{SLOTS, Table};
+use vstun::balancer::maglev::{MaglevTable, SLOTS};
 use vstun::model::Seed;
 
 /// Real servers of a service.
@@ -33,9 +33,13 @@ fn address(number: u32) -> IpAddr {
 }
 
 /// The table of `count` real servers of which one has another weight.
-fn table(seed: u64, count: u32, changed: u32, weight: u32) -> Table {
+fn table(seed: u64, count: u32, changed: u32, weight: u32) -> MaglevTable {
     let weight_of = |number| if number == changed { weight } else { WEIGHT };
-    Table::new(Seed(seed, 7), SLOTS, (0..count).map(|number| (address(number), weight_of(number))))
+    MaglevTable::new(
+        Seed(seed, 7),
+        SLOTS,
+        (0..count).map(|number| (address(number), weight_of(number))),
+    )
 }
 
 /// The per cent of all slots that change their server, and of slots that change needlessly.
@@ -47,7 +51,7 @@ fn moved(count: u32, case: &Case) -> (f64, f64) {
     for seed in 0..SEEDS {
         let before = table(seed, count, changed, case.weights.0);
         let after = table(seed, count, changed, case.weights.1);
-        let own = |table: &Table| table.slots_of(address(changed));
+        let own = |table: &MaglevTable| table.slots_of(address(changed));
         let moved = before.moved(&after);
         all += moved;
         unneeded += moved - own(&before).abs_diff(own(&after));

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::serve::{Control, Writers};
+use super::serve::{ControlSocket, Writers};
 use super::slow_io;
 use crate::config::Access;
 use crate::sys::peer;
@@ -150,7 +150,7 @@ pub(super) async fn access(access: &Access) -> anyhow::Result<SocketAccess> {
 }
 
 /// Creates the control socket. No client can connect before its mode and group are set.
-pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Control> {
+pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<ControlSocket> {
     let SocketAccess { mode, group } = access;
     let cannot = |what: &str| format!("could not {what} the control socket {}", path.display());
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(|| cannot("make"))?;
@@ -179,7 +179,7 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
         );
     }
     let ask_mode = (!given).then_some(mode);
-    Ok(Control { listener, writers, ask_mode })
+    Ok(ControlSocket { listener, writers, ask_mode })
 }
 
 /// Reports to the supervisor that everything is installed and the control socket answers.

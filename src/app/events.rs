@@ -16,7 +16,7 @@ use crate::control::{self, Event, Forgotten, Missed, counted};
 use crate::model::duration;
 
 use super::log_lines;
-use ring::{Past, Ring};
+use ring::{EventRing, Past};
 
 /// Events queued for a slow listener. Older ones are dropped, and the listener learns how many.
 pub(super) const QUEUE: usize = 1024;
@@ -36,10 +36,10 @@ const SHOWN: usize = 64;
 
 /// Publishes events.
 #[derive(Clone, Debug)]
-pub(super) struct Events {
+pub(super) struct EventPublisher {
     lines: Sender<Arc<str>>,
     slots: Arc<Semaphore>,
-    kept: Arc<Mutex<Ring>>,
+    kept: Arc<Mutex<EventRing>>,
 }
 
 /// A client of `vstun events`.
@@ -86,7 +86,7 @@ pub(super) fn moment(text: &str) -> anyhow::Result<Timestamp> {
     Ok(Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::MIN))
 }
 
-impl Events {
+impl EventPublisher {
     pub(super) fn new() -> Self {
         Self {
             lines: broadcast::channel(QUEUE).0,
@@ -137,7 +137,7 @@ impl Events {
         }
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Ring> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, EventRing> {
         // A poisoned lock is not a problem: at worst an event is missing.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

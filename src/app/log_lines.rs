@@ -35,7 +35,7 @@ const PROGRAM: &str = env!("CARGO_CRATE_NAME");
 
 /// A log line as JSON. Further fields have the names of events and listings.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct JsonLine<'a> {
     /// UTC by RFC 3339.
     time: String,
     level: &'a str,
@@ -142,7 +142,8 @@ fn json(
     };
     let name = level.as_str().to_lowercase();
     // Serialising strings and numbers does not fail.
-    serde_json::to_string(&Line { time, level: &name, module, text, fields }).unwrap_or_default()
+    serde_json::to_string(&JsonLine { time, level: &name, module, text, fields })
+        .unwrap_or_default()
 }
 
 /// The text with the priority at the start of each line.
@@ -168,7 +169,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
             self.0.append(&mut event.unwrap_or_default());
             return Ok(());
         }
-        let mut field = Field::default();
+        let mut field = PairValue::default();
         value.visit(&mut field)?;
         self.0.extend(field.0.map(|value| (key.as_str().to_owned(), value)));
         Ok(())
@@ -177,9 +178,9 @@ impl<'kvs> VisitSource<'kvs> for Fields {
 
 /// A value of a pair.
 #[derive(Debug, Default)]
-struct Field(Option<serde_json::Value>);
+struct PairValue(Option<serde_json::Value>);
 
-impl<'v> VisitValue<'v> for Field {
+impl<'v> VisitValue<'v> for PairValue {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
         self.0 = Some(value.to_string().into());
         Ok(())

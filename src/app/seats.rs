@@ -20,7 +20,7 @@ const WAITING: Duration = Duration::from_secs(2);
 
 /// How many clients there may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct SeatLimits {
     /// All clients.
     pub(super) all: usize,
     /// How many of them may be clients that may only read. Such a client never takes the seat of
@@ -31,19 +31,19 @@ pub(super) struct Limits {
 /// The seats of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Seats {
-    limits: Limits,
-    table: Arc<Table>,
+    limits: SeatLimits,
+    table: Arc<SeatTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    taken: Mutex<Taken>,
+struct SeatTable {
+    taken: Mutex<TakenSeats>,
     /// A client waits for a seat, and one has become free, or the server waits for its client.
     available: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct TakenSeats {
     clients: HashMap<u64, Seated>,
     next: u64,
     /// Whether a client waits for a seat.
@@ -66,12 +66,12 @@ struct Seated {
 pub(super) struct Seat {
     number: u64,
     since: Instant,
-    table: Arc<Table>,
+    table: Arc<SeatTable>,
 }
 
 /// What became of a client that asked for a seat.
 #[derive(Debug)]
-pub(super) enum Admission {
+pub(super) enum SeatAnswer {
     /// A seat was free.
     Free(Seat),
     /// Another client has lost its seat: the server had waited for it for this time.
@@ -81,13 +81,13 @@ pub(super) enum Admission {
 }
 
 impl Seats {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: SeatLimits) -> Self {
         Self { limits, table: Arc::default() }
     }
 
     /// Gives a seat to one more client, and disconnects another one if there is no other way. Waits
     /// for [`WAITING`] at most, and for a reader not at all.
-    pub(super) async fn admit(&self, reader: bool) -> Admission {
+    pub(super) async fn admit(&self, reader: bool) -> SeatAnswer {
         let limit = tokio::time::Instant::now() + WAITING;
         let admission = loop {
             let available = self.table.available.notified();
@@ -96,7 +96,7 @@ impl Seats {
                 break self.admit_now(reader, Instant::now(), Duration::ZERO);
             }
             let admission = self.admit_now(reader, Instant::now(), TURN);
-            if !matches!(admission, Admission::Full(_)) {
+            if !matches!(admission, SeatAnswer::Full(_)) {
                 break admission;
             }
             self.table.lock().wanted = true;
@@ -107,7 +107,7 @@ impl Seats {
     }
 
     /// A client that the server has waited for during `least` may lose its seat.
-    fn admit_now(&self, reader: bool, now: Instant, least: Duration) -> Admission {
+    fn admit_now(&self, reader: bool, now: Instant, least: Duration) -> SeatAnswer {
         let mut taken = self.table.lock();
         let readers = taken.clients.values().filter(|client| client.reader).count();
         let full = match () {
@@ -115,15 +115,15 @@ impl Seats {
             () if taken.clients.len() >= self.limits.all => Some(self.limits.all),
             () => None,
         };
-        let Some(many) = full else { return Admission::Free(self.seat(&mut taken, reader, now)) };
+        let Some(many) = full else { return SeatAnswer::Free(self.seat(&mut taken, reader, now)) };
         let slowest = taken.slowest(reader);
         let slowest = slowest.filter(|(_, since)| now.saturating_duration_since(*since) >= least);
-        let Some((slowest, since)) = slowest else { return Admission::Full(many) };
+        let Some((slowest, since)) = slowest else { return SeatAnswer::Full(many) };
         if let Some(task) = taken.clients.remove(&slowest).and_then(|client| client.task) {
             task.abort();
         }
         let waited = now.saturating_duration_since(since);
-        Admission::Instead(self.seat(&mut taken, reader, now), waited)
+        SeatAnswer::Instead(self.seat(&mut taken, reader, now), waited)
     }
 
     /// Serves a client in a task of its own, which ends when another client gets the seat.
@@ -141,7 +141,7 @@ impl Seats {
     }
 
     /// The server waits for a new client, which has sent nothing yet.
-    fn seat(&self, taken: &mut Taken, reader: bool, now: Instant) -> Seat {
+    fn seat(&self, taken: &mut TakenSeats, reader: bool, now: Instant) -> Seat {
         let number = taken.next;
         taken.next += 1;
         let client = Seated { reader, waits_since: Some(now), task: None };
@@ -150,7 +150,7 @@ impl Seats {
     }
 }
 
-impl Taken {
+impl TakenSeats {
     /// The client that the server has waited for longest. A reader takes the seats of readers only.
     fn slowest(&self, of_readers: bool) -> Option<(u64, Instant)> {
         let may_lose = self.clients.iter().filter(|(_, client)| client.reader || !of_readers);
@@ -192,9 +192,9 @@ impl Drop for Seat {
     }
 }
 
-impl Table {
+impl SeatTable {
     /// A poisoned lock is not a problem: each change of the table is one call.
-    fn lock(&self) -> MutexGuard<'_, Taken> {
+    fn lock(&self) -> MutexGuard<'_, TakenSeats> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -205,11 +205,11 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { all: 4, readers: 2 };
+    const LIMITS: SeatLimits = SeatLimits { all: 4, readers: 2 };
 
     /// A client that the server works for.
     fn served(seats: &Seats, reader: bool) -> Seat {
-        let Admission::Free(seat) = seats.admit_now(reader, Instant::now(), Duration::ZERO) else {
+        let SeatAnswer::Free(seat) = seats.admit_now(reader, Instant::now(), Duration::ZERO) else {
             panic!()
         };
         seat.set_waits(None);
@@ -218,7 +218,7 @@ mod tests {
 
     fn full(seats: &Seats, reader: bool) -> Option<usize> {
         match seats.admit_now(reader, Instant::now(), Duration::ZERO) {
-            Admission::Full(many) => Some(many),
+            SeatAnswer::Full(many) => Some(many),
             _ => None,
         }
     }
@@ -247,13 +247,13 @@ mod tests {
         taken[2].set_waits(Some(after(1)));
         taken[3].set_waits(Some(after(0)));
         taken[3].set_waits(None);
-        let Admission::Instead(first, waited) = seats.admit_now(false, after(5), Duration::ZERO)
+        let SeatAnswer::Instead(first, waited) = seats.admit_now(false, after(5), Duration::ZERO)
         else {
             panic!()
         };
         first.set_waits(None);
         assert_eq!(waited, Duration::from_secs(4), "the third client's");
-        let Admission::Instead(second, waited) = seats.admit_now(false, after(5), Duration::ZERO)
+        let SeatAnswer::Instead(second, waited) = seats.admit_now(false, after(5), Duration::ZERO)
         else {
             panic!()
         };
@@ -273,12 +273,12 @@ mod tests {
         let reader = served(&seats, true);
         assert_eq!(full(&seats, true), Some(LIMITS.all));
         reader.set_waits(Some(now + Duration::from_secs(1)));
-        let Admission::Instead(next, _) = seats.admit_now(true, now, Duration::ZERO) else {
+        let SeatAnswer::Instead(next, _) = seats.admit_now(true, now, Duration::ZERO) else {
             panic!("the reader's")
         };
         next.set_waits(None);
         assert_eq!(seats.table.lock().clients.values().filter(|client| client.reader).count(), 1);
-        let Admission::Instead(..) = seats.admit_now(false, now, Duration::ZERO) else {
+        let SeatAnswer::Instead(..) = seats.admit_now(false, now, Duration::ZERO) else {
             panic!("a writer's")
         };
     }
@@ -306,7 +306,7 @@ mod tests {
                 begun
             };
             let (admission, begun) = tokio::join!(seats.admit(false), leaving);
-            assert!(matches!(admission, Admission::Free(_)), "{admission:?}");
+            assert!(matches!(admission, SeatAnswer::Free(_)), "{admission:?}");
             assert!(begun.elapsed() < WAITING, "it does not wait for its whole time");
         });
     }
@@ -321,7 +321,7 @@ mod tests {
                 taken[1].set_waits(Some(Instant::now()));
             };
             let (admission, ()) = tokio::join!(seats.admit(false), stops);
-            assert!(matches!(admission, Admission::Instead(..)), "{admission:?}");
+            assert!(matches!(admission, SeatAnswer::Instead(..)), "{admission:?}");
         });
     }
 
@@ -333,11 +333,11 @@ mod tests {
             let now = Instant::now();
             let _taken: Vec<_> = (0..LIMITS.all)
                 .map(|_| match seats.admit_now(false, now, Duration::ZERO) {
-                    Admission::Free(seat) => seat,
+                    SeatAnswer::Free(seat) => seat,
                     other => panic!("{other:?}"),
                 })
                 .collect();
-            let Admission::Instead(_, waited) = seats.admit(false).await else { panic!() };
+            let SeatAnswer::Instead(_, waited) = seats.admit(false).await else { panic!() };
             assert!((TURN..WAITING).contains(&waited), "{waited:?}");
         });
     }
@@ -348,9 +348,9 @@ mod tests {
             let seats = Seats::new(LIMITS);
             let _taken: Vec<_> = (0..LIMITS.all).map(|_| served(&seats, false)).collect();
             let begun = Instant::now();
-            assert!(matches!(seats.admit(true).await, Admission::Full(_)));
+            assert!(matches!(seats.admit(true).await, SeatAnswer::Full(_)));
             assert!(begun.elapsed() < WAITING / 2);
-            assert!(matches!(seats.admit(false).await, Admission::Full(_)));
+            assert!(matches!(seats.admit(false).await, SeatAnswer::Full(_)));
             assert!(begun.elapsed() >= WAITING);
             assert!(!seats.table.lock().wanted);
         });

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::control::{TurnBucket, Turns};
+use crate::control::{TurnBucket, TurnStats};
 
 /// The bounds of the buckets, in microseconds. The last bucket has none. No bound is a whole number
 /// of seconds: such a bound has two spellings in the formats for Prometheus.
@@ -28,10 +28,10 @@ impl TurnLengths {
     }
 
     /// The counters.
-    pub(super) fn report(&self) -> Turns {
+    pub(super) fn report(&self) -> TurnStats {
         let bounds = BOUNDS.iter().copied().map(Some).chain([None]);
         let bucket = |(up_to_microseconds, count)| TurnBucket { up_to_microseconds, count };
-        Turns {
+        TurnStats {
             microseconds: u64::try_from(self.total.as_micros()).unwrap_or(u64::MAX),
             buckets: bounds.zip(self.counts).map(bucket).collect(),
         }
@@ -48,7 +48,7 @@ mod tests {
         for micros in [0, 50, 51, 100_000, 100_001, 5_000_000] {
             lengths.note(Duration::from_micros(micros));
         }
-        let Turns { microseconds, buckets } = lengths.report();
+        let TurnStats { microseconds, buckets } = lengths.report();
         assert_eq!(microseconds, 5_200_102);
         let counts: Vec<_> =
             buckets.iter().map(|one| (one.up_to_microseconds, one.count)).collect();

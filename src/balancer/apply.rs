@@ -169,7 +169,11 @@ impl Balancer {
         Ok(())
     }
 
-    fn set_maglev(&mut self, name: &str, table: &Arc<maglev::Table>) -> Result<(), ChangeError> {
+    fn set_maglev(
+        &mut self,
+        name: &str,
+        table: &Arc<maglev::MaglevTable>,
+    ) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         self.registry.services[id].set_maglev(Arc::clone(table));
         self.registry.pool_changed(id);

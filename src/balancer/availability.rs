@@ -7,7 +7,7 @@ use crate::model::{AdminState, Existing, Health, Millis, Protocol, RealState};
 
 /// Which ends of a flow get a reset when its real server no longer keeps it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ending {
+pub(super) enum ResetEnds {
     /// Both ends: the real server is alive and would keep its half of the connection.
     Both,
     /// The client alone: packets to the real server are lost.
@@ -98,7 +98,7 @@ impl Availability {
         now: Millis,
         existing: Existing,
         protocol: Protocol,
-    ) -> Option<Ending> {
+    ) -> Option<ResetEnds> {
         let reset = existing == Existing::Reset;
         let over = match self.state() {
             RealState::Up | RealState::Draining => false,
@@ -109,7 +109,7 @@ impl Availability {
         };
         let late = self.is_over(now);
         let dead = self.wanted == AdminState::Down || self.health == Health::Down;
-        (over || late).then_some(if dead { Ending::Client } else { Ending::Both })
+        (over || late).then_some(if dead { ResetEnds::Client } else { ResetEnds::Both })
     }
 
     /// Whether it has a deadline that has passed.

@@ -29,7 +29,7 @@ enum Member {
 }
 
 /// What the checked changes will change in the balancer.
-struct Batch<'a> {
+struct CheckedBatch<'a> {
     balancer: &'a Balancer,
     changes: &'a [Change],
     /// `None`: no service has the name any more.
@@ -68,7 +68,7 @@ impl Balancer {
     }
 
     fn check(&self, changes: &[Change]) -> Result<(), ChangeError> {
-        let mut batch = Batch {
+        let mut batch = CheckedBatch {
             balancer: self,
             changes,
             names: HashMap::new(),
@@ -81,7 +81,7 @@ impl Balancer {
     }
 }
 
-impl<'a> Batch<'a> {
+impl<'a> CheckedBatch<'a> {
     /// Whether the tables have room for what the change adds to them.
     fn has_room(&self, change: &Change) -> Result<(), ChangeError> {
         let tables = &self.balancer.tables;

@@ -79,7 +79,7 @@ pub enum Change {
         /// The service's name.
         service: String,
         /// The table.
-        table: Arc<maglev::Table>,
+        table: Arc<maglev::MaglevTable>,
     },
     /// Sets the seed of the hash that places flows. Directors with the same seed place flows alike.
     SetHashSeed(Seed),

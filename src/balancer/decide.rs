@@ -4,7 +4,7 @@
 //! [`Balancer::commit`](super::commit) then carries the decision out.
 
 use super::Balancer;
-use super::availability::Ending;
+use super::availability::ResetEnds;
 use super::flood::{Beginning, Fill, FloodCount};
 use super::flow::Key;
 use super::persistence::{By, Choice, TemplateStep};
@@ -48,7 +48,7 @@ pub(super) enum Outcome {
     /// The client's own reset goes there, without an entry.
     Reset(RealId),
     /// An existing flow that this real server keeps no longer.
-    End(RealId, Ending),
+    End(RealId, ResetEnds),
     /// It is refused.
     Refuse(Reason),
 }

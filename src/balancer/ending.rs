@@ -1,7 +1,7 @@
 //! Ends flows whose real server keeps them no longer: past its drain deadline, down, or disabled.
 
 use super::Balancer;
-use super::availability::Ending;
+use super::availability::ResetEnds;
 use super::table::Handle;
 use super::tcp::ConnState;
 use super::verdict::{Disposition, Reason};
@@ -11,7 +11,7 @@ use crate::wire::{Packet, tcp};
 impl Balancer {
     /// Whether, and how, a flow of this real server ends with its next packet.
     #[inline]
-    pub(super) fn ending(&self, now: Millis, id: RealId, protocol: Protocol) -> Option<Ending> {
+    pub(super) fn ending(&self, now: Millis, id: RealId, protocol: Protocol) -> Option<ResetEnds> {
         let real = &self.registry.reals[id];
         let availability = real.availability();
         if availability.state() == RealState::Up {
@@ -40,7 +40,7 @@ impl Balancer {
         now: Millis,
         packet: &Packet<'_>,
         (handle, state, real): (Handle, ConnState, RealId),
-        ending: Ending,
+        ending: ResetEnds,
     ) -> Disposition {
         // The first reset of a connection is not rate-limited; those for its further packets are.
         if state == ConnState::Close && !self.answers.resets.allow(now) {
@@ -64,7 +64,7 @@ impl Balancer {
         now: Millis,
         packet: &Packet<'_>,
         real: RealId,
-        ending: Ending,
+        ending: ResetEnds,
     ) -> Disposition {
         match self.refuse_packet(now, packet, Reason::NoConnection) {
             Disposition::Reply => self.reset_receiver(packet, real, ending),
@@ -73,11 +73,16 @@ impl Balancer {
     }
 
     /// The client has its answer; this sends the reset to the real server, if that can receive it.
-    fn reset_receiver(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Disposition {
+    fn reset_receiver(
+        &mut self,
+        packet: &Packet<'_>,
+        real: RealId,
+        ending: ResetEnds,
+    ) -> Disposition {
         self.noted.real = Some(real);
         match ending {
-            Ending::Client => Disposition::Reply,
-            Ending::Both => match tcp::reset_receiver(packet, &mut self.answers.server_reset) {
+            ResetEnds::Client => Disposition::Reply,
+            ResetEnds::Both => match tcp::reset_receiver(packet, &mut self.answers.server_reset) {
                 Some(()) => Disposition::Reset(real),
                 None => Disposition::Reply,
             },

@@ -42,7 +42,7 @@ const FREE: u32 = u32::MAX;
 /// The latencies of one real server.
 #[derive(Debug, Default)]
 pub(super) struct Latency {
-    slots: [Slot; SLOTS],
+    slots: [Measurement; SLOTS],
     /// Allocated with the first sample.
     times: Option<Box<Both>>,
 }
@@ -56,7 +56,7 @@ struct Both {
 
 /// A measurement, or the pause after it.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Measurement {
     /// The flow's index in the table, or [`FREE`].
     flow: u32,
     /// The moment of its SYN or of its request's last segment; in a free slot, the end of its last
@@ -68,7 +68,7 @@ struct Slot {
     end: u32,
 }
 
-impl Default for Slot {
+impl Default for Measurement {
     fn default() -> Self {
         Self { flow: FREE, since: 0, acknowledged: None, end: 0 }
     }
@@ -87,7 +87,7 @@ enum SegmentEffect {
     GoesOn,
 }
 
-impl Slot {
+impl Measurement {
     /// Whether another flow may be timed.
     #[inline]
     fn is_due(&self, at: u32) -> bool {
@@ -128,9 +128,9 @@ impl Latency {
     pub(super) fn opens(&mut self, flow: Handle, at: u32) {
         let slot = &mut self.slots[flow.index() % SLOTS];
         if slot.flow == number(flow) {
-            *slot = Slot { since: at, ..Slot::default() };
+            *slot = Measurement { since: at, ..Measurement::default() };
         } else if slot.is_due(at) {
-            *slot = Slot { flow: number(flow), since: at, acknowledged: None, end: 0 };
+            *slot = Measurement { flow: number(flow), since: at, acknowledged: None, end: 0 };
         }
     }
 
@@ -159,11 +159,11 @@ impl Latency {
                     }
                 }
             }
-            *slot = Slot { since: free_since, ..Slot::default() };
+            *slot = Measurement { since: free_since, ..Measurement::default() };
         }
         if segment.is_long() && segment.flags.ack() && slot.is_due(at) {
             let acknowledged = Some(segment.acknowledgement());
-            *slot = Slot { flow: number(flow), since: at, acknowledged, end: segment.end() };
+            *slot = Measurement { flow: number(flow), since: at, acknowledged, end: segment.end() };
         }
     }
 
@@ -171,7 +171,7 @@ impl Latency {
     pub(super) fn forget(&mut self, flow: Handle) {
         let slot = &mut self.slots[flow.index() % SLOTS];
         if slot.flow == number(flow) {
-            *slot = Slot { since: slot.since, ..Slot::default() };
+            *slot = Measurement { since: slot.since, ..Measurement::default() };
         }
     }
 

@@ -11,7 +11,7 @@ pub(super) struct Pool<'a> {
     pub(super) ids: &'a [RealId],
     pub(super) reals: &'a Reals,
     pub(super) policy: &'a Policy,
-    pub(super) maglev: Option<&'a maglev::Table>,
+    pub(super) maglev: Option<&'a maglev::MaglevTable>,
     pub(super) eligible: Eligible,
     /// Slow starts are as far as they are now.
     pub(super) now: Millis,

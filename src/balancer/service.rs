@@ -26,7 +26,7 @@ pub(super) struct Service {
     /// For a randomised scheduler.
     random: u64,
     /// See [`maglev`]; dropped with that scheduler.
-    maglev: Option<Arc<maglev::Table>>,
+    maglev: Option<Arc<maglev::MaglevTable>>,
     /// Its real servers in configuration order, with removed ones.
     pub(super) reals: Vec<RealId>,
     /// Whether one of them may be in its slow start.
@@ -111,7 +111,7 @@ impl Service {
         self.maglev = None;
     }
 
-    pub(super) fn set_maglev(&mut self, table: Arc<maglev::Table>) {
+    pub(super) fn set_maglev(&mut self, table: Arc<maglev::MaglevTable>) {
         self.maglev = Some(table);
     }
 

@@ -17,7 +17,7 @@ use super::document::Document;
 use super::fault::{Faults, quoted};
 use super::http::{self, HttpAddress};
 use super::keys;
-use super::section::{Entry, Section};
+use super::section::{ConfigEntry, Section};
 use super::service::{self, ServiceConfig, Services};
 use super::value;
 
@@ -285,7 +285,7 @@ fn fast_path(text: &str) -> Result<FastPath, String> {
 }
 
 /// Only an announced virtual IP can be withdrawn.
-fn withdraws(entry: &Entry<'_>, announces: bool, faults: &mut Faults) -> bool {
+fn withdraws(entry: &ConfigEntry<'_>, announces: bool, faults: &mut Faults) -> bool {
     let withdraws = entry.boolean(faults).unwrap_or(false);
     if withdraws && !announces {
         let message = "true, and nothing announces virtual IPs here: arp is false and";
@@ -295,7 +295,7 @@ fn withdraws(entry: &Entry<'_>, announces: bool, faults: &mut Faults) -> bool {
 }
 
 /// A program by its absolute path, and its arguments.
-fn hooks(entry: &Entry<'_>, faults: &mut Faults) -> Option<Vec<String>> {
+fn hooks(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Option<Vec<String>> {
     let elements = entry.texts(faults);
     if entry.is_empty_list() {
         return None;
@@ -312,7 +312,7 @@ fn hooks(entry: &Entry<'_>, faults: &mut Faults) -> Option<Vec<String>> {
     Some(words)
 }
 
-fn uplinks(entry: &Entry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {
+fn uplinks(entry: &ConfigEntry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {
     let parse = |text: &str| {
         let name = value::interface(text)?;
         if name == tun {
@@ -327,7 +327,7 @@ fn uplinks(entry: &Entry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {
 }
 
 /// At most one tunnel source per family; the real servers of a family may come only with a reload.
-fn sources(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> Vec<IpAddr> {
+fn sources(entry: &ConfigEntry<'_>, services: &Services<'_>, faults: &mut Faults) -> Vec<IpAddr> {
     if entry.is_empty_list() {
         entry.fault("the list is empty; leave the key out to let the routing table choose", faults);
     }
@@ -356,7 +356,7 @@ fn sources(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> V
 
 /// A routing table's number. The kernel's own three are refused: routes in them would take effect
 /// instead of being an announcement (`RT_TABLE_DEFAULT`, `_MAIN`, `_LOCAL` of rtnetlink(7)).
-fn announce_table_of(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
+fn announce_table_of(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Option<u32> {
     let table = entry.number(0..=u32::MAX, faults)?;
     if let Some(name) = value::kernel_table(table) {
         let message = format!("{table} is the kernel's table {name}; write another, or 0 for none");
@@ -366,7 +366,11 @@ fn announce_table_of(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
 }
 
 /// A prime: only then does a real server's permutation cover all slots.
-fn maglev_slots(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> Option<u32> {
+fn maglev_slots(
+    entry: &ConfigEntry<'_>,
+    services: &Services<'_>,
+    faults: &mut Faults,
+) -> Option<u32> {
     let slots = entry.number(maglev::MIN_SLOTS..=maglev::MAX_SLOTS, faults)?;
     if !maglev::is_prime(slots) {
         let next = (slots..=maglev::MAX_SLOTS).find(|number| maglev::is_prime(*number));
@@ -385,7 +389,7 @@ fn maglev_slots(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults)
     Some(slots)
 }
 
-fn timeouts(entry: Entry<'_>, faults: &mut Faults) -> Timeouts {
+fn timeouts(entry: ConfigEntry<'_>, faults: &mut Faults) -> Timeouts {
     let mut timeouts = Timeouts::DEFAULT;
     let Some(section) = Section::open(entry, "director.timeouts", &keys::TIMEOUTS, faults) else {
         return timeouts;

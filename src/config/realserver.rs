@@ -15,7 +15,7 @@ use super::document::Document;
 use super::fault::{Fault, Faults};
 use super::http::{self, HttpAddress};
 use super::keys;
-use super::section::{Entry, Section};
+use super::section::{ConfigEntry, Section};
 use super::value;
 
 /// The most virtual IPs of a real server.
@@ -270,7 +270,7 @@ fn mss(text: &str) -> Result<MssSetting, String> {
     }
 }
 
-fn table(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
+fn table(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Option<u32> {
     let table = entry.number(1..=u32::MAX, faults)?;
     if let Some(name) = value::kernel_table(table) {
         entry.fault(format!("{table} is the kernel's table {name}; write another"), faults);

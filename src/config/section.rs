@@ -42,7 +42,7 @@ impl<'a> Section<'a> {
 
     /// The entry's table, named `name`, with a fault for each key that is not in `known`.
     pub(super) fn open(
-        entry: Entry<'a>,
+        entry: ConfigEntry<'a>,
         name: &'static str,
         known: &[&str],
         faults: &mut Faults,
@@ -64,10 +64,10 @@ impl<'a> Section<'a> {
     }
 
     /// The entry of `key`, if present.
-    pub(super) fn entry(&self, key: &'static str) -> Option<Entry<'a>> {
+    pub(super) fn entry(&self, key: &'static str) -> Option<ConfigEntry<'a>> {
         let (spanned, value) = self.table.get_key_value(key)?;
         let line = self.lines.at(spanned.span().start);
-        Some(Entry { section: self.name, key, value, lines: self.lines, line })
+        Some(ConfigEntry { section: self.name, key, value, lines: self.lines, line })
     }
 
     /// The entry of `key`; a fault at the table's header if it is missing.
@@ -76,7 +76,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         hint: &str,
         faults: &mut Faults,
-    ) -> Option<Entry<'a>> {
+    ) -> Option<ConfigEntry<'a>> {
         let entry = self.entry(key);
         if entry.is_none() {
             faults.add(self.line, format!("{}.{key}", self.name), format!("missing; {hint}"));
@@ -87,7 +87,7 @@ impl<'a> Section<'a> {
 
 /// One value with its key and line.
 #[derive(Clone, Copy)]
-pub(super) struct Entry<'a> {
+pub(super) struct ConfigEntry<'a> {
     section: &'static str,
     key: &'static str,
     value: &'a Spanned<DeValue<'a>>,
@@ -96,7 +96,7 @@ pub(super) struct Entry<'a> {
 }
 
 /// The key as faults show it.
-impl fmt::Display for Entry<'_> {
+impl fmt::Display for ConfigEntry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.section.is_empty() {
             write!(f, "{}.", self.section)?;
@@ -105,7 +105,7 @@ impl fmt::Display for Entry<'_> {
     }
 }
 
-impl<'a> Entry<'a> {
+impl<'a> ConfigEntry<'a> {
     /// A fault at this entry.
     pub(super) fn fault(&self, message: impl Into<String>, faults: &mut Faults) {
         faults.add(self.line, self, message);

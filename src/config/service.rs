@@ -16,7 +16,7 @@ use super::document::Document;
 use super::fault::{Faults, quoted};
 use super::keys;
 use super::policy;
-use super::section::{Entry, Section};
+use super::section::{ConfigEntry, Section};
 use super::value;
 
 /// A service as configured: the balancer's part, and the health checks, which the balancer does not
@@ -47,7 +47,7 @@ impl ServiceConfig {
 #[derive(Default)]
 pub(super) struct Services<'a> {
     services: Vec<ServiceConfig>,
-    names: HashMap<&'a str, Entry<'a>>,
+    names: HashMap<&'a str, ConfigEntry<'a>>,
     listens: Vec<ListenAt<'a>>,
     reals: Vec<RealAt<'a>>,
 }
@@ -55,12 +55,12 @@ pub(super) struct Services<'a> {
 struct ListenAt<'a> {
     listen: Listen,
     service: &'a str,
-    entry: Entry<'a>,
+    entry: ConfigEntry<'a>,
 }
 
 struct RealAt<'a> {
     address: IpAddr,
-    entry: Entry<'a>,
+    entry: ConfigEntry<'a>,
 }
 
 /// Reads every service and checks them against each other.
@@ -112,7 +112,12 @@ impl<'a> Services<'a> {
 
     /// Checks that the tunnels' source is not a VIP or a real server: it has to be an address of
     /// the director.
-    pub(super) fn check_source(&self, source: IpAddr, entry: &Entry<'_>, faults: &mut Faults) {
+    pub(super) fn check_source(
+        &self,
+        source: IpAddr,
+        entry: &ConfigEntry<'_>,
+        faults: &mut Faults,
+    ) {
         if self.listens.iter().any(|at| at.listen.address == source) {
             let hint = "write an address of the director itself";
             entry.fault(format!("{source} is a virtual IP; {hint}"), faults);
@@ -204,7 +209,7 @@ impl<'a> Services<'a> {
             return Vec::new();
         }
         let mut reals = Vec::with_capacity(tables.len());
-        let mut first_entries: HashMap<IpAddr, Entry<'_>> = HashMap::new();
+        let mut first_entries: HashMap<IpAddr, ConfigEntry<'_>> = HashMap::new();
         for table in tables {
             let Some(section) = Section::open(table, "service.real", &keys::REAL, faults) else {
                 continue;
@@ -247,7 +252,7 @@ impl<'a> Services<'a> {
         Some(RealSpec::last_resort(address).encapsulated(encap))
     }
 
-    fn check_totals(&self, entry: &Entry<'_>, faults: &mut Faults) {
+    fn check_totals(&self, entry: &ConfigEntry<'_>, faults: &mut Faults) {
         let checks = self.services.iter().map(ServiceConfig::probed).sum();
         for (what, count, most) in [
             ("listens", self.listens.len(), MAX_LISTENS),

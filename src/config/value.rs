@@ -16,7 +16,7 @@ use crate::wire::encap::{Encap, gue};
 use super::bounds::MAX_SERVICES;
 use super::fault::{Faults, quoted};
 use super::keys;
-use super::section::{Entry, Section};
+use super::section::{ConfigEntry, Section};
 
 /// The largest connection table: 16 Mi, as in IPVS.
 pub const MAX_CONNECTIONS: u32 = 16_777_216;
@@ -235,7 +235,7 @@ pub(super) fn scheduler(text: &str) -> Result<SchedulerKind, String> {
 /// The elements of a list, each checked by `parse`; a fault for a duplicate, and one for a list
 /// longer than `most`.
 pub(super) fn set<T: Clone + Eq + Hash + ToString>(
-    entry: &Entry<'_>,
+    entry: &ConfigEntry<'_>,
     most: usize,
     parse: impl Fn(&str) -> Result<T, String>,
     faults: &mut Faults,

@@ -125,7 +125,7 @@ impl Altered {
             Self::AddService(after) => only_after(after),
             Self::RemoveService(before) => (before.as_ref().map(ToString::to_string), None),
             Self::Name { before, after } => pair(before, after),
-            Self::Listens { before, after } => pair(Listens(before), Listens(after)),
+            Self::Listens { before, after } => pair(ListensText(before), ListensText(after)),
             Self::Scheduler { before, after } => {
                 pair(before.map_or("", SchedulerKind::name), after.name())
             }
@@ -221,14 +221,14 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheduler, listens, reals } = self;
         let reals = counted(*reals as u64, "real server");
-        write!(f, "{} {}, {reals}", scheduler.name(), Listens(listens))
+        write!(f, "{} {}, {reals}", scheduler.name(), ListensText(listens))
     }
 }
 
 /// A list of listens on one line.
-struct Listens<'a>(&'a [Listen]);
+struct ListensText<'a>(&'a [Listen]);
 
-impl fmt::Display for Listens<'_> {
+impl fmt::Display for ListensText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let listens: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         f.write_str(&listens.join(" "))

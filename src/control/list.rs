@@ -22,7 +22,7 @@ pub struct Use {
 
 /// The director's services.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct List {
+pub struct ServiceList {
     /// The connection table.
     pub connections: Use,
     /// Persistence templates.
@@ -235,7 +235,7 @@ impl From<f64> for Thousandths {
     }
 }
 
-impl From<&Snapshot> for List {
+impl From<&Snapshot> for ServiceList {
     fn from(snapshot: &Snapshot) -> Self {
         Self {
             uptime_milliseconds: 0,

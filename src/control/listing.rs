@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use super::Layout;
-use super::list::{List, ListedReal, ListedService, Use};
+use super::list::{ListedReal, ListedService, ServiceList, Use};
 use super::table::{self, Columns};
 
 /// The indent of the columns, so that the services' lines stand out.
 const INDENT: usize = 2;
 
-impl List {
+impl ServiceList {
     /// The text output: the columns are the same for all services, with each service's line above
     /// its real servers.
     #[must_use]

@@ -54,7 +54,7 @@ pub use explain::{Explained, PassedOver};
 pub use hook::{HookCounts, hook_environment};
 pub use host::{HostStatus, Wrong};
 pub use latency::{LATENCY_BOUNDS_MICROS, ListedLatency, ListedTimes};
-pub use list::{List, ListedReal, ListedService, Rate, Thousandths, Use, VirtualIp};
+pub use list::{ListedReal, ListedService, Rate, ServiceList, Thousandths, Use, VirtualIp};
 pub use plan::{FlowOutcome, Moved, Planned, ReloadPlan};
 pub use printable::{printable, printable_json, printable_line};
 pub use readiness::Readiness;
@@ -65,7 +65,7 @@ pub use request::{
 pub use setup::{Probed, ProbedPort, Setup};
 pub use stats::{
     AgentCounts, DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers,
-    TunnelErrors, TurnBucket, Turns,
+    TunnelErrorStats, TurnBucket, TurnStats,
 };
 pub use table::Layout;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::iter::Sum;
 
 use super::Layout;
-use super::list::{List, ListedReal, ListedService, Rate};
+use super::list::{ListedReal, ListedService, Rate, ServiceList};
 use super::table::Columns;
 
 /// The counters of a real server.
@@ -60,7 +60,7 @@ impl Sum for RateCounters {
     }
 }
 
-impl List {
+impl ServiceList {
     /// The list with its rates since an earlier one. If the daemon has restarted since, they are
     /// measured from its start.
     #[must_use]

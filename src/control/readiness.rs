@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::host::HostStatus;
-use super::list::List;
+use super::list::ServiceList;
 
 /// Whether clients' packets would be served.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -33,8 +33,8 @@ impl Readiness {
 
 /// A director is ready while a service has a real server for new connections, and a VIP has no
 /// problem. It need not announce a VIP: a standby is ready too.
-impl From<&List> for Readiness {
-    fn from(list: &List) -> Self {
+impl From<&ServiceList> for Readiness {
+    fn from(list: &ServiceList) -> Self {
         let mut reasons = Vec::new();
         let serves = |service: &super::ListedService| {
             service.quorum != Some(false)
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::control::{ListedReal, ListedService, VirtualIp, Wrong};
 
-    fn list(state: &str, weight: u32) -> List {
+    fn list(state: &str, weight: u32) -> ServiceList {
         let real = format!(
             r#"{{"address":"10.0.0.11","weight":{weight},"state":"{state}","active":0,
             "inactive":0,"connections":0,"packets":0,"bytes":0}}"#
@@ -66,7 +66,7 @@ mod tests {
         let real: ListedReal = serde_json::from_str(&real).expect("a real server");
         let service = r#"{"name":"web","listen":[],"scheduler":"rr","reals":[]}"#;
         let service: ListedService = serde_json::from_str(service).expect("a service");
-        List {
+        ServiceList {
             services: vec![ListedService { reals: vec![real], ..service }],
             vips: ["192.0.2.10", "192.0.2.11"]
                 .map(|vip| VirtualIp {
@@ -74,7 +74,7 @@ mod tests {
                     announced: false,
                 })
                 .into(),
-            ..List::default()
+            ..ServiceList::default()
         }
     }
 

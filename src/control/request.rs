@@ -15,7 +15,7 @@ pub const MAX_BODY_LEN: usize = 16 << 20;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
 pub enum Request {
-    /// Services, real servers and drops: answered with [`super::List`].
+    /// Services, real servers and drops: answered with [`super::ServiceList`].
     List,
     /// The connections: answered with lines of [`super::Connections`].
     Connections {

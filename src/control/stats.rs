@@ -53,7 +53,7 @@ pub struct Packets {
 
 /// ICMP errors about the tunnel to one real server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct TunnelErrors {
+pub struct TunnelErrorStats {
     /// The service's name.
     pub service: String,
     /// The real server.
@@ -71,7 +71,7 @@ pub struct TunnelErrors {
 /// Fragmented datagrams.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
-pub struct Fragments {
+pub struct FragmentStats {
     /// Datagrams whose first fragment has not arrived.
     pub waiting: u64,
     /// Datagrams whose first fragment has arrived and others have not, and refused ones.
@@ -98,7 +98,7 @@ pub struct Timers {
 /// How long the turns of a packet thread took; other packets wait during a turn.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
-pub struct Turns {
+pub struct TurnStats {
     /// The sum of all turns.
     pub microseconds: u64,
     /// The histogram.
@@ -127,7 +127,7 @@ pub struct DirectorStats {
     /// The connection table.
     pub connections: Use,
     /// Fragmented datagrams.
-    pub fragments: Fragments,
+    pub fragments: FragmentStats,
     /// Packets lost before they were read, because the TUN's queue was full.
     pub tun_dropped: u64,
     /// Read calls on the TUN that returned a frame.
@@ -151,11 +151,11 @@ pub struct DirectorStats {
     /// Errors from the tunnels, whether or not their real server is known.
     pub tunnel_errors_received: u64,
     /// Tunnel errors, by real server; real servers without errors are left out.
-    pub tunnel_errors: Vec<TunnelErrors>,
+    pub tunnel_errors: Vec<TunnelErrorStats>,
     /// The timer wheel.
     pub timers: Timers,
     /// How long the packet thread's turns took.
-    pub turns: Turns,
+    pub turns: TurnStats,
     /// Runs of the hook program.
     pub hooks: HookCounts,
     /// Whether the TUN delivers super-frames.
@@ -190,7 +190,7 @@ impl From<&Snapshot> for DirectorStats {
                 current: snapshot.connections as u64,
                 capacity: snapshot.capacity as u64,
             },
-            fragments: Fragments {
+            fragments: FragmentStats {
                 waiting: snapshot.fragments.waiting as u64,
                 decided: snapshot.fragments.decided as u64,
                 held_bytes: snapshot.fragments.bytes as u64,
@@ -208,7 +208,7 @@ impl From<&Snapshot> for DirectorStats {
     }
 }
 
-fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
+fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrorStats> {
     let reals = snapshot
         .services
         .iter()
@@ -217,7 +217,7 @@ fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
         .filter(|(_, real)| {
             real.protocol_unreachable > 0 || real.unreachable > 0 || real.path_mtu.is_some()
         })
-        .map(|(service, real)| TunnelErrors {
+        .map(|(service, real)| TunnelErrorStats {
             service: service.name.as_ref().to_owned(),
             address: real.address,
             protocol_unreachable: real.protocol_unreachable,
@@ -313,7 +313,7 @@ pub struct RealServerStats {
     /// Packets that the TUN accepted and the kernel then dropped, because its queue was full.
     pub tun_dropped: u64,
     /// How long the packet thread's turns took.
-    pub turns: Turns,
+    pub turns: TurnStats,
     /// Whether super-frames are written to the TUN.
     pub offload: bool,
     /// How often the kernel refused a TUN with offload, so that the daemon works without.
@@ -419,7 +419,7 @@ impl DirectorStats {
         if !self.tunnel_errors.is_empty() {
             let header =
                 vec!["SERVICE", "REAL SERVER", "PROTOCOL UNREACHABLE", "OTHER ERRORS", "PATH MTU"];
-            let rows = self.tunnel_errors.iter().map(TunnelErrors::cells).collect();
+            let rows = self.tunnel_errors.iter().map(TunnelErrorStats::cells).collect();
             let columns = Columns { header, numbers: &[2, 3, 4], prose: false };
             text = text + "\n" + &columns.text(rows, layout.width);
         }
@@ -427,7 +427,7 @@ impl DirectorStats {
     }
 }
 
-impl TunnelErrors {
+impl TunnelErrorStats {
     fn cells(&self) -> Vec<String> {
         vec![
             self.service.clone(),

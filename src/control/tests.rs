@@ -112,7 +112,7 @@ fn parse(line: &str) -> Value {
 
 #[test]
 fn list_has_the_shape_of_the_design() {
-    let line = encode(&List::from(&state()));
+    let line = encode(&ServiceList::from(&state()));
     assert!(line.starts_with(r#"{"version":1,"connections":{"current":12,"capacity":1000000},"#));
     let value = parse(&line);
     let web = json!({
@@ -164,7 +164,7 @@ fn replies_decode_to_the_same_value() {
         assert_eq!(&decode::<T>(encode(reply).as_bytes()).unwrap(), reply);
     }
     let state = state();
-    assert_round_trip(&List::from(&state));
+    assert_round_trip(&ServiceList::from(&state));
     assert_round_trip(&Drops::from(&state.counters));
     assert_round_trip(&Connections::page(&[connection(4000)], true));
     assert_round_trip(&Stats::Director(DirectorStats::from(&state)));
@@ -192,7 +192,7 @@ fn replies_decode_to_the_same_value() {
 fn unknown_fields_of_a_newer_daemon_are_ignored() {
     let line = br#"{"version":1,"connections":{"current":1,"capacity":2,"new":3},"services":[],
         "drops":{"new_reason":4},"new":{"a":[1]}}"#;
-    let list: List = decode(line).unwrap();
+    let list: ServiceList = decode(line).unwrap();
     assert_eq!((list.connections.current, list.drops.total()), (1, 4));
     let line = br#"{"version":1,"role":"director","packets":{"read":1},"new":2}"#;
     let Stats::Director(stats) = decode(line).unwrap() else { panic!("a director's") };
@@ -210,7 +210,7 @@ fn stats_start_from_the_snapshot_and_add_up() {
     assert_eq!((fragments.waiting, fragments.decided, fragments.held_bytes), (1, 2, 1_500));
     let timers = stats.timers;
     assert_eq!((timers.expired, timers.requeued, timers.evicted), (5, 8, 3));
-    let errors = TunnelErrors {
+    let errors = TunnelErrorStats {
         service: "web".to_owned(),
         address: address("10.1.0.11"),
         protocol_unreachable: 2,
@@ -247,12 +247,12 @@ fn a_real_servers_drops_come_from_its_figures() {
 fn a_refusal_is_one_line_and_reads_as_an_error() {
     let line = encode_error("no \"such\"\nthing");
     assert_eq!(parse(&line), json!({"version": 1, "error": "no \"such\"\nthing"}));
-    let error = decode::<List>(line.as_bytes()).unwrap_err();
+    let error = decode::<ServiceList>(line.as_bytes()).unwrap_err();
     assert_eq!(error.to_string(), "no \"such\"\nthing");
     assert_eq!(encode(&Failure { error: "x".to_owned() }), encode_error("x"));
-    let newer = decode::<List>(br#"{"version":2,"services":{}}"#).unwrap_err();
+    let newer = decode::<ServiceList>(br#"{"version":2,"services":{}}"#).unwrap_err();
     assert!(newer.to_string().contains("speaks version 2, this vstun 1"), "{newer}");
-    assert!(decode::<List>(br#"{"version":1}"#).is_err());
+    assert!(decode::<ServiceList>(br#"{"version":1}"#).is_err());
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn the_longest_list_fits_into_a_reply() {
         flood: snapshot::FloodSnapshot { active: false, floods: u64::MAX, without_entry: u64::MAX },
         reals: vec![real; reals / services],
     };
-    let list = List::from(&Snapshot { services: vec![service; services], ..state() });
+    let list = ServiceList::from(&Snapshot { services: vec![service; services], ..state() });
     assert!(encode(&list).len() <= MAX_REPLY_LEN);
 }
 
@@ -312,7 +312,7 @@ web (wlc) 192.0.2.10:80/tcp
 dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
-    assert_eq!(List::from(&state()).human(Layout::UNBOUNDED), expected);
+    assert_eq!(ServiceList::from(&state()).human(Layout::UNBOUNDED), expected);
 }
 
 #[test]
@@ -322,11 +322,11 @@ fn a_maglev_table_is_shown_by_its_checksum() {
     state.services[0].scheduler = SchedulerKind::Maglev;
     state.services[0].maglev =
         Some(snapshot::MaglevSnapshot { slots: 65_537, checksum: 0x0123_4567_89ab });
-    let list = List::from(&state);
+    let list = ServiceList::from(&state);
     let value = parse(&encode(&list));
     let expected = json!({"slots": 65_537, "checksum": "00000123456789ab"});
     assert_eq!(value["services"][0]["maglev"], expected);
-    assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
+    assert_eq!(decode::<ServiceList>(encode(&list).as_bytes()).unwrap(), list);
     let shown = "\nweb (mh, table 00000123456789ab) 192.0.2.10:80/tcp\n";
     assert!(list.human(Layout::UNBOUNDED).contains(shown), "{}", list.human(Layout::UNBOUNDED));
 }
@@ -346,8 +346,8 @@ web (wlc) 192.0.2.10:80/tcp
 dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
-    assert_eq!(List::from(&state).human(Layout::UNBOUNDED), expected);
-    let json = parse(&encode(&List::from(&state)));
+    assert_eq!(ServiceList::from(&state).human(Layout::UNBOUNDED), expected);
+    let json = parse(&encode(&ServiceList::from(&state)));
     assert_eq!(json["templates"], json!({"current": 7, "capacity": 250_000}));
     let real = &json["services"][0]["reals"][0];
     assert_eq!((&real["templates"], &real["full"]), (&json!(7), &json!(true)));
@@ -360,13 +360,13 @@ fn list_shows_a_real_servers_state() {
     reals[0].effective_weight = Some(250);
     reals[1].removed = true;
     reals[1].deadline = Some(Duration::from_millis(290_999));
-    let list = List::from(&snapshot);
+    let list = ServiceList::from(&snapshot);
     let value = parse(&encode(&list));
     let real = |at: usize| &value["services"][0]["reals"][at];
     assert_eq!(real(0)["effective_weight"], json!(0.25));
     assert_eq!((&real(0)["removed"], &real(0)["deadline_seconds"]), (&json!(null), &json!(null)));
     assert_eq!((&real(1)["removed"], &real(1)["deadline_seconds"]), (&json!(true), &json!(290)));
-    assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
+    assert_eq!(decode::<ServiceList>(encode(&list).as_bytes()).unwrap(), list);
     let text = list.human(Layout::UNBOUNDED);
     assert!(text.contains("  10.0.0.11         1  up 0.25 "), "{text}");
     assert!(text.contains("  10.1.0.11         1  draining 290s "), "{text}");

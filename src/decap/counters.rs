@@ -5,7 +5,7 @@ use crate::wire::encap::Encap;
 
 /// Accepted datagrams of one encapsulation.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Carried {
+pub struct EncapCounters {
     /// How many; those that came merged count one by one if they are separate here, else as one.
     pub packets: u64,
     /// Bytes of the packets that were in them.
@@ -14,7 +14,7 @@ pub struct Carried {
 
 /// Counters of the datagrams that have arrived. `read == delivered + dropped`, always.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Counters {
+pub struct GateCounters {
     /// Datagrams read, and `filtered`; one merged by the network card counts once, but each of
     /// merged GUE datagrams counts.
     pub read: u64,
@@ -24,7 +24,7 @@ pub struct Counters {
     /// Accepted datagrams.
     pub delivered: u64,
     /// Accepted datagrams, by [`Encap`].
-    pub carried: [Carried; Encap::ALL.len()],
+    pub carried: [EncapCounters; Encap::ALL.len()],
     /// GUE datagrams that the kernel had merged with others (`UDP_GRO`), and that were separated
     /// again; dropped ones too.
     pub gue_merged: u64,
@@ -37,10 +37,10 @@ pub struct Counters {
     pub dropped: [u64; Refusal::ALL.len()],
 }
 
-impl Counters {
+impl GateCounters {
     /// The accepted datagrams of that encapsulation.
     #[must_use]
-    pub fn carried(&self, encap: Encap) -> Carried {
+    pub fn carried(&self, encap: Encap) -> EncapCounters {
         self.carried[encap as usize]
     }
 

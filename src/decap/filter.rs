@@ -19,7 +19,7 @@ pub const MAX_INSTRUCTIONS: usize = 4_096;
 
 /// The outer IP version of a socket's packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outer {
+pub enum OuterVersion {
     /// IPv4.
     V4,
     /// IPv6.
@@ -69,7 +69,7 @@ const REFUSE: Instruction = Instruction { code: RETURN, jt: 0, jf: 0, k: 0 };
 /// The program for sockets of that outer version; `None` if it would be longer than
 /// [`MAX_INSTRUCTIONS`].
 #[must_use]
-pub fn program(directors: &[IpNet], outer: Outer) -> Option<Vec<Instruction>> {
+pub fn program(directors: &[IpNet], outer: OuterVersion) -> Option<Vec<Instruction>> {
     let first = Word { outer, number: 0 };
     let mut program = vec![first.load()];
     program.extend(search(&turns(directors, outer), first, false));
@@ -93,7 +93,7 @@ pub fn program(directors: &[IpNet], outer: Outer) -> Option<Vec<Instruction>> {
 type ArrayTurn = (u128, bool);
 
 /// The turns of all directors of the family, in order.
-fn turns(directors: &[IpNet], outer: Outer) -> Vec<ArrayTurn> {
+fn turns(directors: &[IpNet], outer: OuterVersion) -> Vec<ArrayTurn> {
     let mut ranges: Vec<(u128, u128)> =
         directors.iter().filter_map(|net| range(net, outer)).collect();
     ranges.sort_unstable();
@@ -114,13 +114,15 @@ fn turns(directors: &[IpNet], outer: Outer) -> Vec<ArrayTurn> {
     turns
 }
 
-fn range(net: &IpNet, outer: Outer) -> Option<(u128, u128)> {
+fn range(net: &IpNet, outer: OuterVersion) -> Option<(u128, u128)> {
     match (net, outer) {
-        (IpNet::V4(net), Outer::V4) => {
+        (IpNet::V4(net), OuterVersion::V4) => {
             let upper = |address: std::net::Ipv4Addr| u128::from(address.to_bits()) << 96;
             Some((upper(net.network()), upper(net.broadcast()) | u128::MAX >> 32))
         }
-        (IpNet::V6(net), Outer::V6) => Some((net.network().to_bits(), net.broadcast().to_bits())),
+        (IpNet::V6(net), OuterVersion::V6) => {
+            Some((net.network().to_bits(), net.broadcast().to_bits()))
+        }
         _ => None,
     }
 }
@@ -128,15 +130,15 @@ fn range(net: &IpNet, outer: Outer) -> Option<(u128, u128)> {
 /// 32 bits of the source address.
 #[derive(Clone, Copy, Debug)]
 struct Word {
-    outer: Outer,
+    outer: OuterVersion,
     number: u32,
 }
 
 impl Word {
     fn load(self) -> Instruction {
         let source = match self.outer {
-            Outer::V4 => NETWORK_HEADER + 12,
-            Outer::V6 => NETWORK_HEADER + 8,
+            OuterVersion::V4 => NETWORK_HEADER + 12,
+            OuterVersion::V6 => NETWORK_HEADER + 8,
         };
         Instruction { code: LOAD, jt: 0, jf: 0, k: source + 4 * self.number }
     }

@@ -34,13 +34,13 @@ pub struct Mss {
 
 /// The lengths that distinguish a merged packet from a whole one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct MergeLimits {
     pub(super) mss: Mss,
     /// The largest MTU of this host's links, in bytes.
     pub(super) link_mtu: u32,
 }
 
-impl Limits {
+impl MergeLimits {
     /// An MSS below [`MIN_MSS`] is raised to it.
     pub(super) fn new(mss: Mss) -> Self {
         let mss = Mss { v4: mss.v4.max(MIN_MSS), v6: mss.v6.max(MIN_MSS) };

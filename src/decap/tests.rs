@@ -112,7 +112,7 @@ fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
 
 /// Whether the kernel lets a packet from that source pass that is not in the sample.
 fn passes_the_filter(source: IpAddr) -> bool {
-    let outer = if source.is_ipv4() { filter::Outer::V4 } else { filter::Outer::V6 };
+    let outer = if source.is_ipv4() { filter::OuterVersion::V4 } else { filter::OuterVersion::V6 };
     let program = filter::program(gate().directors(), outer).unwrap();
     filter::tests::passes(&program, source, 1)
 }

@@ -19,7 +19,7 @@ use crate::netns::{self, Device, at, output};
 
 /// An address family, and the addresses in it.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct FamilyAddresses {
     pub(super) name: &'static str,
     /// The virtual IP.
     pub(super) vip: &'static str,
@@ -32,9 +32,15 @@ pub(super) struct Family {
 }
 
 /// The two families; a host's two addresses are in this order.
-pub(super) const FAMILIES: [Family; 2] = [
-    Family { name: "IPv4", vip: "192.0.2.10", director: "10.0.0.1", prefix: 24, header: "ip" },
-    Family {
+pub(super) const FAMILIES: [FamilyAddresses; 2] = [
+    FamilyAddresses {
+        name: "IPv4",
+        vip: "192.0.2.10",
+        director: "10.0.0.1",
+        prefix: 24,
+        header: "ip",
+    },
+    FamilyAddresses {
         name: "IPv6",
         vip: "2001:db8:b::10",
         director: "2001:db8:a::1",
@@ -67,12 +73,12 @@ impl DemoReal {
     }
 
     /// The outer family of its tunnel.
-    pub(super) fn tunnel(&self) -> &'static Family {
+    pub(super) fn tunnel(&self) -> &'static FamilyAddresses {
         &FAMILIES[self.tunnel]
     }
 }
 
-impl Family {
+impl FamilyAddresses {
     /// The virtual IP in the form used in URLs.
     pub(super) fn host(&self) -> String {
         if self.vip.contains(':') { format!("[{}]", self.vip) } else { self.vip.to_owned() }
@@ -154,7 +160,7 @@ fn count_replies() -> Result<()> {
     {
         let chain = format!("type filter hook {hook} priority -300;");
         let mut rules = format!("add table inet demo; add chain inet demo count {{ {chain} }}; ");
-        for Family { name, vip, header, .. } in &FAMILIES {
+        for FamilyAddresses { name, vip, header, .. } in &FAMILIES {
             rules += &format!(
                 "add counter inet demo {name}; \
                  add rule inet demo count {from}{header} saddr {vip} counter name {name}; "

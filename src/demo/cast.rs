@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::cables::{DemoReal, FAMILIES, REALS};
 use super::namespaces::{FOLDER, sibling};
-use super::process::Process;
+use super::process::DemoProcess;
 use super::traffic;
 use crate::netns::{self, at};
 
@@ -18,14 +18,14 @@ const NGINX_TEMPORARY: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", 
 
 #[derive(Debug, Default)]
 pub(super) struct Cast {
-    daemons: Vec<Process>,
-    web_servers: Vec<Process>,
+    daemons: Vec<DemoProcess>,
+    web_servers: Vec<DemoProcess>,
 }
 
 impl Cast {
     pub(super) fn start_real_servers(&mut self) -> Result<()> {
         for DemoReal { name, .. } in REALS {
-            let mut web = Process::start(&format!("{name}-web"), &mut web_server(name)?)?;
+            let mut web = DemoProcess::start(&format!("{name}-web"), &mut web_server(name)?)?;
             web.wait_until(|| {
                 let answers = |host| succeeds(at(name, "curl").args(["-fsS", host]));
                 answers("http://127.0.0.1/") && answers("http://[::1]/")
@@ -35,7 +35,7 @@ impl Cast {
             let mut command = at(name, sibling("vstun-realserver")?);
             command.arg("--vip").args(FAMILIES.map(|family| family.vip));
             command.arg("--director").args(FAMILIES.map(|family| family.director));
-            let daemon = Process::start(name, command.arg("--control").arg(&socket))?;
+            let daemon = DemoProcess::start(name, command.arg("--control").arg(&socket))?;
             self.daemons.push(ready(daemon, &socket)?);
         }
         Ok(())
@@ -45,7 +45,7 @@ impl Cast {
         let path = Path::new(FOLDER).join("director.toml");
         fs::write(&path, configuration()).context("cannot write the director's configuration")?;
         let mut command = at("director", sibling("vstun-director")?);
-        let daemon = Process::start("director", command.arg("--config").arg(path))?;
+        let daemon = DemoProcess::start("director", command.arg("--config").arg(path))?;
         self.daemons.push(ready(daemon, &socket("director"))?);
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Cast {
 }
 
 /// A daemon is ready when it answers at its control socket.
-fn ready(mut daemon: Process, socket: &Path) -> Result<Process> {
+fn ready(mut daemon: DemoProcess, socket: &Path) -> Result<DemoProcess> {
     let vstun = sibling("vstun")?;
     daemon
         .wait_until(|| succeeds(Command::new(&vstun).arg("--socket").arg(socket).arg("stats")))?;

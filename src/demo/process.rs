@@ -19,13 +19,13 @@ const POLL: Duration = Duration::from_millis(20);
 const LOG_LINES: usize = 15;
 
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct DemoProcess {
     name: String,
     child: Child,
     log: PathBuf,
 }
 
-impl Process {
+impl DemoProcess {
     /// Starts `command` in its own process group, so that Ctrl-C at the terminal does not reach it.
     pub(super) fn start(name: &str, command: &mut Command) -> Result<Self> {
         let log = PathBuf::from(namespaces::FOLDER).join(format!("{name}.log"));
@@ -90,7 +90,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for DemoProcess {
     fn drop(&mut self) {
         // Fails only if the process has ended already.
         let _ = self.child.kill();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cables::Family;
+use super::cables::FamilyAddresses;
 use super::cast;
 use super::namespaces::{FOLDER, sibling};
 use crate::netns::{at, output};
@@ -33,7 +33,7 @@ pub(super) struct Replies {
 }
 
 /// Sends `count` requests over a family, each on its own connection.
-pub(super) fn requests(family: &Family, count: usize) -> Result<RequestsByReal> {
+pub(super) fn requests(family: &FamilyAddresses, count: usize) -> Result<RequestsByReal> {
     let answers = output(
         at("client", "curl")
             .args(["-sS", "--fail-early", "--max-time", TIME_LIMIT, "-H", "Connection: close"])
@@ -47,7 +47,7 @@ pub(super) fn requests(family: &Family, count: usize) -> Result<RequestsByReal> 
 }
 
 /// Downloads the large file over a family; bytes per second.
-pub(super) fn download(family: &Family) -> Result<f64> {
+pub(super) fn download(family: &FamilyAddresses) -> Result<f64> {
     let figures = output(
         at("client", "curl")
             .args(["-sSf", "--max-time", TIME_LIMIT, "-o", "/dev/null"])
@@ -60,7 +60,7 @@ pub(super) fn download(family: &Family) -> Result<f64> {
 }
 
 /// The counters of replies over a family.
-pub(super) fn replies(family: &Family) -> Result<Replies> {
+pub(super) fn replies(family: &FamilyAddresses) -> Result<Replies> {
     let counter = |host| counter(host, family.name);
     Ok(Replies { direct: counter("router")?, through_director: counter("director")? })
 }

@@ -97,7 +97,7 @@ pub struct Diagnosis {
 
 /// As JSON.
 #[derive(Serialize)]
-struct Object<'a> {
+struct FindingJson<'a> {
     role: &'a str,
     healthy: bool,
     findings: Vec<FindingObject<'a>>,
@@ -148,7 +148,7 @@ impl Diagnosis {
     /// As a JSON object of one line.
     #[must_use]
     pub fn json(&self) -> String {
-        crate::control::encode(&Object {
+        crate::control::encode(&FindingJson {
             role: &self.role,
             healthy: self.is_healthy(),
             findings: self.findings.iter().map(FindingObject::of).collect(),

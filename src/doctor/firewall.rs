@@ -9,6 +9,6 @@ mod legacy;
 mod ruleset;
 mod sets;
 
-pub use condition::{CtState, Probe};
+pub use condition::{CtState, JudgedPacket};
 pub(in crate::doctor) use legacy::table as legacy_table;
-pub use ruleset::{DropPoint, Hook, Ruleset, Verdict};
+pub use ruleset::{DropPoint, FirewallVerdict, Hook, Ruleset};

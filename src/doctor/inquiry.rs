@@ -285,7 +285,7 @@ fn clean(bytes: &[u8]) -> String {
 
 /// A tunnel's ends, and the header between the outer and the inner packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Tunnel {
+pub struct InquiryTunnel {
     /// The outer source.
     pub from: IpAddr,
     /// The outer destination.
@@ -298,7 +298,7 @@ pub struct Tunnel {
 /// fragment it. `None` if two addresses of a pair are of different families, or it is too long.
 #[must_use]
 pub fn packet(
-    tunnel: Tunnel,
+    tunnel: InquiryTunnel,
     (from, to): (IpAddr, IpAddr),
     message: &[u8],
     dont_fragment: bool,

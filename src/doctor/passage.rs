@@ -1,7 +1,7 @@
 //! Findings about the way of packets through a director: by marked packets, and by evaluating the
 //! rules of its firewall.
 
-use super::firewall::{CtState, DropPoint, Hook, Probe, Ruleset, Verdict};
+use super::firewall::{CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset};
 use super::marked::{Ending, MarkedClient, Point};
 use super::observed::{DirectorFacts, Listened, RouteToReal};
 use super::{Cause, Finding, Severity};
@@ -123,7 +123,7 @@ pub(super) fn well(facts: &DirectorFacts) -> Option<String> {
 
 fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
     let Listened { listen, uplink } = one;
-    let probe = |state| Probe {
+    let probe = |state| JudgedPacket {
         version: if listen.address.is_ipv4() { 4 } else { 6 },
         input: Some(uplink.clone()),
         output: Some(tun.to_owned()),
@@ -134,18 +134,18 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
         state,
     };
     // Before the routing decision there is no output.
-    let before = Probe { output: None, ..probe(CtState::New) };
+    let before = JudgedPacket { output: None, ..probe(CtState::New) };
     let way = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
-        Verdict::Passes => {
+        FirewallVerdict::Passes => {
             let tracked = if ruleset.untracks(&before) { CtState::Untracked } else { state };
             ruleset.judge(&[Hook::Forward, Hook::Postrouting], &probe(tracked))
         }
         dropped => dropped,
     };
     match (way(CtState::New), way(CtState::Invalid)) {
-        (Verdict::Drops(point), _) => Some(refused(one, tun, &point)),
-        (Verdict::Passes, Verdict::Drops(point)) => Some(invalid(one, tun, &point)),
-        (Verdict::Passes, Verdict::Passes) => None,
+        (FirewallVerdict::Drops(point), _) => Some(refused(one, tun, &point)),
+        (FirewallVerdict::Passes, FirewallVerdict::Drops(point)) => Some(invalid(one, tun, &point)),
+        (FirewallVerdict::Passes, FirewallVerdict::Passes) => None,
     }
 }
 
@@ -181,7 +181,7 @@ fn invalid(Listened { listen, .. }: &Listened, tun: &str, point: &DropPoint) -> 
 }
 
 fn sent(way: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
-    let probe = |protocol, port| Probe {
+    let probe = |protocol, port| JudgedPacket {
         version: if way.real.is_ipv4() { 4 } else { 6 },
         input: Some(String::new()),
         output: way.link.clone(),
@@ -196,7 +196,7 @@ fn sent(way: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
     let mut all =
         all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));
     all.find_map(|(tunnelled, (number, port))| {
-        let Verdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
+        let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
             return None;
         };
         let text = format!("the firewall {} tunnelled packets to {}", drops(&point), way.real);

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::firewall::{CtState, DropPoint, Hook, Probe, Ruleset, Verdict, legacy_table};
+use super::firewall::{
+    CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset, legacy_table,
+};
 use super::host::{HostFault, host_findings};
 use super::passage::{dropped, insert};
 use super::tunnels::{Tunnelled, pcap_of_all};
@@ -96,7 +98,7 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
     let hooks = [Hook::Ingress, Hook::Prerouting, Hook::Input];
     let tunnelled = facts.directors.iter().find_map(|net| {
         let source = net.addr();
-        let probe = |number, port| Probe {
+        let probe = |number, port| JudgedPacket {
             version: if source.is_ipv4() { 4 } else { 6 },
             input: None,
             output: Some(String::new()),
@@ -117,7 +119,7 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
         let tunnelled = facts.tunnelled;
         let numbers = tunnelled.protocols().into_iter().filter(|(number, _)| inner(*number));
         numbers.into_iter().find_map(|(number, port)| {
-            let Verdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
+            let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
                 return None;
             };
             let family = if source.is_ipv4() { "ip" } else { "ip6" };
@@ -130,7 +132,7 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
         })
     });
     let delivered = facts.vips.iter().find_map(|vip| {
-        let probe = Probe {
+        let probe = JudgedPacket {
             version: if vip.is_ipv4() { 4 } else { 6 },
             input: Some(facts.tun.clone()),
             output: Some(String::new()),
@@ -140,7 +142,7 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             port: None,
             state: CtState::New,
         };
-        let Verdict::Drops(point) = ruleset.judge(&hooks, &probe) else { return None };
+        let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe) else { return None };
         let rule = format!("iifname \"{}\" accept", facts.tun);
         let legacy = format!("-i {}", facts.tun);
         let text = format!("the firewall drops what comes out of {} for {vip}", facts.tun);
@@ -167,7 +169,7 @@ fn let_through(point: &DropPoint, rule: &str, legacy: &str) -> String {
 fn replies(facts: &RealServerFacts) -> Option<Finding> {
     let ruleset = facts.ruleset.as_ref()?;
     facts.vips.iter().find_map(|vip| {
-        let probe = Probe {
+        let probe = JudgedPacket {
             version: if vip.is_ipv4() { 4 } else { 6 },
             input: Some(String::new()),
             output: None,
@@ -179,7 +181,7 @@ fn replies(facts: &RealServerFacts) -> Option<Finding> {
             state: CtState::Established,
         };
         let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
-        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe) else { return None };
+        let FirewallVerdict::Drops(place) = ruleset.judge(&hooks, &probe) else { return None };
         let family = if vip.is_ipv4() { "ip" } else { "ip6" };
         let rule = format!("{family} saddr {vip} accept");
         let verb = if place.certain { "drops" } else { "may drop" };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::event::HealthEvent;
 use super::load::Rotation;
 use super::plan::{Plan, PlannedCheck, ServicePlan};
-use super::report::{self, Finding, KEPT};
+use super::report::{self, KEPT, ProbeResult};
 use super::schedule::Doubt;
 use super::spec::Initial;
 use super::weighed::Weighed;
@@ -28,7 +28,7 @@ const LAG_WINDOW: Duration = Duration::from_secs(10);
 
 /// A probe to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Order {
+pub struct DueProbe {
     /// The check.
     pub id: CheckId,
     /// The check that is to be made.
@@ -189,7 +189,7 @@ impl Board {
     }
 
     /// Starts the next due probe; the caller reports its result to [`Self::finish`].
-    pub fn start_due(&mut self, now: Millis) -> Option<Order> {
+    pub fn start_due(&mut self, now: Millis) -> Option<DueProbe> {
         let (due, id) = *self.queue.first()?;
         if due > now {
             return None;
@@ -201,11 +201,11 @@ impl Board {
         if check.queued {
             self.queue.insert((check.due, id));
         }
-        Some(Order { id, check: check.planned.clone() })
+        Some(DueProbe { id, check: check.planned.clone() })
     }
 
     /// Takes a probe's result. A result of a check that is no longer planned is ignored.
-    pub fn finish(&mut self, now: Millis, id: CheckId, finding: Finding) {
+    pub fn finish(&mut self, now: Millis, id: CheckId, finding: ProbeResult) {
         let Some(check) = self.checks.get_mut(&id) else { return };
         let before = check.state.phase();
         check.heard.take(now, finding.reported.as_ref());
@@ -214,7 +214,7 @@ impl Board {
             true => check.heard.rotation() != Rotation::Down,
             false => finding.passed,
         };
-        let finding = Finding { passed, ..finding };
+        let finding = ProbeResult { passed, ..finding };
         check.state = check.state.after(finding.passed, &check.planned.spec.timing);
         let phase = check.state.phase();
         let next = check.end(now, &finding);
@@ -318,11 +318,11 @@ impl Board {
 
     /// The state of all services and checks.
     #[must_use]
-    pub fn report(&self, now: Millis) -> report::Board {
+    pub fn report(&self, now: Millis) -> report::HealthReport {
         let mut checks: Vec<(&CheckId, &Check)> = self.checks.iter().collect();
         checks.sort_unstable_by_key(|(id, _)| **id);
         let name = |service: usize| Some(self.services.get(service)?.name.clone());
-        report::Board {
+        report::HealthReport {
             services: self
                 .services
                 .iter()

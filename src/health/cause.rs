@@ -10,14 +10,14 @@ pub enum CheckCause {
     /// All its checks pass.
     Passing,
     /// A check is down.
-    Failing(Failure),
+    Failing(CheckFailure),
     /// A check is down, but is ignored because checks of too many real servers are down.
-    Disbelieved(Failure),
+    Disbelieved(CheckFailure),
 }
 
 /// A check that is down.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Failure {
+pub struct CheckFailure {
     /// The name of its type.
     pub check: &'static str,
     /// The result of its latest failed probe; `None`: it has neither passed nor failed yet.
@@ -40,7 +40,7 @@ impl fmt::Display for CheckCause {
 pub(super) const DISBELIEVED: &str = ", but too many are down to believe it";
 
 /// `http check failed: status 503`.
-impl fmt::Display for Failure {
+impl fmt::Display for CheckFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { check, found } = self;
         match found {

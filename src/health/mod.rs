@@ -26,12 +26,12 @@ mod weighed;
 #[cfg(test)]
 mod tests;
 
-pub use board::{Board, CheckId, Order};
-pub use cause::{CheckCause, Failure};
+pub use board::{Board, CheckId, DueProbe};
+pub use cause::{CheckCause, CheckFailure};
 pub use event::HealthEvent;
 pub use plan::{Destination, MAX_CHECKS, Plan, PlannedCheck, ServiceInput, ServicePlan};
 pub use report::{
-    AgentReport, Board as BoardReport, CheckReport, Finding, RealReport, ServiceReport,
+    AgentReport, CheckReport, HealthReport as BoardReport, ProbeResult, RealReport, ServiceReport,
 };
 pub use rule::{Panic, Quorum, Rules};
 pub use schedule::Doubt;

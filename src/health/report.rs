@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::cause::{CheckCause, DISBELIEVED, Failure};
+use super::cause::{CheckCause, CheckFailure, DISBELIEVED};
 use super::load::Reported;
 use super::plan::PlannedCheck;
 use super::state::Phase;
@@ -14,7 +14,7 @@ pub const KEPT: usize = 10;
 
 /// The result of one probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Finding {
+pub struct ProbeResult {
     /// When it ended.
     pub at: Millis,
     /// Whether the check has passed.
@@ -50,7 +50,7 @@ pub struct CheckReport {
     /// Probes so far.
     pub runs: u64,
     /// The last results, newest first, with the age of each.
-    pub findings: Vec<(Duration, Finding)>,
+    pub findings: Vec<(Duration, ProbeResult)>,
     /// The counts of its agent's reports, if it has an agent.
     pub agent: Option<AgentReport>,
 }
@@ -98,7 +98,7 @@ pub struct ServiceReport {
 
 /// All checks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Board {
+pub struct HealthReport {
     /// The services.
     pub services: Vec<ServiceReport>,
     /// The checks.
@@ -119,7 +119,7 @@ impl RealReport {
             why => return format!("{why}; {down}"),
         };
         match (failure, self.failed) {
-            (Failure { check, found: Some(found) }, Some(failed)) => {
+            (CheckFailure { check, found: Some(found) }, Some(failed)) => {
                 let ago = failed.as_secs();
                 format!("{check} check failed {ago} s ago: {found}{doubt}; {down}")
             }
@@ -128,7 +128,7 @@ impl RealReport {
     }
 }
 
-impl Board {
+impl HealthReport {
     /// The report of a real server in a service.
     #[must_use]
     pub fn real(&self, service: &str, address: IpAddr) -> Option<&RealReport> {

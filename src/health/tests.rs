@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::board::Board;
 use super::event::HealthEvent;
 use super::plan::{Plan, ServiceInput};
-use super::report::Finding;
+use super::report::ProbeResult;
 use super::rule::{Panic, Quorum, Rules};
 use super::schedule::Doubt;
 use super::spec::{CheckSpec, Initial, Probe, Timing, Via};
@@ -51,9 +51,16 @@ fn plan(services: &[(&str, &[Arc<CheckSpec>])], count: u8, rules: Rules) -> Plan
     Plan::new(services.iter().map(input))
 }
 
-fn finding(at: Millis, passed: bool) -> Finding {
+fn finding(at: Millis, passed: bool) -> ProbeResult {
     let detail = if passed { "connected" } else { "connection refused" }.to_owned();
-    Finding { at, passed, refused: false, detail, took: Duration::from_millis(1), reported: None }
+    ProbeResult {
+        at,
+        passed,
+        refused: false,
+        detail,
+        took: Duration::from_millis(1),
+        reported: None,
+    }
 }
 
 /// Runs every probe that is due up to `end`; `alive` says whether a real server answers at a port.
@@ -111,7 +118,7 @@ fn a_real_server_that_is_down_shows_its_latest_failure_and_since_when() {
     now = Millis(20_000);
     let order = board.start_due(now).unwrap();
     let detail = "status 503".to_owned();
-    board.finish(now, order.id, Finding { detail, ..finding(now, false) });
+    board.finish(now, order.id, ProbeResult { detail, ..finding(now, false) });
     now = Millis(23_000);
     let report = board.report(now).real("web", address(1)).unwrap().clone();
     assert_eq!(report.why.to_string(), "tcp check failed: status 503");
@@ -273,8 +280,8 @@ fn a_genuine_error_brings_a_check_forward_just_after_forged_ones() {
 }
 
 /// A refused probe, as after a reset from the real server's host.
-fn refusal(at: Millis) -> Finding {
-    Finding { refused: true, ..finding(at, false) }
+fn refusal(at: Millis) -> ProbeResult {
+    ProbeResult { refused: true, ..finding(at, false) }
 }
 
 #[test]

@@ -29,7 +29,7 @@ const MAX_MSS: u32 = 65_535 - 40;
 
 /// A change of the table.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Change {
+pub enum RouteChange {
     /// Add the route, or replace the one with the same key.
     Replace(Route),
     /// Remove the route.
@@ -284,7 +284,7 @@ fn preference(route: &Route) -> u8 {
 
 /// The changes from the table's current routes to the planned ones.
 #[must_use]
-pub fn changes(desired: &DesiredRealServer, facts: &Facts) -> Vec<Change> {
+pub fn changes(desired: &DesiredRealServer, facts: &Facts) -> Vec<RouteChange> {
     let ours = |route: &&Route| route.protocol == PROTOCOL;
     let there: Vec<&Route> = facts.routes.of_table(desired.table).filter(ours).collect();
     difference(there, wanted(desired, facts))
@@ -294,7 +294,7 @@ pub fn changes(desired: &DesiredRealServer, facts: &Facts) -> Vec<Change> {
 pub fn difference<'a>(
     there: impl IntoIterator<Item = &'a Route>,
     wanted: Vec<Route>,
-) -> Vec<Change> {
+) -> Vec<RouteChange> {
     let mut there: HashMap<_, _> =
         there.into_iter().map(|route| (route.key(), (route, false))).collect();
     let mut changes = Vec::new();
@@ -304,14 +304,14 @@ pub fn difference<'a>(
             *known
         });
         if known != Some(&copy) {
-            changes.push(Change::Replace(copy));
+            changes.push(RouteChange::Replace(copy));
         }
     }
     // New ones before old ones: a packet in between finds one or the other.
     let extra = there.into_values().filter(|(_, kept)| !kept);
     let mut extra: Vec<Route> = extra.map(|(route, _)| route.clone()).collect();
     extra.sort_by_key(Route::key);
-    changes.extend(extra.into_iter().map(Change::Remove));
+    changes.extend(extra.into_iter().map(RouteChange::Remove));
     changes
 }
 
@@ -327,7 +327,7 @@ pub fn follow(
     facts: &mut Facts,
     room: Option<u32>,
     events: &[RouteEvent],
-) -> Option<Vec<Change>> {
+) -> Option<Vec<RouteChange>> {
     let alone = |facts: &Facts, route: &Route| {
         let copier = Copier::with_room(desired, facts, room);
         !copier.hides_others(route.table, Family::of_net(&route.destination))

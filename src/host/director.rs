@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::desired::DesiredDirector;
-use super::facts::{Address, Facts, Link};
+use super::facts::{Facts, Link, LocalAddress};
 use super::family::Family;
 use super::ipv6;
 use super::plan::{AdvertisedMss, Announcement, HostPlan, check_tun, distinct, write};
@@ -184,7 +184,7 @@ fn check_address(vip: IpAddr, facts: &Facts) -> Result<(), HostRefusal> {
 /// A router has the address with a subnet's prefix and zeros (RFC 4291 2.6.1), except on
 /// point-to-point links (RFC 6164): as a router, this host would deliver packets for it locally.
 fn anycast(vip: IpAddr, facts: &Facts) -> Option<(IpAddr, IpNet, String)> {
-    let first = |own: &&Address| {
+    let first = |own: &&LocalAddress| {
         vip.is_ipv6() && own.subnet.network() == vip && own.subnet.prefix_len() < 127
     };
     let own = facts.addresses.iter().find(first)?;

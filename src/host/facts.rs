@@ -22,7 +22,7 @@ pub struct Facts {
     /// Every interface.
     pub links: Vec<Link>,
     /// Every local address.
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<LocalAddress>,
     /// The route lookups for the requested addresses; addresses without a route are missing.
     pub lookups: BTreeMap<IpAddr, Lookup>,
     /// The routes of every table.
@@ -97,7 +97,7 @@ impl TunnelDevice {
 
 /// A local address.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Address {
+pub struct LocalAddress {
     /// The index of its interface.
     pub link: u32,
     /// The address.
@@ -117,7 +117,7 @@ pub struct Address {
     pub host_scope: bool,
 }
 
-impl Address {
+impl LocalAddress {
     /// Whether the host serves the address, but should not connect from it.
     #[must_use]
     pub fn is_only_served(&self) -> bool {
@@ -225,8 +225,9 @@ impl Facts {
                 !index(link).is_some_and(there)
             }
             Object::Address { address, link } => {
-                let ours =
-                    |(own, owner): (&Address, &Link)| owner.name == *link && own.is_only_served();
+                let ours = |(own, owner): (&LocalAddress, &Link)| {
+                    owner.name == *link && own.is_only_served()
+                };
                 !self.owners(*address).any(ours)
             }
             // When the address is removed, IPv6 removes the source from a route, IPv4 the whole
@@ -259,7 +260,7 @@ impl Facts {
     }
 
     /// The local addresses with their interfaces' names.
-    pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = (&Address, &Link)> {
+    pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = (&LocalAddress, &Link)> {
         self.addresses
             .iter()
             .filter(move |own| own.address == address)
@@ -269,9 +270,9 @@ impl Facts {
     /// Whether the address has a subnet, and its interface no other address of the family,
     /// link-local ones aside: the host may be reached by it.
     #[must_use]
-    pub fn is_only_of_its_link(&self, own: &Address) -> bool {
+    pub fn is_only_of_its_link(&self, own: &LocalAddress) -> bool {
         let family = Family::of(own.address);
-        let beside = |other: &Address| {
+        let beside = |other: &LocalAddress| {
             other.link == own.link
                 && other.address != own.address
                 && Family::of(other.address) == family

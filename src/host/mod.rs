@@ -38,17 +38,17 @@ pub mod sysctl;
 mod tests;
 
 pub use desired::{DesiredDirector, DesiredRealServer, ServedPorts};
-pub use facts::{Address, Facts, Link, Lookup, Proxies, Rule, TUNNEL_MODULES, TunnelDevice};
+pub use facts::{Facts, Link, LocalAddress, Lookup, Proxies, Rule, TUNNEL_MODULES, TunnelDevice};
 pub use family::Family;
 pub use plan::{
     AdvertisedMss, Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources,
     TunnelRoutes,
 };
 pub use problem::{CurrentProblems, OngoingProblem, Problem, ProblemChange, ProblemKind};
-pub use record::{Record, RecordKey};
+pub use record::{HostRecord, RecordKey};
 pub use refusal::{HostRefusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use routes::{AmbiguousRoute, RouteEvent, Routes};
-pub use selective::Suspicion;
+pub use selective::SelectiveRule;
 pub use selectors::Selectors;
 pub use step::{HostStep, MAIN, Object, PROTOCOL};

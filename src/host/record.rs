@@ -45,20 +45,20 @@ impl HostStep {
 }
 
 /// A position in the order: steps that guard others come first, so that they are undone last.
-type Position = (bool, u64);
+type UndoPosition = (bool, u64);
 
 /// Steps in the order in which they were recorded, guards first. Each operation costs the logarithm
 /// of their number.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Vec<HostStep>")]
-pub struct Record {
-    steps: BTreeMap<Position, HostStep>,
-    positions: HashMap<RecordKey, Position>,
+pub struct HostRecord {
+    steps: BTreeMap<UndoPosition, HostStep>,
+    positions: HashMap<RecordKey, UndoPosition>,
     /// How many were ever added.
     added: u64,
 }
 
-impl Record {
+impl HostRecord {
     /// Records a step after the others. It replaces the one with the same key.
     pub fn add(&mut self, step: HostStep) {
         self.added += 1;
@@ -127,7 +127,7 @@ impl Record {
     }
 }
 
-impl FromIterator<HostStep> for Record {
+impl FromIterator<HostStep> for HostRecord {
     fn from_iter<I: IntoIterator<Item = HostStep>>(steps: I) -> Self {
         let mut record = Self::default();
         steps.into_iter().for_each(|step| record.add(step));
@@ -135,23 +135,23 @@ impl FromIterator<HostStep> for Record {
     }
 }
 
-impl From<Vec<HostStep>> for Record {
+impl From<Vec<HostStep>> for HostRecord {
     fn from(steps: Vec<HostStep>) -> Self {
         steps.into_iter().collect()
     }
 }
 
-impl Serialize for Record {
+impl Serialize for HostRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
     }
 }
 
 /// Equal steps in an equal order.
-impl PartialEq for Record {
+impl PartialEq for HostRecord {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
     }
 }
 
-impl Eq for Record {}
+impl Eq for HostRecord {}

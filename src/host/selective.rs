@@ -20,7 +20,7 @@ const MAIN_PRIORITY: u32 = 32_766;
 
 /// A rule that leads away a part of the packets.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Suspicion {
+pub enum SelectiveRule {
     /// It matches packets that are served.
     Leads(Problem),
     /// Whether it matches depends on marks, or on what else is not known here.
@@ -34,7 +34,7 @@ pub fn at_director(
     plan: &HostPlan,
     served: &[ServedPorts],
     facts: &Facts,
-) -> Vec<Suspicion> {
+) -> Vec<SelectiveRule> {
     let asked = capture::questions(&plan.captured, &plan.uplinks, facts);
     let mut found = Vec::new();
     for rule in facts.rules.iter().filter(|rule| is_foreign(rule) && rule.priority < MAIN_PRIORITY)
@@ -65,7 +65,7 @@ pub fn at_director(
     found
 }
 
-fn suspicion(vip: IpAddr, rule: &Rule, tun: &str) -> Suspicion {
+fn suspicion(vip: IpAddr, rule: &Rule, tun: &str) -> SelectiveRule {
     let (priority, command) = (rule.priority, Family::of(vip).command());
     let (which, verb) = (part(rule), if rule.only.are_known() { "takes" } else { "may take" });
     let text = format!(
@@ -74,10 +74,10 @@ fn suspicion(vip: IpAddr, rule: &Rule, tun: &str) -> Suspicion {
          virtual IP"
     );
     if !rule.only.are_known() {
-        return Suspicion::May(text);
+        return SelectiveRule::May(text);
     }
     let problem = Problem::new(ProblemKind::Capture, format!("{vip} rule {priority}"), text);
-    Suspicion::Leads(Problem { address: Some(vip), ..problem })
+    SelectiveRule::Leads(Problem { address: Some(vip), ..problem })
 }
 
 /// What a rule matches, as `ip rule` shows it.
@@ -127,7 +127,7 @@ pub fn at_realserver(
     desired: &DesiredRealServer,
     plan: &HostPlan,
     facts: &Facts,
-) -> Vec<Suspicion> {
+) -> Vec<SelectiveRule> {
     let mut found = Vec::new();
     for reply in replies::questions(plan, facts) {
         for rule in realserver::before(reply.vip, desired, facts) {
@@ -151,8 +151,8 @@ pub fn at_realserver(
             };
             let problem = realserver::taken(reply.vip, rule, ProblemKind::Mss, &what, desired);
             found.push(match only.are_known() {
-                true => Suspicion::Leads(problem),
-                false => Suspicion::May(problem.text.replacen(
+                true => SelectiveRule::Leads(problem),
+                false => SelectiveRule::May(problem.text.replacen(
                     " takes the replies",
                     " may take replies",
                     1,

@@ -9,8 +9,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::families::Families;
 use super::{latency, turns};
 use crate::control::{
-    Checks, DirectorStats, HostStatus, List, ListedAgent, ListedCheck, ListedReal, ListedService,
-    Use,
+    Checks, DirectorStats, HostStatus, ListedAgent, ListedCheck, ListedReal, ListedService,
+    ServiceList, Use,
 };
 
 /// The values of a director's page.
@@ -19,7 +19,7 @@ pub struct DirectorPage {
     /// The program's version.
     pub version: String,
     /// Services and real servers, and drops by reason.
-    pub list: List,
+    pub list: ServiceList,
     /// The packet thread's counters.
     pub stats: DirectorStats,
     /// The health checks.

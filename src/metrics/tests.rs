@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::control::{
-    CheckResult, Checks, Counts, DirectorStats, HookCounts, HostStatus, List, ListedAgent,
-    ListedCheck, ListedLatency, ListedReal, ListedService, ListedTimes, RealServerDrop,
-    RealServerStats, TurnBucket, Turns, Use, VirtualIp, Wrong,
+    CheckResult, Checks, Counts, DirectorStats, HookCounts, HostStatus, ListedAgent, ListedCheck,
+    ListedLatency, ListedReal, ListedService, ListedTimes, RealServerDrop, RealServerStats,
+    ServiceList, TurnBucket, TurnStats, Use, VirtualIp, Wrong,
 };
 
 fn real(address: &str) -> ListedReal {
@@ -18,9 +18,9 @@ fn real(address: &str) -> ListedReal {
     serde_json::from_str(&text).unwrap()
 }
 
-fn turns() -> Turns {
+fn turns() -> TurnStats {
     let bucket = |up_to_microseconds, count| TurnBucket { up_to_microseconds, count };
-    Turns { microseconds: 1_500_000, buckets: vec![bucket(Some(200), 7), bucket(None, 1)] }
+    TurnStats { microseconds: 1_500_000, buckets: vec![bucket(Some(200), 7), bucket(None, 1)] }
 }
 
 fn page() -> DirectorPage {
@@ -50,7 +50,7 @@ fn page() -> DirectorPage {
     };
     DirectorPage {
         version: "0.1.0".to_owned(),
-        list: List {
+        list: ServiceList {
             connections: Use { current: 6, capacity: 100 },
             services: vec![ListedService {
                 reals: vec![removed, real("10.0.0.11"), measured, draining],
@@ -58,7 +58,7 @@ fn page() -> DirectorPage {
             }],
             drops: Counts(vec![("no_service".to_owned(), 2)]),
             vips: vec![VirtualIp { address: "192.0.2.10".parse().unwrap(), announced: true }],
-            ..List::default()
+            ..ServiceList::default()
         },
         stats: DirectorStats {
             turns: turns(),
@@ -215,7 +215,8 @@ fn a_large_page_stays_within_its_bytes() {
         let services = (0..1_000)
             .map(|number| ListedService { name: name(number), reals: reals.clone(), ..one.clone() })
             .collect();
-        let page = DirectorPage { list: List { services, ..List::default() }, ..page() };
+        let page =
+            DirectorPage { list: ServiceList { services, ..ServiceList::default() }, ..page() };
         let text = write(Format::Prometheus, page, Process::default()).unwrap();
         assert!(text.len() < most, "{} bytes", text.len());
     }

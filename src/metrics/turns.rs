@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::control::Turns;
+use crate::control::TurnStats;
 
 use super::families::Families;
 
@@ -10,7 +10,7 @@ use super::families::Families;
 const MICROS: f64 = 1e6;
 
 /// The histogram of turns.
-pub(super) fn write(families: &mut Families<'_>, turns: &Turns) -> fmt::Result {
+pub(super) fn write(families: &mut Families<'_>, turns: &TurnStats) -> fmt::Result {
     let bound = |limit: Option<u32>| limit.map_or(f64::INFINITY, |limit| f64::from(limit) / MICROS);
     let buckets: Vec<_> = turns
         .buckets

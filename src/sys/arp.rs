@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use socket2::SockFilter;
 
-use super::frames::{BROADCAST, Frames, HEADER};
+use super::frames::{BROADCAST, FrameSocket, HEADER};
 
 /// Bytes of an Ethernet header and an ARP packet for IPv4.
 const FRAME: usize = HEADER + 28;
@@ -15,7 +15,7 @@ const ETHERTYPE_ARP: u16 = 0x0806;
 /// A socket on one Ethernet interface.
 #[derive(Debug)]
 pub struct Arp {
-    frames: Frames,
+    frames: FrameSocket,
     mac: [u8; 6],
 }
 
@@ -27,7 +27,7 @@ impl Arp {
     ///
     /// The kernel's.
     pub fn open(link: u32, mac: [u8; 6]) -> io::Result<Self> {
-        Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &[])?, mac })
+        Ok(Self { frames: FrameSocket::open(link, ETHERTYPE_ARP, &[])?, mac })
     }
 
     /// As [`Self::open`], but receives only packets whose sender address is one of these or zero,
@@ -37,7 +37,7 @@ impl Arp {
     ///
     /// The kernel's.
     pub fn open_for(link: u32, mac: [u8; 6], addresses: &[Ipv4Addr]) -> io::Result<Self> {
-        Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &filter(addresses))?, mac })
+        Ok(Self { frames: FrameSocket::open(link, ETHERTYPE_ARP, &filter(addresses))?, mac })
     }
 
     /// Asks which host has the address, without claiming it: the sender's address is zero.

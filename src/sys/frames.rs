@@ -12,9 +12,9 @@ pub(super) const HEADER: usize = 14;
 
 /// A socket on one Ethernet interface for frames of one protocol.
 #[derive(Debug)]
-pub(super) struct Frames(AsyncFd<Socket>);
+pub(super) struct FrameSocket(AsyncFd<Socket>);
 
-impl Frames {
+impl FrameSocket {
     /// Opens a socket on the interface with that index. Needs a tokio runtime with IO and
     /// `CAP_NET_RAW`.
     pub(super) fn open(link: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {

@@ -37,7 +37,7 @@ pub fn names() -> io::Result<BTreeMap<u32, String>> {
 
 /// The addresses of this host, and its Ethernet interfaces.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Ends {
+pub struct HostInterfaces {
     /// The addresses of all interfaces.
     pub addresses: BTreeSet<IpAddr>,
     /// The names of interfaces whose frames have an Ethernet header, by their indexes.
@@ -49,13 +49,13 @@ pub struct Ends {
 /// # Errors
 ///
 /// The kernel's.
-pub fn ends() -> io::Result<Ends> {
+pub fn ends() -> io::Result<HostInterfaces> {
     let mut list = std::ptr::null_mut();
     // SAFETY: the kernel's list is stored in `list`, and `freeifaddrs` frees it.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let (mut ends, mut next) = (Ends::default(), list);
+    let (mut ends, mut next) = (HostInterfaces::default(), list);
     // SAFETY: each pointer is null or an entry of the list, which lives until it is freed.
     while let Some(entry) = unsafe { next.as_ref() } {
         next = entry.ifa_next;
@@ -63,8 +63,8 @@ pub fn ends() -> io::Result<Ends> {
         let name = unsafe { CStr::from_ptr(entry.ifa_name) };
         // SAFETY: the address is null, or as long as its family says.
         match unsafe { address_of(entry.ifa_addr) } {
-            Some(Address::Ip(address)) => drop(ends.addresses.insert(address)),
-            Some(Address::Ethernet(index)) => {
+            Some(InterfaceAddress::Ip(address)) => drop(ends.addresses.insert(address)),
+            Some(InterfaceAddress::Ethernet(index)) => {
                 ends.ethernets.insert(index, name.to_string_lossy().into_owned());
             }
             None => {}
@@ -76,7 +76,7 @@ pub fn ends() -> io::Result<Ends> {
 }
 
 /// An address of an interface.
-enum Address {
+enum InterfaceAddress {
     Ip(IpAddr),
     /// The index of an Ethernet interface.
     Ethernet(u32),
@@ -85,7 +85,7 @@ enum Address {
 /// # Safety
 ///
 /// The pointer is null, or the address is as long as its family says.
-unsafe fn address_of(at: *const libc::sockaddr) -> Option<Address> {
+unsafe fn address_of(at: *const libc::sockaddr) -> Option<InterfaceAddress> {
     // SAFETY: the caller's promise; every family's structure begins with the family.
     let family = i32::from(unsafe { at.as_ref() }?.sa_family);
     // SAFETY: the structures of these families, by the caller's promise; they need no alignment.
@@ -93,16 +93,16 @@ unsafe fn address_of(at: *const libc::sockaddr) -> Option<Address> {
         match family {
             libc::AF_INET => {
                 let at = at.cast::<libc::sockaddr_in>().read_unaligned();
-                Some(Address::Ip(Ipv4Addr::from(at.sin_addr.s_addr.to_ne_bytes()).into()))
+                Some(InterfaceAddress::Ip(Ipv4Addr::from(at.sin_addr.s_addr.to_ne_bytes()).into()))
             }
             libc::AF_INET6 => {
                 let at = at.cast::<libc::sockaddr_in6>().read_unaligned();
-                Some(Address::Ip(Ipv6Addr::from(at.sin6_addr.s6_addr).into()))
+                Some(InterfaceAddress::Ip(Ipv6Addr::from(at.sin6_addr.s6_addr).into()))
             }
             libc::AF_PACKET => {
                 let at = at.cast::<libc::sockaddr_ll>().read_unaligned();
                 let index = u32::try_from(at.sll_ifindex).ok()?;
-                (at.sll_hatype == libc::ARPHRD_ETHER).then_some(Address::Ethernet(index))
+                (at.sll_hatype == libc::ARPHRD_ETHER).then_some(InterfaceAddress::Ethernet(index))
             }
             _ => None,
         }

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::frames::{Frames, HEADER};
+use super::frames::{FrameSocket, HEADER};
 
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Bytes of an IPv6 header.
@@ -27,7 +27,7 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// A socket on one Ethernet interface.
 #[derive(Debug)]
 pub struct Ndisc {
-    frames: Frames,
+    frames: FrameSocket,
     /// Holds the memberships in multicast groups, so that switches and network cards pass the
     /// groups' frames on.
     groups: Socket,
@@ -43,7 +43,7 @@ impl Ndisc {
     ///
     /// The kernel's.
     pub fn open(link: u32, mac: [u8; 6]) -> io::Result<Self> {
-        let frames = Frames::open(link, ETHERTYPE_IPV6, &FILTER)?;
+        let frames = FrameSocket::open(link, ETHERTYPE_IPV6, &FILTER)?;
         let groups = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         Ok(Self { frames, groups, link, mac })
     }

@@ -60,7 +60,7 @@ pub enum HostChange {
 
 /// A connection that receives notifications.
 #[derive(Debug)]
-pub struct Events {
+pub struct NetlinkEvents {
     messages: Messages,
     driver: JoinHandle<()>,
 }
@@ -161,8 +161,8 @@ impl Netlink {
         }
     }
 
-    /// Sends many route changes in order. A refused change does not stop the others. [`Events`]
-    /// opened with this connection do not report them.
+    /// Sends many route changes in order. A refused change does not stop the others.
+    /// [`NetlinkEvents`] opened with this connection do not report them.
     ///
     /// # Errors
     ///
@@ -328,7 +328,7 @@ impl Drop for Netlink {
     }
 }
 
-impl Events {
+impl NetlinkEvents {
     /// Subscribes to changes of interfaces, addresses, routes and rules, except route changes that
     /// `netlink` makes by [`Netlink::change_routes`].
     ///
@@ -377,7 +377,7 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for NetlinkEvents {
     fn drop(&mut self) {
         self.driver.abort();
     }

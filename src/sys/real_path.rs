@@ -43,15 +43,15 @@ const _: () = assert!(size_of::<Count>() == 24);
 unsafe impl Pod for Count {}
 
 /// The counters of a loaded program.
-pub struct Counts(PerCpuArray<MapData, Count>);
+pub struct ProgramCounters(PerCpuArray<MapData, Count>);
 
-impl fmt::Debug for Counts {
+impl fmt::Debug for ProgramCounters {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Counts").field(&self.sum()).finish()
     }
 }
 
-impl Counts {
+impl ProgramCounters {
     /// Their sums so far.
     #[must_use]
     pub fn sum(&self) -> Count {
@@ -65,7 +65,7 @@ impl Counts {
 }
 
 /// An address as a key of the maps; an IPv4 address is in its mapped form.
-type Address = [u8; 16];
+type MapAddress = [u8; 16];
 
 /// What the program admits.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -81,9 +81,9 @@ pub struct Admitted {
 /// The keys of the maps for it.
 #[derive(Debug, Default)]
 struct Keys {
-    directors: BTreeSet<(u32, Address)>,
-    vips: BTreeSet<Address>,
-    own: BTreeSet<Address>,
+    directors: BTreeSet<(u32, MapAddress)>,
+    vips: BTreeSet<MapAddress>,
+    own: BTreeSet<MapAddress>,
 }
 
 impl Keys {
@@ -101,9 +101,9 @@ impl Keys {
 #[derive(Debug)]
 pub struct Program {
     program: IngressProgram,
-    directors: LpmTrie<MapData, Address, u32>,
-    vips: HashMap<MapData, Address, u32>,
-    own: HashMap<MapData, Address, u32>,
+    directors: LpmTrie<MapData, MapAddress, u32>,
+    vips: HashMap<MapData, MapAddress, u32>,
+    own: HashMap<MapData, MapAddress, u32>,
     keys: Keys,
 }
 
@@ -112,11 +112,11 @@ pub struct Program {
 ///
 /// # Errors
 /// The kernel or the process's rights do not allow it.
-pub fn load(tun: u32, gue_port: u16) -> io::Result<(Program, Counts)> {
+pub fn load(tun: u32, gue_port: u16) -> io::Result<(Program, ProgramCounters)> {
     let mut loader = EbpfLoader::new();
     loader.override_global("tun", &tun, true).override_global("gue_port", &gue_port, true);
     let mut program = IngressProgram::load(&mut loader, OBJECT, NAME)?;
-    let counts = Counts(program.typed_map("counts")?);
+    let counts = ProgramCounters(program.typed_map("counts")?);
     let directors = program.typed_map("directors")?;
     let (vips, own) = (program.typed_map("vips")?, program.typed_map("own")?);
     Ok((Program { program, directors, vips, own, keys: Keys::default() }, counts))
@@ -176,14 +176,14 @@ impl Program {
     }
 }
 
-fn mapped(address: IpAddr) -> Address {
+fn mapped(address: IpAddr) -> MapAddress {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),
     }
 }
 
-fn range(net: &IpNet) -> (u32, Address) {
+fn range(net: &IpNet) -> (u32, MapAddress) {
     let before = if net.addr().is_ipv4() { 96 } else { 0 };
     (before + u32::from(net.prefix_len()), mapped(net.network()))
 }

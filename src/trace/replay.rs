@@ -13,7 +13,7 @@ use super::reading::RecordedPacket;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::{Balancer, Change, Limits, Reason};
 use crate::config;
-use crate::control::{List, TraceBegins, TracedDecision};
+use crate::control::{ServiceList, TraceBegins, TracedDecision};
 use crate::model::{Millis, SchedulerKind};
 use crate::wire::{Packet, Transport};
 
@@ -79,7 +79,7 @@ impl Replay {
     pub fn new(
         config: &config::Director,
         begins: &TraceBegins,
-        states: Option<&List>,
+        states: Option<&ServiceList>,
     ) -> Result<Self, ReplayError> {
         let (own, hash) = begins.seeds().ok_or(ReplayError::Seeds)?;
         let limits = Limits {

@@ -47,7 +47,7 @@ pub fn complete_checksum(packet: &mut [u8], start: u16, offset: u16) -> Result<(
 #[derive(Clone, Copy, Debug)]
 pub struct SplitPlan {
     network: Network,
-    transport: Kind,
+    transport: SplitKind,
     /// Sum of the pseudo-header and the transport header without the fields that differ by segment.
     transport_sum: Sum,
     network_len: usize,
@@ -70,7 +70,7 @@ enum Network {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum SplitKind {
     Tcp { sequence: u32, flags: u8 },
     Udp,
 }
@@ -91,13 +91,13 @@ impl SplitPlan {
             // A SYN occupies a sequence number, which the arithmetic below does not count; no
             // sender makes such a super-frame.
             (Offload::Tcp { segment, start }, Transport::Tcp(header)) if !header.flags.syn() => {
-                let kind = Kind::Tcp { sequence: header.sequence, flags: header.flags.0 };
+                let kind = SplitKind::Tcp { sequence: header.sequence, flags: header.flags.0 };
                 (segment, start, kind, usize::from(header.header_len))
             }
             (Offload::Udp { segment, start }, Transport::Udp { .. })
                 if udp_length(payload) == Some(payload.len()) =>
             {
-                (segment, start, Kind::Udp, UDP_HEADER_LEN)
+                (segment, start, SplitKind::Udp, UDP_HEADER_LEN)
             }
             _ => return Err(OffloadError::Mismatch),
         };
@@ -170,12 +170,12 @@ impl SplitPlan {
 
         let sum = self.transport_sum.add_u16(transport_len).add_bytes(payload);
         match self.transport {
-            Kind::Tcp { sequence, flags } => {
+            SplitKind::Tcp { sequence, flags } => {
                 let sequence = sequence.wrapping_add(u32::try_from(done).ok()?);
                 let flags = segment_flags(flags, index == 0, index + 1 == self.count);
                 write_tcp(transport, sequence, flags, sum)?;
             }
-            Kind::Udp => write_udp(transport, transport_len, sum)?,
+            SplitKind::Udp => write_udp(transport, transport_len, sum)?,
         }
         Some(start..end)
     }
@@ -217,7 +217,7 @@ impl Network {
     }
 }
 
-impl Kind {
+impl SplitKind {
     /// What all segments' transport checksums have in common; the length in the pseudo-header
     /// differs.
     #[inline]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::net::{alone, sh};
 use vstun::sys::raw::{
-    Batch, BatchMessage, Datagrams, HEADROOM, Inside, Received, Receiver, Sender,
+    BatchMessage, HEADROOM, Inside, ReceiveBuffers, Received, Receiver, SendBatch, Sender,
 };
 
 /// As in the director.
@@ -20,7 +20,7 @@ const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2));
 
 /// Hand-made packets: each has a header and a unique number, in two buffers.
 struct Packets {
-    batch: Batch,
+    batch: SendBatch,
     headers: Vec<u8>,
     payloads: Vec<u8>,
     /// The offset of each packet's header.
@@ -35,7 +35,7 @@ fn header_len(destination: IpAddr) -> usize {
 impl Packets {
     fn new() -> Self {
         let (headers, payloads, starts) = (Vec::new(), Vec::new(), Vec::new());
-        Self { batch: Batch::new(BATCH), headers, payloads, starts }
+        Self { batch: SendBatch::new(BATCH), headers, payloads, starts }
     }
 
     /// Queues a packet with this payload length; returns its number.
@@ -95,7 +95,7 @@ fn receivers() -> Vec<Receiver> {
 fn received(receivers: &[Receiver], wanted: usize) -> Vec<(u32, usize)> {
     let start = Instant::now();
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    let mut datagrams = Datagrams::new(BATCH);
+    let mut datagrams = ReceiveBuffers::new(BATCH);
     while v4.len() + v6.len() < wanted {
         assert!(start.elapsed() < PATIENCE, "of {wanted} packets: {v4:?} {v6:?}");
         for receiver in receivers {
@@ -265,7 +265,7 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
     let mut packet = vec![0x60, 0, 0, 0, 0, 0, 41, 64];
     packet.extend(source.octets());
     packet.extend(destination.octets());
-    let (mut batch, mut told) = (Batch::new(1), None);
+    let (mut batch, mut told) = (SendBatch::new(1), None);
     let payload = 0..packet.len();
     batch.push(BatchMessage {
         destination: destination.into(),
@@ -287,7 +287,7 @@ fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
         let sender = Sender::open().unwrap();
         let [_, _, _, receiver, _, _]: [Receiver; 6] =
             Receiver::open_each().unwrap().try_into().expect("both families");
-        let mut datagrams = Datagrams::new(BATCH);
+        let mut datagrams = ReceiveBuffers::new(BATCH);
         let mut arrived = |from| {
             let start = Instant::now();
             while datagrams.receive(&receiver, usize::MAX).is_err() {

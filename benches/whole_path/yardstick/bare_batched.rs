@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use anyhow::{Context, Result};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use vstun::sys::raw::{Batch, BatchMessage, Sender};
+use vstun::sys::raw::{BatchMessage, SendBatch, Sender};
 use vstun::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
 use vstun::wire::Packet;
 use vstun::wire::segment::{self, MAX_HEADER_LEN, SplitPlan};
@@ -36,7 +36,7 @@ pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
     poll.registry().register(&mut source, Token(0), Interest::READABLE)?;
     let mut queue = Queue {
         sender: Sender::open()?,
-        batch: Batch::new(BATCH),
+        batch: SendBatch::new(BATCH),
         frames: vec![0; BATCH * ROOM + MAX_FRAME_LEN],
         headers: vec![0; BATCH * SLOT],
         outer: outer_header(from, to),
@@ -54,7 +54,7 @@ pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
 
 struct Queue {
     sender: Sender,
-    batch: Batch,
+    batch: SendBatch,
     frames: Vec<u8>,
     headers: Vec<u8>,
     outer: [u8; OUTER],

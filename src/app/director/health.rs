@@ -14,11 +14,11 @@ use crate::app::packet_thread::PacketThread;
 use crate::balancer::{Change, ChangeError, Snapshot};
 use crate::config;
 use crate::control::{
-    Alteration, Altered, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List,
-    ListedAgent, ListedCheck, Origin, PassedOver, Thousandths,
+    Alteration, Altered, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained,
+    ListedAgent, ListedCheck, Origin, PassedOver, ServiceList, Thousandths,
 };
 use crate::health::{
-    AgentReport, BoardReport, CheckCause, CheckReport, Finding, HealthEvent, Plan, PlannedCheck,
+    AgentReport, BoardReport, CheckCause, CheckReport, HealthEvent, Plan, PlannedCheck, ProbeResult,
 };
 use crate::model::Health;
 
@@ -127,7 +127,7 @@ pub(super) fn checks_of(config: &config::Director, running: &Snapshot) -> Plan {
 }
 
 /// Adds the results of checks to a listing.
-pub(super) fn annotate(list: List, board: &BoardReport) -> List {
+pub(super) fn annotate(list: ServiceList, board: &BoardReport) -> ServiceList {
     let mut reals = HashMap::new();
     for service in &board.services {
         for real in service.reals.iter().filter(|real| real.why != CheckCause::Unchecked) {
@@ -151,7 +151,11 @@ pub(super) fn annotate(list: List, board: &BoardReport) -> List {
 }
 
 /// Adds to an explanation which real servers were passed over, and why.
-pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardReport) -> Explained {
+pub(super) fn passed_over(
+    mut explained: Explained,
+    list: &ServiceList,
+    board: &BoardReport,
+) -> Explained {
     let Some(service) = explained.service.as_deref() else { return explained };
     let Some(listed) = list.services.iter().find(|one| one.name == service) else {
         return explained;
@@ -189,7 +193,7 @@ pub(super) fn list(board: &BoardReport) -> Checks {
 }
 
 fn listed(report: &CheckReport) -> ListedCheck {
-    let result = |(age, finding): &(Duration, Finding)| CheckResult {
+    let result = |(age, finding): &(Duration, ProbeResult)| CheckResult {
         time: ago(*age),
         passed: finding.passed,
         detail: finding.detail.clone(),
@@ -218,8 +222,8 @@ fn listed(report: &CheckReport) -> ListedCheck {
 }
 
 /// The results of one run.
-pub(super) fn checked(real: IpAddr, found: Vec<health::Checked>) -> Checked {
-    let once = |one: health::Checked| CheckedOnce {
+pub(super) fn checked(real: IpAddr, found: Vec<health::CheckRun>) -> Checked {
+    let once = |one: health::CheckRun| CheckedOnce {
         check: one.check.spec.to_string(),
         via: one.check.spec.via.name().to_owned(),
         destination: destination(&one.check),

@@ -142,7 +142,7 @@ impl HookRunner {
 
     async fn once(&self, run: &Run) -> anyhow::Result<()> {
         let lost = self.counts.dropped.load(Ordering::Relaxed);
-        let mut group = ProcessGroup::start(run, lost)?;
+        let mut group = HookProcess::start(run, lost)?;
         self.counts.group.store(group.leader.unwrap_or_default(), Ordering::Relaxed);
         let outcome = self.wait(&mut group).await;
         self.counts.group.store(0, Ordering::Relaxed);
@@ -150,7 +150,7 @@ impl HookRunner {
     }
 
     /// Waits for the end of the program, up to the limit.
-    async fn wait(&self, group: &mut ProcessGroup) -> anyhow::Result<()> {
+    async fn wait(&self, group: &mut HookProcess) -> anyhow::Result<()> {
         match timeout(self.limit, group.child.wait()).await {
             Ok(status) => {
                 group.ended = true;
@@ -181,13 +181,13 @@ impl HookTask {
 
 /// The program's process group: killed when dropped.
 #[derive(Debug)]
-struct ProcessGroup {
+struct HookProcess {
     child: Child,
     leader: Option<u32>,
     ended: bool,
 }
 
-impl ProcessGroup {
+impl HookProcess {
     fn start(run: &Run, lost: u64) -> anyhow::Result<Self> {
         let (program, arguments) = run.words.split_first().context("no program")?;
         let child = Command::new(program)
@@ -212,7 +212,7 @@ impl ProcessGroup {
     }
 }
 
-impl Drop for ProcessGroup {
+impl Drop for HookProcess {
     fn drop(&mut self) {
         if !self.ended {
             self.kill();
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::app::commands::event;
     use crate::control::{Alteration, Altered, Origin};
-    use crate::health::{CheckCause, Failure};
+    use crate::health::{CheckCause, CheckFailure};
     use crate::model::Health;
 
     fn block_on(future: impl Future<Output = ()>) {
@@ -245,7 +245,7 @@ mod tests {
     fn down(number: usize) -> Event {
         let real: IpAddr = "10.0.0.11".parse().unwrap();
         let found = Some(format!("number {number}"));
-        let why = Some(CheckCause::Failing(Failure { check: "tcp", found }));
+        let why = Some(CheckCause::Failing(CheckFailure { check: "tcp", found }));
         let what = Altered::Health { before: Some(Health::Up), after: Health::Down, why };
         check(Alteration::of_real("web", real, what))
     }

@@ -15,7 +15,8 @@ use crate::balancer::{
     OutageNotice, Selection, Snapshot, Suspicion, snapshot,
 };
 
-use crate::app::health::Checks;
+use crate::app::health::HealthThread;
+use crate::app::serve::ConnectionPage;
 use crate::config;
 use crate::model::{Millis, Seed};
 
@@ -47,9 +48,6 @@ pub(super) struct ServicePage {
     /// How many batches of changes were applied: positions are valid until the next one.
     pub(super) applied: u64,
 }
-
-/// A piece of the connection list, and the table position to go on from.
-pub(super) type ConnectionPage = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
 /// The requested changes, and whether they have been applied.
 pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
@@ -127,15 +125,8 @@ pub(super) enum Notice {
 
 /// The packet thread's ends of its channels.
 #[derive(Debug)]
-pub(super) struct Ends {
+pub(super) struct PacketThreadEnds {
     pub(super) inbox: Receiver<DirectorMessage>,
     pub(super) notices: mpsc::Sender<Notice>,
-    pub(super) checks: Checks,
-}
-
-/// Whether the loop goes on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Next {
-    GoOn,
-    Stop,
+    pub(super) checks: HealthThread,
 }

@@ -42,11 +42,11 @@ use mio::Poll;
 use tokio::sync::mpsc;
 
 use super::daemon::{self, Signals, SocketAccess, Thread};
-use super::health::Checks;
+use super::health::HealthThread;
 use super::host::{DesiredDirector, Prepared, Session};
 use super::http;
 use super::packet_thread::PacketThread;
-use super::serve::{self, Control};
+use super::serve::{self, ControlSocket};
 use crate::app::commands::{AdminCommand, AdminCommands, CommandResult};
 use crate::balancer::{Balancer, Change, Limits};
 use crate::config;
@@ -60,7 +60,7 @@ use crate::sys::{memory, random};
 use fast_path::KernelCarrier;
 use health::Follows;
 use hooks::Hooks;
-use messages::{DirectorMessage, Ends, NOTICES, Notice};
+use messages::{DirectorMessage, NOTICES, Notice, PacketThreadEnds};
 use output::Output;
 use packets::DirectorLoop;
 use quorum::Withdrawn;
@@ -123,7 +123,7 @@ async fn direct(
     let (attached, carrier) = fast_path::load(&config, started)?;
     let random = seed::load(config.state.as_deref(), config.hash_seed.is_none()).await?;
     let (notices, noticed) = mpsc::channel(NOTICES);
-    let (inbox, checks) = Checks::new();
+    let (inbox, checks) = HealthThread::new();
     let (packet_thread, mut thread) =
         start(&config, tun, sender, errors, (notices, checks.clone()), (started, carrier))?;
     let (events, health) = mpsc::unbounded_channel();
@@ -163,7 +163,7 @@ async fn direct(
 /// itself.
 async fn steer(
     mut running: RunningDirector,
-    control: Control,
+    control: ControlSocket,
     session: &mut Session,
     signals: &mut Signals,
     (mut noticed, mut health): (mpsc::Receiver<Notice>, mpsc::UnboundedReceiver<HealthEvent>),
@@ -323,7 +323,7 @@ async fn install(
     access: SocketAccess,
     session: &mut Session,
     plan: Prepared,
-) -> anyhow::Result<Control> {
+) -> anyhow::Result<ControlSocket> {
     let changes = running
         .settings()
         .into_iter()
@@ -419,7 +419,7 @@ fn start(
     tun: Tun,
     sender: Sender,
     errors: ErrorQueue,
-    (notices, checks): (mpsc::Sender<Notice>, Checks),
+    (notices, checks): (mpsc::Sender<Notice>, HealthThread),
     (started, carrier): (Instant, Option<KernelCarrier>),
 ) -> anyhow::Result<(PacketThread<DirectorMessage>, Thread)> {
     let [first, second, third, label_key] = random_words()?;
@@ -428,7 +428,7 @@ fn start(
     let output = Output::new(sender, config.source_v4(), config.gue_port, third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
-    let ends = Ends { inbox, notices, checks };
+    let ends = PacketThreadEnds { inbox, notices, checks };
     if let Some(folder) = config.state.clone().filter(|_| config.recorder > 0) {
         recorder::save_at_panic(folder);
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::app::budgets::director::BATCH;
 use crate::balancer::outer::{self, Inner};
 use crate::balancer::{Sources, Tunnel};
-use crate::sys::raw::{Batch, BatchMessage, Sender};
+use crate::sys::raw::{BatchMessage, SendBatch, Sender};
 use crate::wire::encap::joins::{self, OuterFields};
 use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
 use crate::wire::encap::{self, Encap, MAX_SHIM_LEN, Outer, Shim};
@@ -35,7 +35,7 @@ struct Cut {
 #[derive(Debug)]
 pub(super) struct Output {
     sender: Sender,
-    batch: Batch,
+    batch: SendBatch,
     headers: Vec<u8>,
     source_v4: IpAddr,
     gue: GueOutput,
@@ -58,7 +58,7 @@ impl Output {
     ) -> Self {
         Self {
             sender,
-            batch: Batch::new(BATCH),
+            batch: SendBatch::new(BATCH),
             headers: vec![0; BATCH * SLOT],
             source_v4: source_v4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
             gue: GueOutput::new(gue_port),

@@ -38,7 +38,7 @@ use super::doubts::Doubts;
 use super::fast_path::KernelCarrier;
 use super::input::Input;
 use super::logs::{FullLog, QueueLog, TunnelLog};
-use super::messages::{Ends, Next};
+use super::messages::PacketThreadEnds;
 use super::output::Output;
 use super::recorder;
 use super::tracing::Tracing;
@@ -80,7 +80,7 @@ pub(super) struct DirectorLoop {
     input: Input,
     output: Output,
     balancer: Balancer,
-    ends: Ends,
+    ends: PacketThreadEnds,
     started: Instant,
     /// The key of outer flow labels and UDP hop limits; see [`crate::balancer::outer`].
     label_key: u64,
@@ -113,7 +113,7 @@ impl DirectorLoop {
         errors: ErrorQueue,
         output: Output,
         balancer: Balancer,
-        ends: Ends,
+        ends: PacketThreadEnds,
         (started, label_key): (Instant, u64),
     ) -> io::Result<Self> {
         let registry = poll.registry();
@@ -184,7 +184,7 @@ impl DirectorLoop {
             self.stamp(began);
             // Before messages, so that a report shows no expired flows.
             self.balancer.expire(now);
-            if self.messages(now) == Next::Stop {
+            if self.messages(now).is_break() {
                 return Ok(());
             }
             self.tunnel_errors(now);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::app::health::Checked;
+use crate::app::health::CheckRun;
 use crate::balancer::snapshot::ServiceSnapshot;
 use crate::control::{Probed, ProbedPort};
 use crate::health::plan::{Destination, PlannedCheck};
@@ -60,8 +60,8 @@ fn spec(protocol: Protocol) -> Arc<CheckSpec> {
 }
 
 /// The answer to the request.
-pub(super) fn probed(found: Vec<Checked>, left_out: u64) -> Probed {
-    let port = |one: Checked| {
+pub(super) fn probed(found: Vec<CheckRun>, left_out: u64) -> Probed {
+    let port = |one: CheckRun| {
         let Destination { address, port } = one.check.destination;
         ProbedPort {
             address: one.check.real,

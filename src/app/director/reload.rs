@@ -22,8 +22,8 @@ use super::{Options, desired, outages, reports, settings};
 use crate::app::budgets::director::CHANGES_A_PIECE;
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, event};
 use crate::app::config_file;
-use crate::app::events::Events;
-use crate::app::health::Checks;
+use crate::app::events::EventPublisher;
+use crate::app::health::HealthThread;
 use crate::app::host::{DesiredDirector, Session};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
@@ -45,9 +45,9 @@ pub(super) struct RunningDirector {
     pub(super) path: PathBuf,
     pub(super) force: bool,
     pub(super) packet_thread: PacketThread<DirectorMessage>,
-    pub(super) events: Events,
+    pub(super) events: EventPublisher,
     pub(super) hooks: Hooks,
-    pub(super) checks: Checks,
+    pub(super) checks: HealthThread,
     /// The virtual IPs that are not announced now.
     pub(super) withdrawn: Withdrawn,
     /// When following the services' quorum is tried again after a failure.
@@ -80,14 +80,14 @@ impl RunningDirector {
         config: config::Director,
         options: Options,
         packet_thread: PacketThread<DirectorMessage>,
-        checks: Checks,
+        checks: HealthThread,
         random: Seed,
         (withdrawn, ways, hooks, fast_path): (Withdrawn, TunnelRoutes, Hooks, FastPathProgram),
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
         let vips = watch::Sender::new(virtual_ips(&config, &withdrawn));
-        let events = Events::new();
+        let events = EventPublisher::new();
         let (builder, warnings) = (Builder::new(), Vec::new());
         Self {
             config,

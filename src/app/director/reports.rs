@@ -22,7 +22,7 @@ const REST: Duration = Duration::from_millis(200);
 
 /// The sorts of reports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum ReportKind {
     /// The services.
     List,
     /// Counters, and the real servers whose tunnels have reported errors.
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Readiness,
 }
 
-impl Kind {
+impl ReportKind {
     const ALL: [Self; 6] = [
         Self::List,
         Self::Stats,
@@ -58,13 +58,13 @@ type Asker = oneshot::Sender<Result<Arc<str>, Arc<anyhow::Error>>>;
 
 /// Requests reports.
 #[derive(Clone, Debug)]
-pub(super) struct Reports(mpsc::UnboundedSender<(Kind, Asker)>);
+pub(super) struct ReportRequests(mpsc::UnboundedSender<(ReportKind, Asker)>);
 
-impl Reports {
+impl ReportRequests {
     /// Starts the task that makes reports; `text` formats them.
     pub(super) fn new(
         packet_thread: PacketThread<DirectorMessage>,
-        text: impl Fn(Kind, &DirectorReport) -> String + Send + Sync + 'static,
+        text: impl Fn(ReportKind, &DirectorReport) -> String + Send + Sync + 'static,
     ) -> Self {
         let (ask, asked) = mpsc::unbounded_channel();
         tokio::spawn(serve(packet_thread, asked, Arc::new(text)));
@@ -72,7 +72,7 @@ impl Reports {
     }
 
     /// The text of a report that was begun after this call.
-    pub(super) async fn text(&self, kind: Kind) -> anyhow::Result<Arc<str>> {
+    pub(super) async fn text(&self, kind: ReportKind) -> anyhow::Result<Arc<str>> {
         let (answer, answered) = oneshot::channel();
         self.0.send((kind, answer)).ok().context("the director is stopping")?;
         let text = answered.await.context("the director is stopping")?;
@@ -83,8 +83,8 @@ impl Reports {
 /// Answers all clients that requested a report of that sort before it was begun.
 async fn serve(
     packet_thread: PacketThread<DirectorMessage>,
-    mut asked: mpsc::UnboundedReceiver<(Kind, Asker)>,
-    text: Arc<impl Fn(Kind, &DirectorReport) -> String + Send + Sync + 'static>,
+    mut asked: mpsc::UnboundedReceiver<(ReportKind, Asker)>,
+    text: Arc<impl Fn(ReportKind, &DirectorReport) -> String + Send + Sync + 'static>,
 ) {
     while let Some(first) = asked.recv().await {
         let mut all = vec![first];
@@ -92,7 +92,7 @@ async fn serve(
             all.push(one);
         }
         let began = Instant::now();
-        for kind in Kind::ALL {
+        for kind in ReportKind::ALL {
             let (these, others): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|(one, _)| *one == kind);
             all = others;
@@ -113,8 +113,8 @@ async fn serve(
 
 async fn make(
     packet_thread: &PacketThread<DirectorMessage>,
-    kind: Kind,
-    text: Arc<impl Fn(Kind, &DirectorReport) -> String + Send + Sync + 'static>,
+    kind: ReportKind,
+    text: Arc<impl Fn(ReportKind, &DirectorReport) -> String + Send + Sync + 'static>,
 ) -> anyhow::Result<Arc<str>> {
     let report = collect(packet_thread, kind.listed()).await?;
     // Thousands of real servers are megabytes of text: formatting blocks neither packets nor the

@@ -9,26 +9,26 @@ use tokio::sync::watch;
 
 use super::health;
 use super::hooks::HookCounters;
-use super::messages::{ConnectionPage, DirectorMessage, DirectorReport};
+use super::messages::{DirectorMessage, DirectorReport};
 use super::port_probes;
-use super::reports::{Kind, Reports, collect};
+use super::reports::{ReportKind, ReportRequests, collect};
 use super::selection;
 use super::sent::SendError;
 use super::trace_feed::TraceFeed;
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done};
-use crate::app::events::{Events, Listener, Span};
-use crate::app::health::Checks;
+use crate::app::events::{EventPublisher, Listener, Span};
+use crate::app::health::HealthThread;
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
-use crate::app::serve::{self, Peer};
+use crate::app::serve::{self, ConnectionPage, Peer};
 use crate::balancer::carrier::NotCarriedCounts;
 use crate::balancer::listing::ListFilter;
 use crate::balancer::not_carried::NotCarried;
 use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
-    self, AlterationText, Counts, DirectorStats, Drops, Explained, HostStatus, List, Origin,
-    Readiness, Request, Setup, Stats, Status, Timers, Traced, VirtualIp, Which,
+    self, AlterationText, Counts, DirectorStats, Drops, Explained, HostStatus, Origin, Readiness,
+    Request, ServiceList, Setup, Stats, Status, Timers, Traced, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -41,10 +41,10 @@ use crate::trace::capture::Snaplen;
 pub(super) struct Handler {
     packet_thread: PacketThread<DirectorMessage>,
     commands: AdminCommands,
-    events: Events,
-    reports: Reports,
+    events: EventPublisher,
+    reports: ReportRequests,
     host: watch::Receiver<HostStatus>,
-    checks: Checks,
+    checks: HealthThread,
     hooks: Arc<HookCounters>,
     vips: watch::Receiver<Vec<VirtualIp>>,
     path: PathBuf,
@@ -57,7 +57,7 @@ pub(super) struct Handler {
 pub(super) struct Watched {
     pub(super) vips: watch::Receiver<Vec<VirtualIp>>,
     pub(super) host: watch::Receiver<HostStatus>,
-    pub(super) checks: Checks,
+    pub(super) checks: HealthThread,
     pub(super) hooks: Arc<HookCounters>,
     /// The configuration file.
     pub(super) path: PathBuf,
@@ -67,7 +67,7 @@ pub(super) struct Watched {
 #[derive(Debug)]
 struct ReportTexts {
     vips: watch::Receiver<Vec<VirtualIp>>,
-    checks: Checks,
+    checks: HealthThread,
     hooks: Arc<HookCounters>,
     tun: String,
     host: watch::Receiver<HostStatus>,
@@ -83,7 +83,7 @@ impl Handler {
     pub(super) fn new(
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,
-        events: Events,
+        events: EventPublisher,
         Watched { vips, host, checks, hooks, path }: Watched,
         tun: String,
         offload: bool,
@@ -102,8 +102,9 @@ impl Handler {
             offload,
             offload_refused,
         };
-        let reports =
-            Reports::new(packet_thread.clone(), move |kind, report| texts.text(kind, report));
+        let reports = ReportRequests::new(packet_thread.clone(), move |kind, report| {
+            texts.text(kind, report)
+        });
         Self {
             packet_thread,
             commands,
@@ -159,23 +160,28 @@ impl Handler {
 }
 
 impl ReportTexts {
-    fn text(&self, kind: Kind, report: &DirectorReport) -> String {
+    fn text(&self, kind: ReportKind, report: &DirectorReport) -> String {
         match kind {
-            Kind::List => control::encode(&self.list(report, &self.checks.blocking_report())),
-            Kind::Stats => control::encode(&Stats::Director(self.stats(report))),
-            Kind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
-            Kind::Metrics(format) => self.metrics(format, report),
-            Kind::Readiness => {
+            ReportKind::List => control::encode(&self.list(report, &self.checks.blocking_report())),
+            ReportKind::Stats => control::encode(&Stats::Director(self.stats(report))),
+            ReportKind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
+            ReportKind::Metrics(format) => self.metrics(format, report),
+            ReportKind::Readiness => {
                 let list = self.list(report, &self.checks.blocking_report());
                 control::encode(&Readiness::from(&list))
             }
         }
     }
 
-    fn list(&self, report: &DirectorReport, board: &BoardReport) -> List {
+    fn list(&self, report: &DirectorReport, board: &BoardReport) -> ServiceList {
         let (vips, host) = (self.vips.borrow().clone(), self.host());
         let up = self.since.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
-        let list = List { vips, host, uptime_milliseconds: up, ..List::from(&report.snapshot) };
+        let list = ServiceList {
+            vips,
+            host,
+            uptime_milliseconds: up,
+            ..ServiceList::from(&report.snapshot)
+        };
         health::annotate(list, board)
     }
 
@@ -241,9 +247,9 @@ impl serve::RequestHandler for Handler {
         peer: &Peer,
     ) -> anyhow::Result<Arc<str>> {
         match request {
-            Request::List => self.reports.text(Kind::List).await,
-            Request::Stats => self.reports.text(Kind::Stats).await,
-            Request::Drops => self.reports.text(Kind::Drops).await,
+            Request::List => self.reports.text(ReportKind::List).await,
+            Request::Stats => self.reports.text(ReportKind::Stats).await,
+            Request::Drops => self.reports.text(ReportKind::Drops).await,
             Request::Status => Ok(self.status(Done::default()).into()),
             Request::Explain { flow } => {
                 let flow: FlowQuery = flow.parse().context("flow")?;
@@ -254,7 +260,7 @@ impl serve::RequestHandler for Handler {
                 let report = collect(&self.packet_thread, Some(ListFilter::All)).await?;
                 let board = self.checks.report().await;
                 let explained = Explained::new(&flow, explanation);
-                let list = List::from(&report.snapshot);
+                let list = ServiceList::from(&report.snapshot);
                 Ok(control::encode(&health::passed_over(explained, &list, &board)).into())
             }
             Request::Checks => {
@@ -291,11 +297,11 @@ impl serve::RequestHandler for Handler {
     }
 
     async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
-        self.reports.text(Kind::Metrics(format)).await
+        self.reports.text(ReportKind::Metrics(format)).await
     }
 
     async fn readiness(&self) -> anyhow::Result<Readiness> {
-        Ok(control::decode(self.reports.text(Kind::Readiness).await?.as_bytes())?)
+        Ok(control::decode(self.reports.text(ReportKind::Readiness).await?.as_bytes())?)
     }
 
     fn listen(&self, span: Span) -> anyhow::Result<Listener> {

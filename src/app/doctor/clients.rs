@@ -3,12 +3,12 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::marked::{Frame, Tracing};
+use super::marked::{ArrivingFrame, MarkedTrace};
 use crate::app::host::survey::Survey;
 use crate::doctor::Listened;
 use crate::doctor::firewall::Ruleset;
 use crate::doctor::marked::{
-    Ending, Interface, MarkedClient, MarkedPacket, Tables, client_packet, ethernet,
+    Ending, Interface, MarkedClient, MarkedPacket, TraceTables, client_packet, ethernet,
 };
 use crate::host::Link;
 use crate::sys::random;
@@ -26,7 +26,7 @@ const MOST_HOSTS: usize = 64;
 const PORTS: (u16, u16) = (40_000, 20_000);
 
 /// A listen and the packets for it.
-struct Attempt<'a> {
+struct ListenTrial<'a> {
     listened: &'a Listened,
     link: &'a Link,
     source: IpAddr,
@@ -60,7 +60,7 @@ pub(super) fn send(
     entries.dedup();
     let others = links.iter().filter(|link| link.arp && link.up && is_plain(&link.name));
     let exits = std::iter::once(aim).chain(others).take(MOST_EXITS);
-    let tables = Tables {
+    let tables = TraceTables {
         name: format!("vstun_doctor_{}", std::process::id()),
         mac: [2, three, four, five],
         sources: attempts.iter().map(|one| one.source).collect(),
@@ -69,9 +69,9 @@ pub(super) fn send(
         exits: exits.map(interface).collect(),
         aim: Some(aim.index),
     };
-    let mut tracing = Tracing::begin(&tables, ruleset)?;
+    let mut tracing = MarkedTrace::begin(&tables, ruleset)?;
     let first = send_all(&mut tracing, &tables, &attempts, MarkedPacket::First)?;
-    let through: Vec<&Attempt<'_>> =
+    let through: Vec<&ListenTrial<'_>> =
         attempts.iter().filter(|one| first.contains(&(one.number, Ending::Through))).collect();
     let second = send_all(&mut tracing, &tables, through, MarkedPacket::Second)?;
     let ending = |all: &[(u16, Ending)], number| {
@@ -91,27 +91,27 @@ pub(super) fn send(
 
 /// Sends a packet of this kind of each attempt. Returns the attempts' numbers with the endings.
 fn send_all<'a, 't: 'a>(
-    tracing: &mut Tracing<'_>,
-    tables: &Tables,
-    attempts: impl IntoIterator<Item = &'a Attempt<'t>>,
+    tracing: &mut MarkedTrace<'_>,
+    tables: &TraceTables,
+    attempts: impl IntoIterator<Item = &'a ListenTrial<'t>>,
     kind: MarkedPacket,
 ) -> io::Result<Vec<(u16, Ending)>> {
-    let frames: Vec<(u16, Frame)> = attempts
+    let frames: Vec<(u16, ArrivingFrame)> = attempts
         .into_iter()
         .filter_map(|one| {
             let number = one.number + u16::from(kind == MarkedPacket::Second);
             let packet = client_packet(kind, (one.source, one.port), &one.listened.listen)?;
             let bytes = ethernet(one.link.mac?, tables.source(number), &packet);
-            Some((one.number, Frame { number, entry: one.link.index, bytes }))
+            Some((one.number, ArrivingFrame { number, entry: one.link.index, bytes }))
         })
         .collect();
-    let sent: Vec<Frame> = frames.iter().map(|(_, frame)| frame.clone()).collect();
+    let sent: Vec<ArrivingFrame> = frames.iter().map(|(_, frame)| frame.clone()).collect();
     let endings = tracing.send(&sent)?;
     Ok(frames.iter().map(|(number, _)| *number).zip(endings).collect())
 }
 
 /// The listens at uplinks that are Ethernets with an address of the listen's family.
-fn attempts<'a>(listened: &'a [Listened], port: u16, survey: &'a Survey) -> Vec<Attempt<'a>> {
+fn attempts<'a>(listened: &'a [Listened], port: u16, survey: &'a Survey) -> Vec<ListenTrial<'a>> {
     let fit = listened.iter().filter_map(|listened| {
         let link = survey.facts.links.iter().find(|link| link.name == listened.uplink)?;
         let usable = link.arp && link.mac.is_some() && is_plain(&link.name);
@@ -120,7 +120,7 @@ fn attempts<'a>(listened: &'a [Listened], port: u16, survey: &'a Survey) -> Vec<
     });
     let numbered = (0_u16..).zip(fit.take(MOST));
     numbered
-        .map(|(place, (listened, link, source))| Attempt {
+        .map(|(place, (listened, link, source))| ListenTrial {
             listened,
             link,
             source,

@@ -9,7 +9,7 @@ use crate::app::director::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
 use crate::config;
-use crate::control::{Checks, DirectorStats, List, Probed, Request, Setup, Stats, Wrong};
+use crate::control::{Checks, DirectorStats, Probed, Request, ServiceList, Setup, Stats, Wrong};
 use crate::doctor::{
     Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, RouteToReal, Severity,
     Tunnelled, diagnose_director,
@@ -37,7 +37,7 @@ pub(super) async fn running(
     setup: &Setup,
     config: Option<&Path>,
 ) -> anyhow::Result<Diagnosis> {
-    let list: List = daemon.exchange(&Request::List)?;
+    let list: ServiceList = daemon.exchange(&Request::List)?;
     let (tun, program) = (setup.tun.clone(), setup.program.clone());
     let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
@@ -134,7 +134,7 @@ fn mark(facts: &mut DirectorFacts, survey: &Survey) {
 }
 
 /// The tunnels for inquiries: for each real server its virtual IPs.
-fn ends_of(config: &config::Director, survey: &Survey, list: &List) -> Vec<End> {
+fn ends_of(config: &config::Director, survey: &Survey, list: &ServiceList) -> Vec<End> {
     let running: BTreeSet<&str> = list
         .services
         .iter()

@@ -11,14 +11,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::doctor::inquiry::{
-    InquiryAnswer, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, Tunnel, message_len, packet,
+    InquiryAnswer, InquiryTunnel, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, message_len, packet,
 };
 use crate::doctor::{EndAnswer, EndFacts, FullSize, Tunnelled};
 use crate::model::Listen;
 use crate::sys::random;
 use crate::sys::raw::{
-    Batch, BatchMessage, Datagrams, ErrorQueue, HEADROOM, Inside, MAX_ERROR, RawError, Received,
-    Receiver, Sender,
+    BatchMessage, ErrorQueue, HEADROOM, Inside, MAX_ERROR, RawError, ReceiveBuffers, Received,
+    Receiver, SendBatch, Sender,
 };
 use crate::wire::Packet;
 use crate::wire::encap::{self, Encap, Shim, gre, gue};
@@ -71,8 +71,8 @@ struct Exchange {
     receivers: Vec<Receiver>,
     errors: ErrorQueue,
     poll: Poll,
-    batch: Batch,
-    datagrams: Datagrams,
+    batch: SendBatch,
+    datagrams: ReceiveBuffers,
     /// By nonce.
     answers: HashMap<u64, (InquiryAnswer, SystemTime)>,
     /// The latest refusal of a tunnelled packet to each real server.
@@ -181,8 +181,8 @@ impl Exchange {
             receivers,
             errors,
             poll,
-            batch: Batch::new(1),
-            datagrams: Datagrams::new(BATCH),
+            batch: SendBatch::new(1),
+            datagrams: ReceiveBuffers::new(BATCH),
             answers: HashMap::new(),
             refusals: HashMap::new(),
             path_mtus: HashMap::new(),
@@ -251,7 +251,7 @@ impl Exchange {
                 Shim::Gue { source_port: gue::INQUIRY_PORT, port: gue_port }
             }
         };
-        let tunnel = Tunnel { from: end.source, to: end.real, shim };
+        let tunnel = InquiryTunnel { from: end.source, to: end.real, shim };
         let Some(bytes) = packet(tunnel, (end.asker, end.vip), &question.encode(), true) else {
             return;
         };

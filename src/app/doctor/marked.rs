@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::doctor::firewall::Ruleset;
-use crate::doctor::marked::{Ending, Reports, Tables};
+use crate::doctor::marked::{Ending, Reports, TraceTables};
 use crate::sys::arrival::Arrivals;
 use crate::sys::nft_trace::NftTraces;
 
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// A frame that arrives.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
+pub(super) struct ArrivingFrame {
     /// Its number, in its source address too.
     pub(super) number: u16,
     /// The index of the interface.
@@ -33,19 +33,19 @@ pub(super) struct Frame {
 }
 
 /// The tables while they exist, and what is needed to send and follow packets.
-pub(super) struct Tracing<'a> {
+pub(super) struct MarkedTrace<'a> {
     reports: Reports<'a>,
     traces: NftTraces,
     arrivals: Arrivals,
     _nft: Nft,
 }
 
-impl<'a> Tracing<'a> {
+impl<'a> MarkedTrace<'a> {
     /// Makes the tables. They are deleted with this value, and by the kernel if this process dies.
     ///
     /// # Errors
     /// There is no nft, the process may not use it, or the kernel lacks something for it.
-    pub(super) fn begin(tables: &'a Tables, ruleset: &'a Ruleset) -> io::Result<Self> {
+    pub(super) fn begin(tables: &'a TraceTables, ruleset: &'a Ruleset) -> io::Result<Self> {
         let (arrivals, traces) = (Arrivals::open()?, NftTraces::open()?);
         let nft = Nft::start(tables)?;
         Ok(Self { reports: Reports::new(tables, ruleset), traces, arrivals, _nft: nft })
@@ -55,8 +55,8 @@ impl<'a> Tracing<'a> {
     ///
     /// # Errors
     /// The kernel takes no such frame, or its reports cannot be read.
-    pub(super) fn send(&mut self, frames: &[Frame]) -> io::Result<Vec<Ending>> {
-        for Frame { entry, bytes, .. } in frames {
+    pub(super) fn send(&mut self, frames: &[ArrivingFrame]) -> io::Result<Vec<Ending>> {
+        for ArrivingFrame { entry, bytes, .. } in frames {
             self.arrivals.arrive(*entry, bytes)?;
             self.receive()?;
         }
@@ -83,7 +83,7 @@ struct Nft {
 }
 
 impl Nft {
-    fn start(tables: &Tables) -> io::Result<Self> {
+    fn start(tables: &TraceTables) -> io::Result<Self> {
         let mut command = Command::new("nft");
         // It would leave its history in the home directory.
         command.arg("-i").env("HOME", "/nonexistent");

@@ -13,7 +13,7 @@ pub(super) const KEPT_BYTES: usize = 4 << 20;
 
 /// Lines of events with their times, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub(super) struct EventRing {
     lines: VecDeque<(Timestamp, Arc<str>)>,
     bytes: usize,
     /// The time of the latest event that is no longer kept.
@@ -28,7 +28,7 @@ pub(super) struct Past {
     pub(super) forgotten: Option<Timestamp>,
 }
 
-impl Ring {
+impl EventRing {
     /// Keeps an event; drops the oldest ones if there is no room.
     pub(super) fn push(&mut self, time: Timestamp, line: Arc<str>) {
         self.bytes += line.len();
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn as_many_are_kept_as_fit_and_one_more_drops_the_oldest() {
-        let mut ring = Ring::default();
+        let mut ring = EventRing::default();
         for second in 0..KEPT {
             ring.push(moment(second), "x".into());
         }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn large_events_are_bounded_by_their_bytes() {
         let half: Arc<str> = "x".repeat(KEPT_BYTES / 2).into();
-        let mut ring = Ring::default();
+        let mut ring = EventRing::default();
         ring.push(moment(1), Arc::clone(&half));
         ring.push(moment(2), half);
         assert_eq!(ring.since(moment(0)).lines.len(), 2);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn events_of_the_moment_itself_are_among_them() {
-        let mut ring = Ring::default();
+        let mut ring = EventRing::default();
         for second in 0..4 {
             ring.push(moment(second), second.to_string().into());
         }

@@ -26,7 +26,7 @@ async fn hears(listener: &mut Listener, number: usize) {
 #[test]
 fn every_listener_gets_every_event_in_order() {
     block_on(async {
-        let events = Events::new();
+        let events = EventPublisher::new();
         let listen = || events.listen(Span::default()).unwrap();
         let mut listeners = [listen(), listen()];
         events.tell((0..QUEUE).map(event).collect()).await;
@@ -41,7 +41,7 @@ fn every_listener_gets_every_event_in_order() {
 #[test]
 fn a_listener_that_is_one_event_too_slow_learns_how_many_it_has_missed() {
     block_on(async {
-        let events = Events::new();
+        let events = EventPublisher::new();
         let mut listener = events.listen(Span::default()).unwrap();
         events.tell((0..=QUEUE).map(event).collect()).await;
         let line = listener.next().await.unwrap();
@@ -52,7 +52,7 @@ fn a_listener_that_is_one_event_too_slow_learns_how_many_it_has_missed() {
 
 #[test]
 fn one_listener_more_than_there_is_room_for_is_refused_until_one_ends() {
-    let events = Events::new();
+    let events = EventPublisher::new();
     let listen = || events.listen(Span::default());
     let mut listeners: Vec<_> = (0..LISTENERS).map(|_| listen().unwrap()).collect();
     assert!(listen().unwrap_err().to_string().starts_with("busy: 16 clients"));
@@ -63,7 +63,7 @@ fn one_listener_more_than_there_is_room_for_is_refused_until_one_ends() {
 #[test]
 fn past_events_come_before_new_ones() {
     block_on(async {
-        let events = Events::new();
+        let events = EventPublisher::new();
         events.tell((0..5).map(event).collect()).await;
         let mut listener = events.listen(since(3, false)).unwrap();
         events.tell(vec![event(5)]).await;
@@ -81,7 +81,7 @@ fn past_events_come_before_new_ones() {
 #[test]
 fn a_listener_learns_that_older_events_are_forgotten() {
     block_on(async {
-        let events = Events::new();
+        let events = EventPublisher::new();
         events.tell((0..=KEPT).map(event).collect()).await;
         let mut listener = events.listen(since(0, true)).unwrap();
         let line = listener.next().await.unwrap();

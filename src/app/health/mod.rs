@@ -43,7 +43,7 @@ pub(super) trait TakesChanges: Send + Sync + 'static {
 
 /// A check that was run on request.
 #[derive(Clone, Debug)]
-pub(super) struct Checked {
+pub(super) struct CheckRun {
     /// The check.
     pub(super) check: PlannedCheck,
     /// Whether it has passed.
@@ -78,9 +78,9 @@ enum HealthMessage {
     /// Asks for the state of all checks.
     Report(oneshot::Sender<BoardReport>),
     /// Runs these checks, which belong to no service, now.
-    Probe(Vec<PlannedCheck>, oneshot::Sender<Vec<Checked>>),
+    Probe(Vec<PlannedCheck>, oneshot::Sender<Vec<CheckRun>>),
     /// Runs the checks of this real server now.
-    Check(IpAddr, oneshot::Sender<Vec<Checked>>),
+    Check(IpAddr, oneshot::Sender<Vec<CheckRun>>),
 }
 
 /// The thread's receiver.
@@ -119,11 +119,11 @@ impl Inbox {
 
 /// A handle of the thread.
 #[derive(Clone, Debug)]
-pub(super) struct Checks {
+pub(super) struct HealthThread {
     outbox: mpsc::UnboundedSender<HealthMessage>,
 }
 
-impl Checks {
+impl HealthThread {
     /// A handle of a thread yet to be started, and that thread's receiver.
     pub(super) fn new() -> (Inbox, Self) {
         let (outbox, inbox) = mpsc::unbounded_channel();
@@ -186,12 +186,12 @@ impl Checks {
     }
 
     /// Runs all checks of a real server once, apart from their schedule.
-    pub(super) async fn check(&self, real: IpAddr) -> Vec<Checked> {
+    pub(super) async fn check(&self, real: IpAddr) -> Vec<CheckRun> {
         self.ask(|answer| HealthMessage::Check(real, answer)).await
     }
 
     /// Runs checks that belong to no service, once; their results change nothing.
-    pub(super) async fn probe(&self, checks: Vec<PlannedCheck>) -> Vec<Checked> {
+    pub(super) async fn probe(&self, checks: Vec<PlannedCheck>) -> Vec<CheckRun> {
         self.ask(|answer| HealthMessage::Probe(checks, answer)).await
     }
 

@@ -26,7 +26,7 @@ pub(in crate::app) struct FlowRefusal {
     pub(in crate::app) by_end: bool,
 }
 
-type Taken = HashMap<ProbeFlow, Option<oneshot::Sender<FlowRefusal>>>;
+type PinnedFlows = HashMap<ProbeFlow, Option<oneshot::Sender<FlowRefusal>>>;
 
 /// Pins flows.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Pins<B> {
     balancer: B,
     /// The flows in use by checks, each with the sender of refusals to its current probe. The
     /// kernel has no state for a flow without a socket, and may assign its port again.
-    taken: Mutex<Taken>,
+    taken: Mutex<PinnedFlows>,
 }
 
 impl<B: TakesChanges> Pins<B> {
@@ -69,7 +69,7 @@ impl<B: TakesChanges> Pins<B> {
         waiting.is_some_and(|waiting| waiting.send(refusal).is_ok())
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, PinnedFlows> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
 use super::pins::Pins;
-use super::socket::{KeptProbe, Target};
+use super::socket::{KeptProbe, ProbeTarget};
 use super::trace::Trace;
-use super::{Checked, HealthMessage, TakesChanges, probe};
+use super::{CheckRun, HealthMessage, TakesChanges, probe};
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::{Change, ProbeFlow};
 use crate::control::counted;
-use crate::health::{Board, CheckId, Doubt, Finding, HealthEvent, Order, PlannedCheck};
+use crate::health::{Board, CheckId, Doubt, DueProbe, HealthEvent, PlannedCheck, ProbeResult};
 use crate::model::Millis;
 use crate::sys::limits;
 
@@ -47,7 +47,7 @@ const RESULTS_A_TURN: usize = 64;
 /// A finished probe.
 struct FinishedProbe {
     id: CheckId,
-    finding: Finding,
+    finding: ProbeResult,
     /// What the check keeps.
     kept: Option<KeptProbe>,
 }
@@ -130,7 +130,7 @@ impl<B: TakesChanges> Runner<B> {
             if !self.has_room() {
                 return false;
             }
-            let Some(Order { id, check }) = self.board.start_due(now) else { return false };
+            let Some(DueProbe { id, check }) = self.board.start_due(now) else { return false };
             let kept = self.flows.remove(&id);
             self.sockets -= kept.as_ref().map_or(0, sockets);
             let (pins, started) = (Arc::clone(&self.pins), self.started);
@@ -268,7 +268,7 @@ impl<B: TakesChanges> Runner<B> {
     }
 
     /// Runs the checks of a real server apart from their schedule.
-    fn check(&self, real: IpAddr, answer: oneshot::Sender<Vec<Checked>>) {
+    fn check(&self, real: IpAddr, answer: oneshot::Sender<Vec<CheckRun>>) {
         let (pins, started) = (Arc::clone(&self.pins), self.started);
         let checks = self.board.checks_of(real);
         tokio::spawn(async move {
@@ -281,7 +281,7 @@ impl<B: TakesChanges> Runner<B> {
     }
 
     /// Runs checks that belong to no service, many at the same time; answers in their order.
-    fn probe(&self, checks: Vec<PlannedCheck>, answer: oneshot::Sender<Vec<Checked>>) {
+    fn probe(&self, checks: Vec<PlannedCheck>, answer: oneshot::Sender<Vec<CheckRun>>) {
         let (pins, started) = (Arc::clone(&self.pins), self.started);
         let most = self.most.min(APART);
         tokio::spawn(async move {
@@ -297,12 +297,12 @@ async fn apart<B: TakesChanges>(
     check: PlannedCheck,
     pins: &Arc<Pins<B>>,
     started: Instant,
-) -> Checked {
+) -> CheckRun {
     let trace = Trace::new();
     let (finding, kept) = traced(&check, pins, None, started, &trace).await;
     pins.release(kept.iter().map(|kept| kept.flow).collect()).await;
-    let Finding { passed, detail, took, .. } = finding;
-    Checked { check, passed, detail, steps: trace.into_steps(), took }
+    let ProbeResult { passed, detail, took, .. } = finding;
+    CheckRun { check, passed, detail, steps: trace.into_steps(), took }
 }
 
 /// tokio wakes its driver, by a system call, for each new timer that is due before all that it knew
@@ -340,7 +340,7 @@ async fn once<B: TakesChanges>(
     pins: &Arc<Pins<B>>,
     kept: Option<KeptProbe>,
     started: Instant,
-) -> (Finding, Option<KeptProbe>) {
+) -> (ProbeResult, Option<KeptProbe>) {
     let trace = Trace::new();
     traced(check, pins, kept, started, &trace).await
 }
@@ -351,8 +351,8 @@ async fn traced<B: TakesChanges>(
     mut kept: Option<KeptProbe>,
     started: Instant,
     trace: &Trace,
-) -> (Finding, Option<KeptProbe>) {
-    let mut target = Target {
+) -> (ProbeResult, Option<KeptProbe>) {
+    let mut target = ProbeTarget {
         check,
         pins,
         kept: &mut kept,
@@ -371,5 +371,5 @@ async fn traced<B: TakesChanges>(
     }
     let at = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
     let probe::ProbeAnswer { passed, refused, detail, reported } = answer;
-    (Finding { at, passed, refused, detail, took, reported }, kept)
+    (ProbeResult { at, passed, refused, detail, took, reported }, kept)
 }

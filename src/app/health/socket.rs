@@ -52,7 +52,7 @@ pub(super) enum Sends {
 
 /// The destination of a probe, and the flow of its check.
 #[derive(Debug)]
-pub(super) struct Target<'a, B> {
+pub(super) struct ProbeTarget<'a, B> {
     pub(super) check: &'a PlannedCheck,
     pub(super) pins: &'a Pins<B>,
     /// The pinned flow and its socket; kept for the next probe if this one passes.
@@ -66,7 +66,7 @@ pub(super) struct Target<'a, B> {
     pub(super) refused: bool,
 }
 
-impl<B: TakesChanges> Target<'_, B> {
+impl<B: TakesChanges> ProbeTarget<'_, B> {
     /// The destination of the probe.
     pub(super) fn destination(&self) -> SocketAddr {
         let destination = self.check.destination;

@@ -98,9 +98,9 @@ fn found(probe: Probe, port: u16) -> (bool, String, Duration) {
 
 fn with_checks<T>(
     plan: Plan,
-    ask: impl AsyncFnOnce(Checks, mpsc::UnboundedReceiver<HealthEvent>) -> T,
+    ask: impl AsyncFnOnce(HealthThread, mpsc::UnboundedReceiver<HealthEvent>) -> T,
 ) -> T {
-    let (inbox, checks) = Checks::new();
+    let (inbox, checks) = HealthThread::new();
     let (events, received) = mpsc::unbounded_channel();
     inbox.start(RecordedChanges::default(), events, 7).unwrap();
     checks.adopt(plan);

@@ -187,23 +187,23 @@ async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
 }
 
 /// Updates a table of copies. A change that the kernel refuses does not stop the others.
-pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Result<()> {
-    let request = |change: &copies::Change| match change {
-        copies::Change::Replace(route) => RouteRequest::Replace(routes::route_message(route)),
-        copies::Change::Remove(route) => RouteRequest::Remove(routes::route_message(route)),
+pub(super) async fn copy(changes: &[copies::RouteChange], netlink: &Netlink) -> Result<()> {
+    let request = |change: &copies::RouteChange| match change {
+        copies::RouteChange::Replace(route) => RouteRequest::Replace(routes::route_message(route)),
+        copies::RouteChange::Remove(route) => RouteRequest::Remove(routes::route_message(route)),
     };
     let requests: Vec<_> = changes.iter().map(request).collect();
     let refused = netlink.change_routes(&requests).await.context("cannot copy routes")?;
     let mut faults = refused.iter().filter_map(|refused| {
         let error = io::Error::from_raw_os_error(refused.errno);
         match changes.get(refused.index)? {
-            copies::Change::Replace(route) => Some(anyhow!(
+            copies::RouteChange::Replace(route) => Some(anyhow!(
                 "cannot copy route {} to table {}: {error}",
                 route.destination,
                 route.table
             )),
-            copies::Change::Remove(_) if ABSENT.contains(&refused.errno) => None,
-            copies::Change::Remove(route) => Some(anyhow!(
+            copies::RouteChange::Remove(_) if ABSENT.contains(&refused.errno) => None,
+            copies::RouteChange::Remove(route) => Some(anyhow!(
                 "cannot remove route {} table {}: {error}",
                 route.destination,
                 route.table

@@ -12,9 +12,9 @@ use crate::host::defence::{Claim, Defence};
 use crate::host::{
     Announcement, Facts, ProblemKind, TunnelRoutes, capture, copies, rename, replies,
 };
-use crate::host::{HostPlan, Problem, RouteEvent, Suspicion};
+use crate::host::{HostPlan, Problem, RouteEvent, SelectiveRule};
 use crate::sys::host_events::{HostEvent, HostEvents};
-use crate::sys::netlink::Events;
+use crate::sys::netlink::NetlinkEvents;
 
 use super::apply::copy;
 use super::conflict::{self, Conflict};
@@ -105,7 +105,7 @@ impl Session {
             // Events before the subscription were missed.
             (self.changed, self.known) = (true, None);
             let context = || "cannot open a netlink socket";
-            let events = Events::open(&self.netlink).with_context(context)?;
+            let events = NetlinkEvents::open(&self.netlink).with_context(context)?;
             self.events = Some((events, HostEvents::open().with_context(context)?));
         }
         while !self.changed {
@@ -376,8 +376,8 @@ impl Session {
         let suspicions = self.role.as_ref().map(|role| role.suspicions(plan, facts));
         for suspicion in suspicions.unwrap_or_default() {
             match suspicion {
-                Suspicion::Leads(problem) => problems.push(problem),
-                Suspicion::May(warning) => self.warn(&[warning]),
+                SelectiveRule::Leads(problem) => problems.push(problem),
+                SelectiveRule::May(warning) => self.warn(&[warning]),
             }
         }
         if let Some(Role::RealServer(desired)) = &self.role {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::host::contest::{Contest, ContestMove, Presence, ROUNDS};
 use crate::host::{
-    Facts, HostPlan, HostStep, MAIN, Object, Problem, ProblemKind, Record, RecordKey, copies,
+    Facts, HostPlan, HostRecord, HostStep, MAIN, Object, Problem, ProblemKind, RecordKey, copies,
     reliance,
 };
 use crate::sys::sysctl;
@@ -71,7 +71,7 @@ impl Session {
             HostCheck { problems: std::mem::take(&mut plan.problems), ..HostCheck::default() };
         let plan = plan.without(&self.held_back());
 
-        let before = if first { Record::default() } else { self.state.steps.clone() };
+        let before = if first { HostRecord::default() } else { self.state.steps.clone() };
         let mut made = self.refill_copies(&role, &facts).await.map(|()| Vec::new());
         if made.is_ok() {
             made = self.carry_out(&role, &plan, &facts, Strict::But(&known.steps)).await;
@@ -367,7 +367,7 @@ impl Session {
 
     /// Undoes recorded steps that are not in the plan.
     async fn prune(&mut self, plan: &HostPlan) {
-        let wanted: Record = plan.on_tun.iter().chain(&plan.steps).cloned().collect();
+        let wanted: HostRecord = plan.on_tun.iter().chain(&plan.steps).cloned().collect();
         let unwanted = |step: &&HostStep| wanted.same_end(step).is_none();
         let unwanted = self.state.steps.iter().filter(unwanted).cloned().collect();
         self.undo_steps(unwanted, Mode::Prune).await;
@@ -375,7 +375,7 @@ impl Session {
 
     /// Removes steps that hide another program's route and are not in `hiding`.
     pub(super) async fn uncover(&mut self, hiding: &[HostStep]) {
-        let wanted: Record = hiding.iter().cloned().collect();
+        let wanted: HostRecord = hiding.iter().cloned().collect();
         let hiding = |step: &&HostStep| step.hides() && wanted.same_end(step).is_none();
         let hiding: Vec<_> = self.state.steps.iter().filter(hiding).cloned().collect();
         if !hiding.is_empty() {
@@ -383,7 +383,7 @@ impl Session {
         }
     }
 
-    async fn roll_back(&mut self, keep: &Record) {
+    async fn roll_back(&mut self, keep: &HostRecord) {
         let new = self.state.steps.iter().filter(|step| !keep.contains(step)).cloned().collect();
         self.undo_steps(new, Mode::RollBack).await;
     }

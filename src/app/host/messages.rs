@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::host::capture::RouteQuestion;
 use crate::host::replies::Reply;
 use crate::host::{
-    Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, Selectors, TunnelDevice, metric,
+    Family, Link, LocalAddress, Lookup, PROTOCOL, RouteKind, Rule, Selectors, TunnelDevice, metric,
 };
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
@@ -80,7 +80,7 @@ fn tunnel_kind(info: &LinkInfo) -> Option<TunnelDevice> {
     }
 }
 
-pub(super) fn address(message: &AddressMessage) -> Option<Address> {
+pub(super) fn address(message: &AddressMessage) -> Option<LocalAddress> {
     let mut local = None;
     let mut net = None;
     let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
@@ -98,7 +98,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     let net = net.or(local)?;
     let subnet = IpNet::new(net, message.header.prefix_len).ok()?;
     let is_v6 = net.is_ipv6();
-    Some(Address {
+    Some(LocalAddress {
         link: message.header.index,
         address: local.unwrap_or(net),
         subnet,

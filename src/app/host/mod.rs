@@ -44,11 +44,11 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
-    AdvertisedMss, Announcement, Facts, HostPlan, HostStep, Object, Problem, Routes, Suspicion,
+    AdvertisedMss, Announcement, Facts, HostPlan, HostStep, Object, Problem, Routes, SelectiveRule,
     TunnelRoutes, director, realserver, selective,
 };
 use crate::sys::host_events::HostEvents;
-use crate::sys::netlink::{Events, Netlink};
+use crate::sys::netlink::{Netlink, NetlinkEvents};
 use crate::sys::netns;
 
 pub use crate::host::DesiredDirector;
@@ -100,7 +100,7 @@ pub struct Session {
     /// Reports problems.
     report: HostReport,
     /// Receives changes.
-    events: Option<(Events, HostEvents)>,
+    events: Option<(NetlinkEvents, HostEvents)>,
     /// The host has changed since the last check.
     changed: bool,
     /// The events since the last check.
@@ -412,7 +412,7 @@ impl Role {
     }
 
     /// Rules that match a part of the packets.
-    fn suspicions(&self, plan: &HostPlan, facts: &Facts) -> Vec<Suspicion> {
+    fn suspicions(&self, plan: &HostPlan, facts: &Facts) -> Vec<SelectiveRule> {
         match self {
             Self::Director(desired) => {
                 selective::at_director(&desired.tun, plan, &desired.served, facts)

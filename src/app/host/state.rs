@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use log::warn;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{self, HostStep, Record, RecordKey, rename};
+use crate::host::{self, HostRecord, HostStep, RecordKey, rename};
 use crate::sys::folder::{FileError, Folder, NotOurs};
 use crate::sys::lock;
 
@@ -33,7 +33,7 @@ pub(super) struct StateFile {
     /// Directories that it created.
     pub(super) directories: Vec<PathBuf>,
     /// In the order in which they were applied, guards first.
-    pub(super) steps: Record,
+    pub(super) steps: HostRecord,
     /// The indexes of the steps' interfaces by their names: an interface may get another name while
     /// no daemon runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,7 +52,7 @@ impl StateFile {
             namespace,
             pid,
             directories,
-            steps: Record::default(),
+            steps: HostRecord::default(),
             links: BTreeMap::new(),
             forwarding: BTreeMap::new(),
         }

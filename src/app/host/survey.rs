@@ -8,8 +8,8 @@ use super::Role;
 use super::gather;
 use super::heard::Concern;
 use crate::host::{
-    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, Suspicion, capture,
-    replies,
+    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, SelectiveRule,
+    capture, replies,
 };
 use crate::sys::netlink::Netlink;
 
@@ -101,8 +101,8 @@ async fn survey_with(role: &Role, running: bool, routes: Option<Routes>) -> Resu
     if let (true, Some(plan)) = (running, &mut plan) {
         for suspicion in role.suspicions(plan, &facts) {
             match suspicion {
-                Suspicion::Leads(problem) => problems.push(problem),
-                Suspicion::May(warning) => plan.warnings.push(warning),
+                SelectiveRule::Leads(problem) => problems.push(problem),
+                SelectiveRule::May(warning) => plan.warnings.push(warning),
             }
         }
     }

@@ -25,9 +25,9 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A text that is sent to several clients at the same time without copies.
-struct Text(Arc<str>);
+struct SharedText(Arc<str>);
 
-impl AsRef<[u8]> for Text {
+impl AsRef<[u8]> for SharedText {
     fn as_ref(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -35,7 +35,7 @@ impl AsRef<[u8]> for Text {
 
 /// A text.
 pub(super) fn text(text: impl Into<Arc<str>>) -> Body {
-    Full::new(Bytes::from_owner(Text(text.into()))).boxed_unsync()
+    Full::new(Bytes::from_owner(SharedText(text.into()))).boxed_unsync()
 }
 
 fn pieces(pieces: impl Stream<Item = String> + Send + 'static) -> Body {

@@ -14,7 +14,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::HttpSocket;
 use super::routes::{self, HttpService};
-use super::slots::{Slot, Slots};
+use super::slots::{HttpSlot, Slots};
 use crate::app::serve::RequestHandler;
 
 /// Clients at the same time. A further one takes the slot of another: see [`Slots`].
@@ -96,7 +96,7 @@ async fn client<D: RequestHandler>(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     served: Arc<HttpService<D>>,
     patience: Patience,
-    slot: Slot,
+    slot: HttpSlot,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience.write));

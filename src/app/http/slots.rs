@@ -31,7 +31,7 @@ struct Client {
 
 /// A client's slot, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct HttpSlot {
     slots: Arc<Slots>,
     id: u64,
 }
@@ -45,7 +45,7 @@ impl Slots {
     /// Gives a slot to another client, and a channel that ends when it must be closed. If all slots
     /// are taken, closes the client without a request that has been connected longest; if each has
     /// sent one, the client whose latest request is the oldest.
-    pub(super) fn enter(self: &Arc<Self>) -> (Slot, oneshot::Receiver<()>) {
+    pub(super) fn enter(self: &Arc<Self>) -> (HttpSlot, oneshot::Receiver<()>) {
         let (open, closed) = oneshot::channel();
         let mut clients = self.clients();
         if clients.all.len() >= self.most {
@@ -56,7 +56,7 @@ impl Slots {
         clients.last += 1;
         let id = clients.last;
         clients.all.push(Client { id, standing: (false, Instant::now()), _open: open });
-        (Slot { slots: Arc::clone(self), id }, closed)
+        (HttpSlot { slots: Arc::clone(self), id }, closed)
     }
 
     fn clients(&self) -> std::sync::MutexGuard<'_, Clients> {
@@ -64,7 +64,7 @@ impl Slots {
     }
 }
 
-impl Slot {
+impl HttpSlot {
     /// The client has sent a whole request.
     pub(super) fn asks(&self) {
         let mut clients = self.slots.clients();
@@ -74,7 +74,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for HttpSlot {
     fn drop(&mut self) {
         self.slots.clients().all.retain(|client| client.id != self.id);
     }
@@ -88,8 +88,8 @@ mod tests {
     fn the_least_useful_client_is_closed() {
         let slots = Arc::new(Slots::new(3));
         let mut clients: Vec<_> = (0..3).map(|_| slots.enter()).collect();
-        let closed = |clients: &mut Vec<(Slot, oneshot::Receiver<()>)>| {
-            let is_closed = |(_, closed): &mut (Slot, oneshot::Receiver<()>)| {
+        let closed = |clients: &mut Vec<(HttpSlot, oneshot::Receiver<()>)>| {
+            let is_closed = |(_, closed): &mut (HttpSlot, oneshot::Receiver<()>)| {
                 closed.try_recv() == Err(oneshot::error::TryRecvError::Closed)
             };
             clients.iter_mut().map(is_closed).collect::<Vec<_>>()

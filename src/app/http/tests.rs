@@ -8,7 +8,7 @@ use anyhow::bail;
 
 use super::*;
 use crate::app::commands;
-use crate::app::events::{Events, Listener, Span};
+use crate::app::events::{EventPublisher, Listener, Span};
 use crate::app::serve::Peer;
 use crate::balancer::{Selection, snapshot};
 use crate::control::{Alteration, Altered, Origin, Readiness, Request, Which};
@@ -16,7 +16,7 @@ use crate::metrics::Format;
 
 /// Answers with the request.
 struct Echo {
-    events: Events,
+    events: EventPublisher,
     ready: bool,
 }
 
@@ -69,14 +69,14 @@ const PATIENCE: Patience =
 
 struct Server {
     address: SocketAddr,
-    events: Events,
+    events: EventPublisher,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
     fn start(ready: bool) -> Self {
-        let events = Events::new();
+        let events = EventPublisher::new();
         let handler = Arc::new(Echo { events: events.clone(), ready });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

@@ -8,7 +8,7 @@ const EXAMPLE: &str = include_str!("../../../config.example");
 
 /// A part of the example.
 #[derive(Debug, Default, PartialEq)]
-struct Part<'a> {
+struct ExamplePart<'a> {
     /// The comment above it, line by line.
     text: Vec<&'a str>,
     /// `[director]`; empty for a comment alone and for keys.
@@ -65,15 +65,15 @@ fn paragraphs(page: &mut Roff, lines: &[&str]) {
 }
 
 /// Splits the example into parts.
-fn parts(example: &str) -> Vec<Part<'_>> {
-    let (mut parts, mut part) = (Vec::new(), Part::default());
+fn parts(example: &str) -> Vec<ExamplePart<'_>> {
+    let (mut parts, mut part) = (Vec::new(), ExamplePart::default());
     for line in example.lines() {
         let comment = line.strip_prefix("# ").or_else(|| (line == "#").then_some(""));
         let ends = match comment {
             Some(_) => !part.keys.is_empty() || !part.table.is_empty(),
             None => line.is_empty() || line.starts_with('[') && !part.keys.is_empty(),
         };
-        if ends && part != Part::default() {
+        if ends && part != ExamplePart::default() {
             parts.push(std::mem::take(&mut part));
         }
         match comment {
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_part_is_a_comment_with_its_table_or_keys() {
         let example = "# Intro.\n\n# A table.\n[one]\nkey = 1\n# Two\n# lines.\na = 1\n#b = 2\n";
-        let part = |text: &[&'static str], table, keys: &[&'static str]| Part {
+        let part = |text: &[&'static str], table, keys: &[&'static str]| ExamplePart {
             text: text.to_vec(),
             table,
             keys: keys.to_vec(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::command::OwnOrRealArgument;
 use super::listing;
-use crate::control::{List, ListedReal, ListedService, counted};
+use crate::control::{ListedReal, ListedService, ServiceList, counted};
 
 /// The time between two lists.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -68,7 +68,7 @@ struct DrainProgress {
 }
 
 impl DrainProgress {
-    fn of(list: &List, address: &str, service: Option<&str>) -> Self {
+    fn of(list: &ServiceList, address: &str, service: Option<&str>) -> Self {
         let asked = address.parse::<IpAddr>().ok();
         let is = |real: &ListedReal| asked.is_some() && real.address.parse().ok() == asked;
         let named = |one: &&ListedService| service.is_none_or(|name| one.name == name);
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     /// A list of services, each with the real server: state, connections, deadline.
-    fn list(services: &[(&str, &str, u64, Option<u64>)]) -> List {
+    fn list(services: &[(&str, &str, u64, Option<u64>)]) -> ServiceList {
         let service = |&(name, state, active, deadline): &(&str, &str, u64, Option<u64>)| {
             let deadline =
                 deadline.map(|left| format!(",\"deadline_seconds\":{left}")).unwrap_or_default();
@@ -119,7 +119,7 @@ mod tests {
                 format!(r#"{{"name":"{name}","listen":[],"scheduler":"rr","reals":[{real}]}}"#);
             serde_json::from_str(&text).unwrap()
         };
-        List { services: services.iter().map(service).collect(), ..List::default() }
+        ServiceList { services: services.iter().map(service).collect(), ..ServiceList::default() }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::command::Listing;
 use super::daemon::Daemon;
 use super::terminal;
-use crate::control::{self, Layout, List, Request};
+use crate::control::{self, Layout, Request, ServiceList};
 use crate::model::duration;
 
 /// The interval of the first rates, unless the configured one is shorter.
@@ -17,7 +17,7 @@ const FIRST: Duration = Duration::from_secs(1);
 /// One list, as text and as a value.
 struct ReceivedList {
     line: Vec<u8>,
-    list: List,
+    list: ServiceList,
 }
 
 /// Asks for lists and prints them.
@@ -76,7 +76,7 @@ fn write(out: &mut impl Write, json: bool, text: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// No daemon answers, or it has none.
-pub(super) fn list(sockets: &[PathBuf]) -> anyhow::Result<List> {
+pub(super) fn list(sockets: &[PathBuf]) -> anyhow::Result<ServiceList> {
     Ok(ask(sockets)?.list)
 }
 
@@ -90,7 +90,7 @@ fn ask(sockets: &[PathBuf]) -> anyhow::Result<ReceivedList> {
 
 impl ReceivedList {
     /// Adds the rates since the previous list, if there is one, and becomes the previous list.
-    fn with_rates(self, before: &mut Option<List>) -> Self {
+    fn with_rates(self, before: &mut Option<ServiceList>) -> Self {
         let Some(earlier) = before else { return self };
         let earlier = std::mem::replace(earlier, self.list.clone());
         let list = self.list.with_rates(&earlier);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::terminal;
 use crate::app::config_file;
-use crate::control::{List, counted, encode, printable_line};
+use crate::control::{ServiceList, counted, encode, printable_line};
 use crate::trace::reading::Reader;
 use crate::trace::replay::{Replay, ReplayDifference, ReplayOutcome};
 
@@ -24,7 +24,7 @@ const AS_CONFIGURED: &str = "all real servers counted as up, with the weights of
 
 /// The last line of the JSON output.
 #[derive(Serialize)]
-struct Summary {
+struct ReplaySummary {
     #[serde(flatten)]
     outcome: ReplayOutcome,
 }
@@ -66,7 +66,7 @@ pub(super) fn run(
 }
 
 /// The services in a file of `vstun list --json`.
-fn list(path: &Path) -> anyhow::Result<List> {
+fn list(path: &Path) -> anyhow::Result<ServiceList> {
     let shown = || format!("{}: not what `vstun list --json` prints", path.display());
     let bytes = read(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&bytes).with_context(shown)
@@ -104,7 +104,7 @@ fn shift(packet: u64, time: &str) -> usize {
 
 fn write_outcome(out: &mut impl Write, outcome: ReplayOutcome, json: bool) -> io::Result<()> {
     if json {
-        return out.write_all(encode(&Summary { outcome }).as_bytes());
+        return out.write_all(encode(&ReplaySummary { outcome }).as_bytes());
     }
     let ReplayOutcome { replayed, differing, not_judged, recalled } = outcome;
     write!(out, "{} replayed, {differing} decided otherwise", counted(replayed, "packet"))?;

@@ -14,7 +14,7 @@ use super::listing;
 use crate::app::config_file;
 use crate::config::{self, RunningReal, RunningService};
 use crate::control::{
-    self, AlterationText, List, ListedReal, ListedService, ReloadPlan, Request, counted,
+    self, AlterationText, ListedReal, ListedService, ReloadPlan, Request, ServiceList, counted,
 };
 use crate::model::AdminState;
 
@@ -67,7 +67,7 @@ pub(super) fn run(sockets: &[PathBuf], file: &Path, write: bool, json: bool) -> 
     Ok(())
 }
 
-fn services(list: &List) -> anyhow::Result<Vec<RunningService>> {
+fn services(list: &ServiceList) -> anyhow::Result<Vec<RunningService>> {
     let service = |ListedService { name, reals, .. }: &ListedService| {
         let reals = reals.iter().filter(|real| !real.removed && !real.last_resort);
         Ok(RunningService { name: name.clone(), reals: reals.map(real).collect::<Result<_, _>>()? })

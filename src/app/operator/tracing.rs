@@ -14,7 +14,7 @@ use crate::control::{self, Missed, Request, TraceBegins, TracedDecision, counted
 use crate::trace::pcapng::Writer;
 
 /// A line after the first one.
-enum Line {
+enum TraceLine {
     Decision(Box<TracedDecision>),
     Missed(u64),
 }
@@ -46,11 +46,11 @@ pub(super) fn run(
     while options.count.is_none_or(|count| shown < count) && !daemon.has_closed()? {
         let line = daemon.line()?;
         match read(&line)? {
-            Line::Decision(decision) => {
+            TraceLine::Decision(decision) => {
                 out.decision(&decision, &line)?;
                 shown += 1;
             }
-            Line::Missed(missed) => out.missed(missed, &line)?,
+            TraceLine::Missed(missed) => out.missed(missed, &line)?,
         }
     }
     if let Some(path) = &options.write {
@@ -59,11 +59,11 @@ pub(super) fn run(
     Ok(())
 }
 
-fn read(line: &[u8]) -> anyhow::Result<Line> {
+fn read(line: &[u8]) -> anyhow::Result<TraceLine> {
     if let Ok(Missed { missed }) = control::decode(line) {
-        return Ok(Line::Missed(missed));
+        return Ok(TraceLine::Missed(missed));
     }
-    Ok(Line::Decision(Box::new(control::decode(line)?)))
+    Ok(TraceLine::Decision(Box::new(control::decode(line)?)))
 }
 
 enum Out {

@@ -18,7 +18,7 @@ use crate::wire::frame::Frame;
 use crate::wire::{Packet, protocol};
 
 /// Frames that wait for others of their stream in the batch.
-pub(super) struct Frames<'a, 'd> {
+pub(super) struct WaitingFrames<'a, 'd> {
     delivery: &'a mut Delivery,
     coalescer: &'a mut Coalescer,
     /// The frame of a single datagram does not wait; there is no buffer for it here.
@@ -26,7 +26,7 @@ pub(super) struct Frames<'a, 'd> {
     len: usize,
 }
 
-impl<'a, 'd> Frames<'a, 'd> {
+impl<'a, 'd> WaitingFrames<'a, 'd> {
     /// For the frames of `count` datagrams.
     #[inline]
     pub(super) fn new(
@@ -109,7 +109,7 @@ impl Admitter<'_> {
     pub(super) fn admit<'d>(
         &mut self,
         datagram: Received<'d>,
-        frames: &mut Frames<'_, 'd>,
+        frames: &mut WaitingFrames<'_, 'd>,
     ) -> anyhow::Result<()> {
         let (decision, outer, bytes) = match datagram {
             Received::Whole(bytes) => (self.gate.open(bytes), None, bytes),
@@ -135,7 +135,7 @@ impl Admitter<'_> {
         (source, port): (IpAddr, u16),
         traffic_class: u8,
         (merged, piece): (&'d mut [u8], usize),
-        frames: &mut Frames<'_, 'd>,
+        frames: &mut WaitingFrames<'_, 'd>,
     ) -> anyhow::Result<()> {
         let count = merged.len().div_ceil(piece);
         if self.gate.refuse_merged(&source, count) {

@@ -15,11 +15,11 @@ use crate::app::host::survey::{self, Survey};
 use crate::config;
 use crate::control::HostStatus;
 use crate::doctor::inquiry::{
-    EndState, InquiryAnswer, ListenerKinds, Ports, Question, Tunnel, packet,
+    EndState, InquiryAnswer, InquiryTunnel, ListenerKinds, Ports, Question, packet,
 };
 use crate::host::{HostStep, Object};
 use crate::model::Protocol;
-use crate::sys::raw::{Batch, BatchMessage, Sender};
+use crate::sys::raw::{BatchMessage, SendBatch, Sender};
 use crate::sys::sock_diag::{Bound, bound_sockets};
 use crate::wire::encap::{Encap, Shim};
 
@@ -58,7 +58,7 @@ pub(super) struct InquiryAnswers {
     config: watch::Receiver<config::RealServer>,
     host: watch::Receiver<HostStatus>,
     sender: Sender,
-    batch: Batch,
+    batch: SendBatch,
 }
 
 impl InquiryAnswers {
@@ -71,7 +71,7 @@ impl InquiryAnswers {
         config: watch::Receiver<config::RealServer>,
         host: watch::Receiver<HostStatus>,
     ) -> std::io::Result<Self> {
-        Ok(Self { inbox, config, host, sender: Sender::open()?, batch: Batch::new(1) })
+        Ok(Self { inbox, config, host, sender: Sender::open()?, batch: SendBatch::new(1) })
     }
 
     /// Answers one inquiry after the other, without end.
@@ -128,7 +128,7 @@ impl InquiryAnswers {
             Encap::Gre => Shim::Gre,
             Encap::Gue => Shim::Gue { source_port: self.config.borrow().gue_port, port: *port },
         };
-        let tunnel = source.map(|from| Tunnel { from, to: *director, shim });
+        let tunnel = source.map(|from| InquiryTunnel { from, to: *director, shim });
         let Some(bytes) = tunnel.and_then(|tunnel| packet(tunnel, (*vip, *asker), &payload, false))
         else {
             return;

@@ -6,13 +6,13 @@ use anyhow::Context;
 
 use crate::config::{self, FastPath};
 use crate::sys::interfaces;
-use crate::sys::real_path::{self, Admitted, Count, Counts, Program};
+use crate::sys::real_path::{self, Admitted, Count, Program, ProgramCounters};
 
 /// The program, if it is configured and the kernel and the capabilities allow it.
 #[derive(Debug, Default)]
 pub(super) struct RealFastPath {
     program: Option<Program>,
-    counts: Option<Arc<Counts>>,
+    counts: Option<Arc<ProgramCounters>>,
 }
 
 impl RealFastPath {
@@ -36,7 +36,7 @@ impl RealFastPath {
     }
 
     /// The program's counters, if there is one.
-    pub(super) fn counts(&self) -> Option<Arc<Counts>> {
+    pub(super) fn counts(&self) -> Option<Arc<ProgramCounters>> {
         self.counts.clone()
     }
 
@@ -80,7 +80,7 @@ fn admit(program: &mut Program, config: &config::RealServer) -> std::io::Result<
 }
 
 /// What was carried so far; nothing without a program.
-pub(super) fn carried(counts: Option<&Arc<Counts>>) -> Count {
+pub(super) fn carried(counts: Option<&Arc<ProgramCounters>>) -> Count {
     counts.map(|counts| counts.sum()).unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ use super::stranger_filter::Programs;
 /// All figures of the packet thread.
 #[derive(Debug)]
 pub(super) struct RealServerReport {
-    pub(super) gate: decap::Counters,
+    pub(super) gate: decap::GateCounters,
     pub(super) written: Written,
     pub(super) batches: u64,
     pub(super) turns: TurnLengths,
@@ -27,7 +27,7 @@ pub(super) struct RealServerReport {
 
 /// The settings of the packet loop that can change while it runs.
 #[derive(Clone, Debug)]
-pub(super) struct LoopSettings {
+pub(super) struct RealServerLoopSettings {
     /// The gate with the new settings; its counters are not used.
     pub(super) gate: Gate,
     /// The socket filters for this gate.
@@ -46,12 +46,5 @@ pub(super) enum RealServerMessage {
     /// Asks for the counters.
     Report(Sender<RealServerReport>),
     /// Sets the gate and the loop's settings. The answer confirms that they are in force.
-    Configure(Box<LoopSettings>, Sender<()>),
-}
-
-/// Whether the loop goes on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Next {
-    GoOn,
-    Stop,
+    Configure(Box<RealServerLoopSettings>, Sender<()>),
 }

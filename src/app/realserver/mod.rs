@@ -24,11 +24,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::commands::{AdminCommand, AdminCommands, CommandQueue};
 use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
-use super::events::Events;
+use super::events::EventPublisher;
 use super::host::{DesiredRealServer, Session};
 use super::http;
 use super::packet_thread::PacketThread;
-use super::serve::{self, Control};
+use super::serve::{self, ControlSocket};
 use crate::config;
 use crate::control::{Origin, Request};
 use crate::decap::Gate;
@@ -39,8 +39,8 @@ use delivery::Delivery;
 use fast_path::RealFastPath;
 use messages::RealServerMessage;
 use packets::RealServerLoop;
-use reload::{Bounds, RunningRealServer};
-use request_handler::Handler;
+use reload::{GateInputs, RunningRealServer};
+use request_handler::RealServerHandler;
 
 /// Runs a real server until a signal stops it. `path` is the file of `config`, for reloads. It
 /// undoes every change to the host before it returns.
@@ -69,7 +69,7 @@ async fn serve_reals(
     let plan = session.plan_realserver(&desired(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let fast_path = RealFastPath::load(&config, tun.index()?)?;
-    let mut bounds = Bounds::of(&plan);
+    let mut bounds = GateInputs::of(&plan);
     session.install(plan).await?;
     // The raw sockets come last: from now on the kernel sends no protocol-unreachable, which the
     // director takes as a sign that this host is ready.
@@ -86,7 +86,7 @@ async fn serve_reals(
         config: watch::Sender::new(config),
         path,
         packet_thread: packet_thread.clone(),
-        events: Events::new(),
+        events: EventPublisher::new(),
         bounds,
         http: None,
         fast_path,
@@ -104,7 +104,7 @@ async fn serve_reals(
                 let sources = (running.events.clone(), session.status());
                 let started = (running.config.subscribe(), running.path.clone());
                 let packet_thread = packet_thread.clone();
-                Handler::new(packet_thread, commands, sources, device, started, state)
+                RealServerHandler::new(packet_thread, commands, sources, device, started, state)
                     .counting(running.fast_path.counts())
             };
             let ends = MainInputs { control, agent, answers, inbox };
@@ -148,7 +148,7 @@ fn receivers(gue_port: u16) -> anyhow::Result<(Vec<Receiver>, bool)> {
 
 /// The other inputs of the main task, besides the host, signals and the packet thread.
 struct MainInputs {
-    control: Control,
+    control: ControlSocket,
     agent: Option<Agent>,
     answers: InquiryAnswers,
     inbox: CommandQueue,
@@ -157,7 +157,7 @@ struct MainInputs {
 /// Answers requests, follows the host and reloads, until a stop signal or a failure.
 async fn steer(
     mut running: RunningRealServer,
-    handler: Arc<Handler>,
+    handler: Arc<RealServerHandler>,
     MainInputs { control, agent, answers, mut inbox }: MainInputs,
     session: &mut Session,
     signals: &mut Signals,

@@ -13,7 +13,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts and logs the losses of one socket.
 #[derive(Debug, Default)]
-pub(super) struct Overflow {
+pub(super) struct SocketLosses {
     /// The kernel's counter at the last read.
     known: u32,
     /// The total; the kernel's counter wraps around after 32 bits.
@@ -24,7 +24,7 @@ pub(super) struct Overflow {
     throttle: LogThrottle,
 }
 
-impl Overflow {
+impl SocketLosses {
     /// All packets that the socket has lost.
     pub(super) fn total(&self) -> u64 {
         self.total
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_total_goes_on_when_the_kernels_counter_wraps() {
-        let mut overflow = Overflow::default();
+        let mut overflow = SocketLosses::default();
         for (dropped, new) in [(3, 3), (3, 0), (u32::MAX, u64::from(u32::MAX) - 3), (1, 2)] {
             assert_eq!(overflow.count(dropped, false), new);
         }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_a_counted_filter_refuses_is_not_lost() {
-        let mut overflow = Overflow::default();
+        let mut overflow = SocketLosses::default();
         let table = [(2, false, 2), (9, true, 0), (20, true, 0), (30, false, 0), (31, false, 1)];
         for (dropped, filtered, new) in table {
             assert_eq!(overflow.count(dropped, filtered), new, "at {dropped}");

@@ -1,6 +1,7 @@
 //! The real server's packet thread: raw sockets → gate → TUN, one mio loop.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::Receiver as Inbox;
 use std::time::{Duration, Instant};
@@ -15,14 +16,14 @@ use crate::app::busy_poll::BusyPoll;
 use crate::app::log_throttle::LogThrottle;
 use crate::app::turns::TurnLengths;
 use crate::decap::{Gate, Payload, Refusal};
-use crate::sys::raw::{Datagrams, Inside, Receiver};
+use crate::sys::raw::{Inside, ReceiveBuffers, Receiver};
 use crate::wire::coalesce::Coalescer;
 
-use super::admission::{Admitter, Frames};
+use super::admission::{Admitter, WaitingFrames};
 use super::answers::Asked;
 use super::delivery::Delivery;
-use super::messages::{LoopSettings, Next, RealServerMessage, RealServerReport};
-use super::overflow::Overflow;
+use super::messages::{RealServerLoopSettings, RealServerMessage, RealServerReport};
+use super::overflow::SocketLosses;
 use super::stranger_filter::{FilterState, Programs, StrangerFilter};
 
 /// The token of the control thread's waker. The raw sockets' tokens are their indexes in the list.
@@ -36,7 +37,7 @@ pub(super) struct RealServerLoop {
     strangers: StrangerFilter,
     delivery: Delivery,
     gate: Gate,
-    datagrams: Datagrams,
+    datagrams: ReceiveBuffers,
     coalescer: Coalescer,
     /// The size of the next `recvmmsg` batch.
     most: usize,
@@ -56,7 +57,7 @@ pub(super) struct RealServerLoop {
 struct Source {
     receiver: Receiver,
     ready: bool,
-    overflow: Overflow,
+    overflow: SocketLosses,
     filter: FilterState,
 }
 
@@ -79,7 +80,7 @@ impl RealServerLoop {
             )?;
         }
         let ready = |receiver| {
-            let (overflow, filter) = (Overflow::default(), FilterState::default());
+            let (overflow, filter) = (SocketLosses::default(), FilterState::default());
             Source { receiver, ready: true, overflow, filter }
         };
         Ok(Self {
@@ -88,7 +89,7 @@ impl RealServerLoop {
             strangers: StrangerFilter::new(Programs::of(&gate)),
             delivery,
             gate,
-            datagrams: Datagrams::new(LONG_BATCH),
+            datagrams: ReceiveBuffers::new(LONG_BATCH),
             coalescer: Coalescer::default(),
             most: BATCH,
             inbox,
@@ -115,7 +116,7 @@ impl RealServerLoop {
         let mut events = Events::with_capacity(8);
         loop {
             let began = Instant::now();
-            if self.messages() == Next::Stop {
+            if self.messages().is_break() {
                 return Ok(());
             }
             let received = self.batches;
@@ -148,16 +149,16 @@ impl RealServerLoop {
         }
     }
 
-    fn messages(&mut self) -> Next {
+    fn messages(&mut self) -> ControlFlow<()> {
         for _ in 0..MESSAGES_A_TURN {
             let Ok(message) = self.inbox.try_recv() else {
                 self.messages_ready = false;
-                return Next::GoOn;
+                return ControlFlow::Continue(());
             };
             match message {
-                RealServerMessage::Stop => return Next::Stop,
+                RealServerMessage::Stop => return ControlFlow::Break(()),
                 RealServerMessage::Configure(settings, answer) => {
-                    let LoopSettings { gate, programs, busy_poll, coalesce } = *settings;
+                    let RealServerLoopSettings { gate, programs, busy_poll, coalesce } = *settings;
                     self.gate = self.gate.clone().succeeded_by(gate);
                     self.strangers.replace(programs, sockets(&mut self.sources));
                     self.busy_poll = BusyPoll::new(busy_poll);
@@ -184,7 +185,7 @@ impl RealServerLoop {
                 }
             }
         }
-        Next::GoOn
+        ControlFlow::Continue(())
     }
 
     /// Processes what one socket has received, up to its budget.
@@ -225,7 +226,7 @@ impl RealServerLoop {
         let merged = |gate: &Gate| gate.counters().super_packets + gate.counters().gue_merged;
         let before = merged(gate);
         let mut admission = Admitter { gate, payload, merged_udp, questions };
-        let mut frames = Frames::new(delivery, coalescer, count);
+        let mut frames = WaitingFrames::new(delivery, coalescer, count);
         for datagram in datagrams.iter_mut() {
             admission.admit(datagram, &mut frames)?;
         }

@@ -7,12 +7,12 @@ use tokio::sync::watch;
 
 use super::desired;
 use super::fast_path::RealFastPath;
-use super::messages::{LoopSettings, RealServerMessage};
-use super::request_handler::Handler;
+use super::messages::{RealServerLoopSettings, RealServerMessage};
+use super::request_handler::RealServerHandler;
 use super::stranger_filter::Programs;
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, event};
 use crate::app::config_file;
-use crate::app::events::Events;
+use crate::app::events::EventPublisher;
 use crate::app::host::{Prepared, Session};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
@@ -28,24 +28,24 @@ pub(super) struct RunningRealServer {
     /// The file to read again; `None`: the daemon was started with flags.
     pub(super) path: Option<PathBuf>,
     pub(super) packet_thread: PacketThread<RealServerMessage>,
-    pub(super) events: Events,
+    pub(super) events: EventPublisher,
     /// The gate's inputs from the host as it is set up now.
-    pub(super) bounds: Bounds,
+    pub(super) bounds: GateInputs,
     /// The server of metrics and JSON, as soon as requests are answered.
-    pub(super) http: Option<http::Server<Handler>>,
+    pub(super) http: Option<http::Server<RealServerHandler>>,
     pub(super) fast_path: RealFastPath,
 }
 
 /// The host's inputs of the gate.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct GateInputs {
     mss: Mss,
     link_mtu: u32,
     /// The UDP port on which GUE is received, if it is.
     pub(super) gue_port: Option<u16>,
 }
 
-impl Bounds {
+impl GateInputs {
     pub(super) fn of(plan: &Prepared) -> Self {
         let host::AdvertisedMss { v4, v6 } = plan.advertised_mss();
         Self { mss: Mss { v4, v6 }, link_mtu: plan.link_mtu(), gue_port: None }
@@ -141,7 +141,7 @@ impl RunningRealServer {
         let mut between = running.clone();
         between.vips.retain(|vip| wanted.vips.contains(vip));
         self.configure(&between, self.bounds).await?;
-        let bounds = Bounds { gue_port: self.bounds.gue_port, ..Bounds::of(&plan) };
+        let bounds = GateInputs { gue_port: self.bounds.gue_port, ..GateInputs::of(&plan) };
         if let Err(error) = session.install(plan).await {
             self.configure(running, self.bounds).await?;
             return Err(error);
@@ -155,13 +155,13 @@ impl RunningRealServer {
     async fn configure(
         &mut self,
         config: &config::RealServer,
-        bounds: Bounds,
+        bounds: GateInputs,
     ) -> anyhow::Result<()> {
         self.fast_path.admit(config);
         let gate = bounds.gate(config);
         let (busy_poll, coalesce) = (config.busy_poll, config.coalesce);
         let programs = Programs::of(&gate);
-        let settings = Box::new(LoopSettings { gate, programs, busy_poll, coalesce });
+        let settings = Box::new(RealServerLoopSettings { gate, programs, busy_poll, coalesce });
         self.packet_thread.ask(|answer| RealServerMessage::Configure(settings, answer)).await
     }
 }

@@ -11,7 +11,7 @@ use super::agent::AgentState;
 use super::fast_path;
 use super::messages::{RealServerMessage, RealServerReport};
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, event};
-use crate::app::events::{Events, Listener, Span};
+use crate::app::events::{EventPublisher, Listener, Span};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
@@ -25,19 +25,19 @@ use crate::decap::Refusal;
 use crate::health::load::Rotation;
 use crate::metrics::{self, Format, RealServerPage};
 use crate::model::Target;
-use crate::sys::real_path::Counts;
+use crate::sys::real_path::ProgramCounters;
 use crate::sys::tun;
 use crate::wire::encap::Encap;
 
 /// Answers requests to the real server.
 #[derive(Debug)]
-pub(super) struct Handler {
+pub(super) struct RealServerHandler {
     packet_thread: PacketThread<RealServerMessage>,
     commands: AdminCommands,
     tun: String,
     config: watch::Receiver<config::RealServer>,
     path: Option<PathBuf>,
-    events: Events,
+    events: EventPublisher,
     host: watch::Receiver<HostStatus>,
     since: Instant,
     started: jiff::Timestamp,
@@ -46,14 +46,14 @@ pub(super) struct Handler {
     /// The load agent's counters and setting, if there is an agent.
     agent: Option<Arc<AgentState>>,
     /// The fast path's counters, if there is one.
-    carried: Option<Arc<Counts>>,
+    carried: Option<Arc<ProgramCounters>>,
 }
 
-impl Handler {
+impl RealServerHandler {
     pub(super) fn new(
         packet_thread: PacketThread<RealServerMessage>,
         commands: AdminCommands,
-        (events, host): (Events, watch::Receiver<HostStatus>),
+        (events, host): (EventPublisher, watch::Receiver<HostStatus>),
         (tun, offload_refused): (String, bool),
         (config, path): (watch::Receiver<config::RealServer>, Option<PathBuf>),
         agent: Option<Arc<AgentState>>,
@@ -76,7 +76,7 @@ impl Handler {
     }
 
     /// Adds what the fast path has carried to the figures.
-    pub(super) fn counting(self, carried: Option<Arc<Counts>>) -> Self {
+    pub(super) fn counting(self, carried: Option<Arc<ProgramCounters>>) -> Self {
         Self { carried, ..self }
     }
 
@@ -195,7 +195,7 @@ impl Handler {
     }
 }
 
-impl serve::RequestHandler for Handler {
+impl serve::RequestHandler for RealServerHandler {
     const KEEPS_SERVICES: bool = false;
 
     async fn answer(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::log_throttle::LogThrottle;
 use crate::decap::Gate;
-use crate::decap::filter::{self, Instruction, Outer, SAMPLE};
+use crate::decap::filter::{self, Instruction, OuterVersion, SAMPLE};
 use crate::decap::strangers::{FLOOD, FilterStep, Strangers};
 use crate::sys::raw::Receiver;
 
@@ -19,7 +19,7 @@ impl Programs {
     /// The programs that let the gate's directors pass.
     pub(super) fn of(gate: &Gate) -> Self {
         let program = |outer| filter::program(gate.directors(), outer);
-        Self { v4: program(Outer::V4), v6: program(Outer::V6) }
+        Self { v4: program(OuterVersion::V4), v6: program(OuterVersion::V6) }
     }
 
     fn attach(&self, receiver: &Receiver) -> bool {

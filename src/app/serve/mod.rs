@@ -26,7 +26,7 @@ use crate::trace::capture::{MAX_SNAPLEN, Snaplen};
 use super::director::TraceFeed;
 use super::events::{Listener, Span};
 use super::log_throttle::LogThrottle;
-use super::seats::{Admission, Limits, Seat, Seats};
+use super::seats::{Seat, SeatAnswer, SeatLimits, Seats};
 pub(super) use peer::{Peer, Writers};
 
 /// Clients served at the same time. A further one gets the seat of a client that does not send or
@@ -51,7 +51,7 @@ const DRAIN: usize = MAX_BODY_LEN + MAX_REQUEST_LEN;
 
 /// The listening control socket.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(super) struct ControlSocket {
     pub(super) listener: UnixListener,
     /// Who may make changes.
     pub(super) writers: Writers,
@@ -108,7 +108,7 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
 }
 
 /// Connections of a listing, and the table position to go on from.
-type ConnectionPage = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
+pub(super) type ConnectionPage = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
 /// Refusals for lack of rights. Not every one is logged, since any client can cause as many as it
 /// likes.
@@ -131,11 +131,11 @@ impl Refusals {
 
 /// Serves until dropped.
 pub(super) async fn serve<D: RequestHandler>(
-    control: Control,
+    control: ControlSocket,
     handler: Arc<D>,
 ) -> anyhow::Result<()> {
-    let Control { listener, writers, ask_mode } = control;
-    let seats = Seats::new(Limits { all: CLIENTS, readers: READERS });
+    let ControlSocket { listener, writers, ask_mode } = control;
+    let seats = Seats::new(SeatLimits { all: CLIENTS, readers: READERS });
     let (refusals, mut moves) = (Arc::new(Refusals::default()), LogThrottle::default());
     loop {
         let stream = match listener.accept().await {
@@ -161,12 +161,12 @@ pub(super) async fn serve<D: RequestHandler>(
             continue;
         }
         let seat = match seats.admit(peer.may_write().is_err()).await {
-            Admission::Free(seat) => seat,
-            Admission::Instead(seat, waited) => {
+            SeatAnswer::Free(seat) => seat,
+            SeatAnswer::Instead(seat, waited) => {
                 note_move(&mut moves, waited, Instant::now());
                 seat
             }
-            Admission::Full(many) => {
+            SeatAnswer::Full(many) => {
                 if let Err(error) = turn_away(stream, many) {
                     log::debug!("control socket: {error}");
                 }
@@ -214,7 +214,7 @@ async fn client<D: RequestHandler>(
 ) -> anyhow::Result<()> {
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
-    let mut writer = Writer { socket: writer, seat };
+    let mut writer = ReplyWriter { socket: writer, seat };
     let mut line = Vec::new();
     while !seat.is_over() {
         if read_line(&mut reader, seat, &mut line).await? == 0 {
@@ -291,7 +291,7 @@ async fn events<D: RequestHandler>(
     peer: &Peer,
     span: Span,
     mut reader: BufReader<OwnedReadHalf>,
-    mut writer: Writer<'_>,
+    mut writer: ReplyWriter<'_>,
 ) -> anyhow::Result<()> {
     let mut listener = match handler.listen(span) {
         Ok(listener) => listener,
@@ -329,7 +329,7 @@ async fn begin_trace<D: RequestHandler>(
 async fn trace(
     mut feed: TraceFeed,
     mut reader: BufReader<OwnedReadHalf>,
-    mut writer: Writer<'_>,
+    mut writer: ReplyWriter<'_>,
 ) -> anyhow::Result<()> {
     let mut byte = [0];
     loop {
@@ -344,7 +344,10 @@ async fn trace(
 
 /// Closes the connection to a client that may still be sending: if it were closed at once, the
 /// client would get a broken pipe instead of the answer.
-async fn close(mut reader: BufReader<OwnedReadHalf>, mut writer: Writer<'_>) -> anyhow::Result<()> {
+async fn close(
+    mut reader: BufReader<OwnedReadHalf>,
+    mut writer: ReplyWriter<'_>,
+) -> anyhow::Result<()> {
     writer.socket.shutdown().await?;
     writer.seat.waits(progress::discard(&mut reader, DRAIN, SENDING)).await
 }
@@ -352,7 +355,7 @@ async fn close(mut reader: BufReader<OwnedReadHalf>, mut writer: Writer<'_>) -> 
 /// Sends the connections page by page, so that a million connections are never in one buffer.
 async fn connections<D: RequestHandler>(
     handler: &D,
-    writer: &mut Writer<'_>,
+    writer: &mut ReplyWriter<'_>,
     limit: Option<u64>,
     which: Arc<Selection>,
 ) -> anyhow::Result<()> {
@@ -380,12 +383,12 @@ fn refusal(error: &anyhow::Error) -> String {
 }
 
 /// The sending half of a client's connection.
-struct Writer<'a> {
+struct ReplyWriter<'a> {
     socket: OwnedWriteHalf,
     seat: &'a Seat,
 }
 
-impl Writer<'_> {
+impl ReplyWriter<'_> {
     async fn write(&mut self, line: &str) -> anyhow::Result<()> {
         self.seat.waits(progress::write(&mut self.socket, line, READING)).await
     }

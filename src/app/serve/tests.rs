@@ -9,11 +9,11 @@ use anyhow::bail;
 
 use super::*;
 use crate::app::commands;
-use crate::app::events::{Events, Span};
+use crate::app::events::{EventPublisher, Span};
 use crate::control::{Alteration, Altered, EventText, MAX_BODY_LEN, Origin};
 
 /// Answers with the request, and publishes events.
-struct Echo(Events);
+struct Echo(EventPublisher);
 
 impl RequestHandler for Echo {
     const KEEPS_SERVICES: bool = true;
@@ -64,13 +64,13 @@ impl RequestHandler for Echo {
 /// Serves in a thread while `clients` runs; its argument connects to the server.
 fn with_server(name: &str, clients: impl FnOnce(&dyn Fn() -> UnixStream)) {
     let own = Writers { owner: 0, group: 0 };
-    with_server_for(name, own, &Events::new(), clients);
+    with_server_for(name, own, &EventPublisher::new(), clients);
 }
 
 fn with_server_for(
     name: &str,
     writers: Writers,
-    events: &Events,
+    events: &EventPublisher,
     clients: impl FnOnce(&dyn Fn() -> UnixStream),
 ) {
     let handler = Arc::new(Echo(events.clone()));
@@ -85,7 +85,7 @@ fn with_server_for(
     let server = thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                _ = serve(Control { listener, writers, ask_mode: None }, handler) => {}
+                _ = serve(ControlSocket { listener, writers, ask_mode: None }, handler) => {}
                 _ = stopped => {}
             }
         });
@@ -201,7 +201,7 @@ fn a_client_without_write_access_may_read_and_learns_who_may_write() {
     // Root may write in any case; another user who runs this test is neither that user nor in that
     // group.
     let writers = Writers { owner: u32::MAX - 1, group: u32::MAX - 1 };
-    with_server_for("peer", writers, &Events::new(), |connect| {
+    with_server_for("peer", writers, &EventPublisher::new(), |connect| {
         let mut client = connect();
         let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
         let answer = send(&mut client, "{\"version\":1,\"verb\":\"reload\"}\n");
@@ -213,7 +213,7 @@ fn a_client_without_write_access_may_read_and_learns_who_may_write() {
 
 #[test]
 fn listeners_get_events_until_they_send_something_or_close() {
-    let events = Events::new();
+    let events = EventPublisher::new();
     let writers = Writers { owner: 0, group: 0 };
     with_server_for("events", writers, &events, |connect| {
         let mut client = connect();

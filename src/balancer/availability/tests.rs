@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Ending::{Both, Client};
 use super::Existing::{Keep, Reset};
 use super::RealState::{Disabled, Down, Draining, Up};
+use super::ResetEnds::{Both, Client};
 use super::*;
 
 const NOW: Millis = Millis(10_000);
@@ -136,7 +136,7 @@ fn standing_without(
     mut availability: Availability,
     existing: Existing,
     protocol: Protocol,
-) -> Option<Ending> {
+) -> Option<ResetEnds> {
     availability.until = None;
     availability.ending(LATER, existing, protocol)
 }

@@ -55,7 +55,7 @@ impl Datagram {
 
 /// A list ordered by age.
 #[derive(Clone, Copy, Debug)]
-struct List {
+struct AgeList {
     oldest: u32,
     newest: u32,
     len: usize,
@@ -70,14 +70,14 @@ pub(super) struct Datagrams {
     places: Vec<Datagram>,
     free: u32,
     buckets: Vec<u32>,
-    waiting: List,
-    decided: List,
+    waiting: AgeList,
+    decided: AgeList,
 }
 
 impl Datagrams {
     /// Allocates the given number of datagrams for each list.
     pub(super) fn new(waiting: usize, decided: usize, seed: Seed) -> Self {
-        let list = |most| List { oldest: NIL, newest: NIL, len: 0, most };
+        let list = |most| AgeList { oldest: NIL, newest: NIL, len: 0, most };
         Self {
             seed,
             places: Vec::with_capacity(waiting + decided),
@@ -191,14 +191,14 @@ impl Datagrams {
         u32::try_from(key.hash(self.seed) & mask).unwrap_or_default()
     }
 
-    fn list(&self, kind: FragmentKind) -> &List {
+    fn list(&self, kind: FragmentKind) -> &AgeList {
         match kind {
             FragmentKind::Waiting => &self.waiting,
             FragmentKind::Decided => &self.decided,
         }
     }
 
-    fn list_mut(&mut self, kind: FragmentKind) -> &mut List {
+    fn list_mut(&mut self, kind: FragmentKind) -> &mut AgeList {
         match kind {
             FragmentKind::Waiting => &mut self.waiting,
             FragmentKind::Decided => &mut self.decided,

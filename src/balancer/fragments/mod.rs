@@ -65,15 +65,15 @@ pub(super) struct Fragments {
 
 /// A datagram's index, valid until a fragment of another one arrives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Handle(u32);
+struct DatagramIndex(u32);
 
 /// How a fragment relates to its datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Role {
+enum FragmentRole {
     /// The first one: its verdict applies to the datagram.
-    First(Handle),
+    First(DatagramIndex),
     /// It arrived before the first one.
-    Ahead(Handle),
+    Ahead(DatagramIndex),
     /// It goes to the first one's real server, if there is one.
     Follows(Option<RealId>),
 }
@@ -100,7 +100,7 @@ impl Fragments {
         key: Key,
         part: Part,
         counters: &mut Counters,
-    ) -> Result<Role, Reason> {
+    ) -> Result<FragmentRole, Reason> {
         let place = match self.find(now, &key, counters) {
             Some(place) => place,
             None => self.enter(now, key, part.start == 0, counters),
@@ -122,17 +122,17 @@ impl Fragments {
                 if datagram.seen.is_complete() {
                     self.datagrams.remove(place);
                 }
-                Ok(Role::Follows(real))
+                Ok(FragmentRole::Follows(real))
             }
-            _ if part.start == 0 => Ok(Role::First(Handle(place))),
-            _ => Ok(Role::Ahead(Handle(place))),
+            _ if part.start == 0 => Ok(FragmentRole::First(DatagramIndex(place))),
+            _ => Ok(FragmentRole::Ahead(DatagramIndex(place))),
         }
     }
 
     /// The first fragment was sent to this real server, or to none: the held fragments of its
     /// datagram follow it.
-    fn decide(&mut self, handle: Handle, real: Option<RealId>, counters: &mut Counters) {
-        let Handle(place) = handle;
+    fn decide(&mut self, handle: DatagramIndex, real: Option<RealId>, counters: &mut Counters) {
+        let DatagramIndex(place) = handle;
         let Some(datagram) = self.datagrams.get_mut(place) else { return };
         match real {
             Some(real) => {
@@ -150,8 +150,8 @@ impl Fragments {
 
     /// Holds a fragment that arrived before its datagram's first one. Evicts older datagrams for
     /// space; if its own datagram is the oldest, that one is refused and the result is false.
-    fn hold(&mut self, handle: Handle, packet: &[u8], counters: &mut Counters) -> bool {
-        let Handle(place) = handle;
+    fn hold(&mut self, handle: DatagramIndex, packet: &[u8], counters: &mut Counters) -> bool {
+        let DatagramIndex(place) = handle;
         while !self.store.fits(packet.len()) {
             match self.datagrams.oldest(FragmentKind::Waiting) {
                 Some(oldest) if oldest != place => {

@@ -1,6 +1,6 @@
 //! The handling of a fragment in the balancer.
 
-use super::Role;
+use super::FragmentRole;
 use crate::balancer::Balancer;
 use crate::balancer::flow::Key;
 use crate::balancer::verdict::{Disposition, Reason};
@@ -26,24 +26,24 @@ impl Balancer {
             Err(reason) => return Disposition::Drop(reason),
         };
         match role {
-            Role::First(datagram) => {
+            FragmentRole::First(datagram) => {
                 let verdict = self.transport(now, packet);
                 let real = if let Disposition::Tunnel(real) = verdict { Some(real) } else { None };
                 self.tables.fragments.decide(datagram, real, &mut self.counters);
                 verdict
             }
-            Role::Ahead(datagram) => {
+            FragmentRole::Ahead(datagram) => {
                 if self.tables.fragments.hold(datagram, packet.bytes(), &mut self.counters) {
                     Disposition::Hold
                 } else {
                     Disposition::Drop(Reason::FragmentLimit)
                 }
             }
-            Role::Follows(Some(real)) if self.registry.lists(real) => {
+            FragmentRole::Follows(Some(real)) if self.registry.lists(real) => {
                 self.noted.real = Some(real);
                 self.tunnel(now, packet, real)
             }
-            Role::Follows(_) => Disposition::Drop(Reason::Fragment),
+            FragmentRole::Follows(_) => Disposition::Drop(Reason::Fragment),
         }
     }
 

@@ -15,11 +15,11 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use super::member::{Member, bytes};
+use super::member::{MemberIndex, bytes};
 use crate::model::Seed;
 
 /// A free slot.
-const FREE: Member = Member::MAX;
+const FREE: MemberIndex = MemberIndex::MAX;
 
 /// A real server's state while the table is filled.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ impl Claimant {
     }
 
     /// Takes the first free slot of its permutation for `member`. There has to be one.
-    fn take(&mut self, slots: &mut [Member], member: Member) {
+    fn take(&mut self, slots: &mut [MemberIndex], member: MemberIndex) {
         let count = slots.len() as u64;
         for _ in 0..=count {
             let slot = usize::try_from(self.next).ok().and_then(|slot| slots.get_mut(slot));
@@ -94,7 +94,7 @@ pub(super) fn members(
 }
 
 /// Fills the slots; each gets the index of its member.
-pub(super) fn slots(count: u32, members: &[Claimant]) -> Vec<Member> {
+pub(super) fn slots(count: u32, members: &[Claimant]) -> Vec<MemberIndex> {
     if members.is_empty() {
         return Vec::new();
     }
@@ -108,7 +108,8 @@ pub(super) fn slots(count: u32, members: &[Claimant]) -> Vec<Member> {
         members.iter().enumerate().map(|(index, member)| turn(member, 0, index)).collect();
     for _ in 0..count {
         let Some(Reverse((_, _, index, number))) = turns.pop() else { break };
-        let (Some(member), Ok(name)) = (members.get_mut(index), Member::try_from(index)) else {
+        let (Some(member), Ok(name)) = (members.get_mut(index), MemberIndex::try_from(index))
+        else {
             continue;
         };
         member.take(&mut slots, name);

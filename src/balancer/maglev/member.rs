@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// A real server's index in a table's members.
-pub(super) type Member = u16;
+pub(super) type MemberIndex = u16;
 
 /// An address of either family as 16 bytes, in network order; IPv4 in its mapped form.
 pub(super) fn bytes(address: IpAddr) -> [u8; 16] {

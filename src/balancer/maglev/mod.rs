@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use siphasher::sip::SipHasher13;
 
 use crate::model::Seed;
-use member::{Member, bytes};
+use member::{MemberIndex, bytes};
 
 pub use tables::MaglevTables;
 
@@ -33,14 +33,14 @@ pub const MAX_SLOTS: u32 = 1_048_573;
 
 /// Maps each slot to a real server.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Table {
+pub struct MaglevTable {
     /// Ordered by address.
     members: Vec<IpAddr>,
-    slots: Vec<Member>,
+    slots: Vec<MemberIndex>,
     checksum: u64,
 }
 
-impl Table {
+impl MaglevTable {
     /// The table of `slots` slots, a prime, for real servers with their weights. Those of weight 0
     /// get none; of two with the same address the last counts. The result does not depend on their
     /// order or on the machine.
@@ -93,7 +93,7 @@ impl Table {
             let stay: usize = self.members.iter().map(common).sum();
             return mine - stay / theirs;
         }
-        let differ = |(one, two): &(&Member, &Member)| {
+        let differ = |(one, two): &(&MemberIndex, &MemberIndex)| {
             self.members.get(usize::from(**one)) != other.members.get(usize::from(**two))
         };
         self.slots.iter().zip(&other.slots).filter(differ).count()
@@ -108,7 +108,7 @@ impl Table {
 }
 
 /// Without the slots: there are 65,537.
-impl fmt::Debug for Table {
+impl fmt::Debug for MaglevTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { members, slots, checksum } = self;
         write!(f, "Table({} members, {} slots, {checksum:016x})", members.len(), slots.len())
@@ -116,7 +116,7 @@ impl fmt::Debug for Table {
 }
 
 /// All input is bytes in a fixed order, so that the checksum does not depend on the machine.
-fn checksum(members: &[IpAddr], slots: &[Member]) -> u64 {
+fn checksum(members: &[IpAddr], slots: &[MemberIndex]) -> u64 {
     let mut hasher = SipHasher13::new();
     for address in members {
         hasher.write(&bytes(*address));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::change::Change;
-use super::Table;
+use super::MaglevTable;
 use crate::model::{RealValue, SchedulerKind, Seed, ServiceSpec, WeightStep};
 
 /// Keeps a balancer's Maglev tables and the data that they are computed from. The sender of changes
@@ -18,17 +18,17 @@ use crate::model::{RealValue, SchedulerKind, Seed, ServiceSpec, WeightStep};
 pub struct MaglevTables {
     seed: Seed,
     slots: u32,
-    pools: BTreeMap<String, Pool>,
+    pools: BTreeMap<String, TableInputs>,
 }
 
 #[derive(Clone, Debug)]
-struct Pool {
+struct TableInputs {
     scheduler: SchedulerKind,
     /// The last weight of each real server that was not 0, or 0.
     weights: BTreeMap<IpAddr, u32>,
     /// The share of its weight that a real server has, where that is not all.
     steps: BTreeMap<IpAddr, WeightStep>,
-    table: Option<Arc<Table>>,
+    table: Option<Arc<MaglevTable>>,
     /// Whether data that its table depends on may have changed.
     stale: bool,
 }
@@ -72,7 +72,7 @@ impl MaglevTables {
     /// Whether no table needs to be computed.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        !self.pools.values().any(Pool::wants_table)
+        !self.pools.values().any(TableInputs::wants_table)
     }
 
     /// Whether it has the service, with a table or without.
@@ -83,19 +83,19 @@ impl MaglevTables {
 
     /// The table of a service, if it has one.
     #[must_use]
-    pub fn table(&self, service: &str) -> Option<&Arc<Table>> {
+    pub fn table(&self, service: &str) -> Option<&Arc<MaglevTable>> {
         self.pools.get(service)?.table.as_ref()
     }
 
     /// The services with a table, and the table.
-    pub fn tables(&self) -> impl Iterator<Item = (&str, &Table)> {
+    pub fn tables(&self) -> impl Iterator<Item = (&str, &MaglevTable)> {
         self.pools.iter().filter_map(|(name, pool)| Some((name.as_str(), pool.table.as_deref()?)))
     }
 
     fn note(&mut self, change: &Change) {
         match change {
             Change::AddService(spec) => {
-                self.pools.insert(spec.name.clone(), Pool::new(spec));
+                self.pools.insert(spec.name.clone(), TableInputs::new(spec));
             }
             Change::RemoveService { service } => {
                 self.pools.remove(service);
@@ -202,7 +202,7 @@ impl MaglevTables {
     #[must_use]
     pub fn make_while(&mut self, go_on: impl Fn() -> bool) -> Option<Vec<Change>> {
         let (seed, slots) = (self.seed, self.slots);
-        let mut made: HashMap<BTreeMap<IpAddr, u32>, Arc<Table>> = HashMap::new();
+        let mut made: HashMap<BTreeMap<IpAddr, u32>, Arc<MaglevTable>> = HashMap::new();
         let mut changes = Vec::new();
         for (name, pool) in &mut self.pools {
             let wanted = pool.wants_table();
@@ -214,7 +214,7 @@ impl MaglevTables {
                 return None;
             }
             let table = made.entry(pool.stepped()).or_insert_with_key(|weights| {
-                Arc::new(Table::new(seed, slots, weights.iter().map(|(&a, &w)| (a, w))))
+                Arc::new(MaglevTable::new(seed, slots, weights.iter().map(|(&a, &w)| (a, w))))
             });
             if pool.table.as_ref() != Some(table) {
                 pool.table = Some(Arc::clone(table));
@@ -226,7 +226,7 @@ impl MaglevTables {
     }
 }
 
-impl Pool {
+impl TableInputs {
     fn wants_table(&self) -> bool {
         self.stale && self.scheduler == SchedulerKind::Maglev
     }

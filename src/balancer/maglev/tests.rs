@@ -26,8 +26,8 @@ fn reals(weights: &[u32]) -> Vec<(IpAddr, u32)> {
     (0..).map(address).zip(weights.iter().copied()).collect()
 }
 
-fn table(slots: u32, weights: &[u32]) -> Table {
-    Table::new(SEED, slots, reals(weights))
+fn table(slots: u32, weights: &[u32]) -> MaglevTable {
+    MaglevTable::new(SEED, slots, reals(weights))
 }
 
 /// The table as the documentation of `build` describes it: all turns of all members sorted, each
@@ -74,7 +74,7 @@ fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
     owners
 }
 
-fn owners(table: &Table) -> Vec<Option<IpAddr>> {
+fn owners(table: &MaglevTable) -> Vec<Option<IpAddr>> {
     let hashes = 0..table.slots() as u64;
     hashes.map(|hash| Some(table.members()[table.member(hash)?])).collect()
 }
@@ -109,9 +109,9 @@ proptest! {
         turned in 0_usize..9,
     ) {
         let mut reals = reals(&weights);
-        let one = Table::new(SEED, SMALL, reals.iter().copied());
+        let one = MaglevTable::new(SEED, SMALL, reals.iter().copied());
         reals.rotate_left(turned % weights.len());
-        let other = Table::new(SEED, SMALL, reals.iter().rev().copied());
+        let other = MaglevTable::new(SEED, SMALL, reals.iter().rev().copied());
         prop_assert_eq!(&one, &other);
         prop_assert_eq!(one.checksum(), other.checksum());
         prop_assert_eq!(one.moved(&other), 0);
@@ -129,7 +129,7 @@ proptest! {
         let mut other = weights.clone();
         other[which] = weight;
         let after = table(SLOTS, &other);
-        let slots = |table: &Table| table.slots_of(address(u32::try_from(which).unwrap()));
+        let slots = |table: &MaglevTable| table.slots_of(address(u32::try_from(which).unwrap()));
         let needed = slots(&before).abs_diff(slots(&after));
         let moved = before.moved(&after);
         prop_assert!(moved >= needed);
@@ -143,7 +143,7 @@ proptest! {
 fn a_table_is_the_same_on_every_machine() {
     let reals = [("10.0.0.11", 1), ("2001:db8:1::13", 2), ("10.0.0.12", 3), ("10.0.0.14", 0)];
     let reals = reals.map(|(address, weight)| (address.parse().unwrap(), weight));
-    let table = Table::new(Seed::from_text("one for all"), SLOTS, reals);
+    let table = MaglevTable::new(Seed::from_text("one for all"), SLOTS, reals);
     let shares: Vec<_> = table.members().iter().map(|member| table.slots_of(*member)).collect();
     assert_eq!(shares, [10_922, 32_769, 21_846]);
     assert_eq!(&table.slots[..10], [2, 2, 1, 1, 2, 2, 2, 1, 1, 1]);
@@ -154,11 +154,15 @@ fn a_table_is_the_same_on_every_machine() {
 fn the_seed_and_everything_else_is_in_the_checksum() {
     let base = table(SMALL, &[1, 2, 3]);
     let others = [
-        Table::new(Seed(17, 20), SMALL, reals(&[1, 2, 3])),
+        MaglevTable::new(Seed(17, 20), SMALL, reals(&[1, 2, 3])),
         table(1_033, &[1, 2, 3]),
         table(SMALL, &[1, 2, 4]),
         table(SMALL, &[1, 2]),
-        Table::new(SEED, SMALL, reals(&[1, 2, 3]).into_iter().map(|(_, w)| (address(w + 9), w))),
+        MaglevTable::new(
+            SEED,
+            SMALL,
+            reals(&[1, 2, 3]).into_iter().map(|(_, w)| (address(w + 9), w)),
+        ),
     ];
     for other in others {
         assert_ne!(base.checksum(), other.checksum(), "{other:?}");
@@ -222,7 +226,7 @@ fn maglev_tables() -> MaglevTables {
 }
 
 /// The tables behind the changes, by service.
-fn tables(changes: &[Change]) -> Vec<(&str, &Arc<Table>)> {
+fn tables(changes: &[Change]) -> Vec<(&str, &Arc<MaglevTable>)> {
     let tables = changes.iter().map(|change| match change {
         Change::SetMaglev { service, table } => Some((service.as_str(), table)),
         _ => None,
@@ -261,7 +265,10 @@ fn a_change_of_its_input_computes_a_table() {
         (Change::RemoveService { service: web() }, None),
         (Change::SetListens { service: web(), listens: Vec::new() }, None),
         (Change::SetPolicy { service: web(), policy: Policy::default() }, None),
-        (Change::SetHashSeed(Seed(1, 1)), Some(Table::new(Seed(1, 1), SMALL, reals(&[1, 2, 3])))),
+        (
+            Change::SetHashSeed(Seed(1, 1)),
+            Some(MaglevTable::new(Seed(1, 1), SMALL, reals(&[1, 2, 3]))),
+        ),
         (Change::SetHashSeed(SEED), None),
         (Change::SetScheduler { service: web(), scheduler: SchedulerKind::Failover }, None),
     ];
@@ -381,7 +388,7 @@ fn other_slots_or_another_seed_are_tables_for_all() {
     assert_eq!(seed, [Change::SetHashSeed(Seed(1, 1))]);
     let changes = maglev_tables.follow(seed);
     assert_eq!(changes.len(), 2);
-    assert_eq!(**tables(&changes)[0].1, Table::new(Seed(1, 1), 1_033, reals(&[1, 2, 3])));
+    assert_eq!(**tables(&changes)[0].1, MaglevTable::new(Seed(1, 1), 1_033, reals(&[1, 2, 3])));
 }
 
 /// A director that stops does not wait for a thousand tables.

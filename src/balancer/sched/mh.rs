@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::scheduler::Scheduler;
 use crate::balancer::hash;
-use crate::balancer::maglev::Table;
+use crate::balancer::maglev::MaglevTable;
 use crate::balancer::placement::{self, PlacementKey};
 use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
@@ -48,7 +48,7 @@ impl Scheduler for Maglev {
     fn changed(&mut self, pool: Pool<'_>) {
         let indexes: HashMap<_, _> =
             pool.configured().map(|(index, real)| (real.address(), index)).collect();
-        let members = pool.maglev.map(Table::members).unwrap_or_default();
+        let members = pool.maglev.map(MaglevTable::members).unwrap_or_default();
         self.indexes = members.iter().map(|address| indexes.get(address).copied()).collect();
     }
 }

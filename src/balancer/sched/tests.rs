@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::flow::Key;
-use crate::balancer::maglev::Table;
+use crate::balancer::maglev::MaglevTable;
 use crate::balancer::placement::PlacementKey;
 use crate::balancer::pool::{Eligible, Pool};
 use crate::balancer::real::{Life, Real, Reals};
@@ -88,7 +88,7 @@ struct Bench {
     members: Vec<Member>,
     joined: u32,
     policy: Policy,
-    table: Option<Table>,
+    table: Option<MaglevTable>,
     flows: u32,
 }
 
@@ -193,7 +193,7 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
 
 /// What happens to a pool between picks.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum TurnStep {
     Picks(usize),
     Weight(usize, u32),
     Join(Member),
@@ -201,30 +201,30 @@ enum Step {
     Leave(usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<TurnStep>> {
     let index = || 0_usize..6;
     let step = prop_oneof![
-        4 => (1_usize..20).prop_map(Step::Picks),
+        4 => (1_usize..20).prop_map(TurnStep::Picks),
         1 => (index(), prop_oneof![Just(0), 1_u32..12])
-            .prop_map(|(at, weight)| Step::Weight(at, weight)),
-        1 => member().prop_map(Step::Join),
-        1 => index().prop_map(Step::Drain),
-        1 => index().prop_map(Step::Leave),
+            .prop_map(|(at, weight)| TurnStep::Weight(at, weight)),
+        1 => member().prop_map(TurnStep::Join),
+        1 => index().prop_map(TurnStep::Drain),
+        1 => index().prop_map(TurnStep::Leave),
     ];
     prop::collection::vec(step, 1..30)
 }
 
 impl Bench {
     /// Applies the step, notifies the scheduler, and returns how many picks follow.
-    fn apply(&mut self, step: Step) -> usize {
+    fn apply(&mut self, step: TurnStep) -> usize {
         match step {
-            Step::Picks(picks) => return picks,
-            Step::Weight(at, weight) if at < self.members.len() => {
+            TurnStep::Picks(picks) => return picks,
+            TurnStep::Weight(at, weight) if at < self.members.len() => {
                 self.members[at].set_weight(weight);
             }
-            Step::Join(member) if self.members.len() < 6 => self.join(member),
-            Step::Drain(at) if at < self.members.len() => self.members[at].draining = true,
-            Step::Leave(at) if at < self.members.len() => drop(self.members.remove(at)),
+            TurnStep::Join(member) if self.members.len() < 6 => self.join(member),
+            TurnStep::Drain(at) if at < self.members.len() => self.members[at].draining = true,
+            TurnStep::Leave(at) if at < self.members.len() => drop(self.members.remove(at)),
             _ => return 0,
         }
         self.changed();

@@ -14,15 +14,15 @@ const CLIENTS: u32 = 10;
 const VIRTUAL_CLIENT: u32 = CLIENTS;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+enum EventKind {
     Syn,
     Segment(u8),
     Datagram,
 }
 
 #[derive(Clone, Debug)]
-enum Step {
-    Packet(u32, Kind),
+enum Act {
+    Packet(u32, EventKind),
     Pass(Duration),
     Change(Change),
     /// The service is removed and added again: its entries are dead.
@@ -37,16 +37,16 @@ fn source(client: u32, family: Family) -> IpAddr {
     }
 }
 
-fn packet(client: u32, kind: Kind) -> Vec<u8> {
+fn packet(client: u32, kind: EventKind) -> Vec<u8> {
     let packet = match kind {
-        Kind::Syn => flow(client).segment(Flags::SYN),
-        Kind::Segment(flags) => flow(client).segment(flags),
-        Kind::Datagram => flow(client).datagram(),
+        EventKind::Syn => flow(client).segment(Flags::SYN),
+        EventKind::Segment(flags) => flow(client).segment(flags),
+        EventKind::Datagram => flow(client).datagram(),
     };
     packet.from(source(client, flow(client).family())).bytes()
 }
 
-fn query(client: u32, kind: Kind) -> FlowQuery {
+fn query(client: u32, kind: EventKind) -> FlowQuery {
     let bytes = packet(client, kind);
     let packet = Packet::parse(&bytes).unwrap();
     let (protocol, from, to) = match packet.transport {
@@ -64,16 +64,16 @@ fn query(client: u32, kind: Kind) -> FlowQuery {
 }
 
 /// The real server according to the explanation.
-fn said(explanation: &Explanation, kind: Kind) -> Option<IpAddr> {
+fn said(explanation: &Explanation, kind: EventKind) -> Option<IpAddr> {
     match (kind, explanation.why) {
-        (Kind::Segment(_), _) => explanation.mid_stream,
-        (Kind::Syn, Why::Entry { reusable: true, .. }) => explanation.syn,
+        (EventKind::Segment(_), _) => explanation.mid_stream,
+        (EventKind::Syn, Why::Entry { reusable: true, .. }) => explanation.syn,
         _ => explanation.real,
     }
 }
 
 impl Director {
-    fn comes_true(&mut self, client: u32, kind: Kind) -> Result<(), TestCaseError> {
+    fn comes_true(&mut self, client: u32, kind: EventKind) -> Result<(), TestCaseError> {
         let before = self.balancer.snapshot();
         let explanation = self.balancer.explain(self.now, &query(client, kind));
         prop_assert_eq!(&before, &self.balancer.snapshot(), "an explanation changes nothing");
@@ -86,12 +86,12 @@ impl Director {
     }
 }
 
-fn kinds() -> impl Strategy<Value = Kind> {
+fn kinds() -> impl Strategy<Value = EventKind> {
     prop_oneof![
-        4 => Just(Kind::Syn),
-        3 => Just(Kind::Segment(Flags::ACK)),
-        1 => Just(Kind::Segment(Flags::FIN)),
-        3 => Just(Kind::Datagram),
+        4 => Just(EventKind::Syn),
+        3 => Just(EventKind::Segment(Flags::ACK)),
+        1 => Just(EventKind::Segment(Flags::FIN)),
+        3 => Just(EventKind::Datagram),
     ]
 }
 
@@ -156,16 +156,16 @@ fn changes() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<Act>> {
     let pass = prop_oneof![
         4 => (0_u64..3_000).prop_map(Duration::from_millis),
         1 => (0_u64..1_000).prop_map(seconds),
     ];
     let step = prop_oneof![
-        12 => (0..=VIRTUAL_CLIENT, kinds()).prop_map(|(client, kind)| Step::Packet(client, kind)),
-        3 => pass.prop_map(Step::Pass),
-        3 => changes().prop_map(Step::Change),
-        1 => Just(Step::AddAnew),
+        12 => (0..=VIRTUAL_CLIENT, kinds()).prop_map(|(client, kind)| Act::Packet(client, kind)),
+        3 => pass.prop_map(Act::Pass),
+        3 => changes().prop_map(Act::Change),
+        1 => Just(Act::AddAnew),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -191,11 +191,11 @@ proptest! {
         }));
         for step in steps {
             match step {
-                Step::Packet(client, kind) => director.comes_true(client, kind)?,
-                Step::Pass(duration) => director.pass(duration),
+                Act::Packet(client, kind) => director.comes_true(client, kind)?,
+                Act::Pass(duration) => director.pass(duration),
                 // A change that is refused changes nothing.
-                Step::Change(change) => drop(director.balancer.apply(director.now, &change)),
-                Step::AddAnew => {
+                Act::Change(change) => drop(director.balancer.apply(director.now, &change)),
+                Act::AddAnew => {
                     director.apply(&remove_web());
                     director.apply(&Change::AddService(service()));
                 }
@@ -205,7 +205,7 @@ proptest! {
 }
 
 /// The explained real server of an opening packet, and the reason; asserts that it went there.
-fn opening(director: &mut Director, client: u32, kind: Kind) -> (Option<IpAddr>, Why) {
+fn opening(director: &mut Director, client: u32, kind: EventKind) -> (Option<IpAddr>, Why) {
     let explanation = director.balancer.explain(director.now, &query(client, kind));
     director.comes_true(client, kind).unwrap();
     (explanation.real, explanation.why)
@@ -220,9 +220,9 @@ fn a_dead_entry_in_a_full_table_leaves_room() {
     director.connect(flow(1));
     director.apply(&remove_web());
     director.apply(&Change::AddService(service()));
-    let (_, why) = opening(&mut director, 0, Kind::Syn);
+    let (_, why) = opening(&mut director, 0, EventKind::Syn);
     assert_eq!(why, Why::Scheduler(SchedulerKind::RoundRobin));
-    let (_, why) = opening(&mut director, 2, Kind::Syn);
+    let (_, why) = opening(&mut director, 2, EventKind::Syn);
     assert_eq!(why, Why::Hash, "one of the two entries is still there");
 }
 
@@ -231,9 +231,9 @@ fn the_packet_that_starts_a_flood_is_placed_by_hash() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1), (C, 1)]);
     let flood = FloodMarks { new_flows: 1, table_use: 0 };
     director.apply(&set_policy(Policy { flood, ..Policy::default() }));
-    let (_, why) = opening(&mut director, 0, Kind::Syn);
+    let (_, why) = opening(&mut director, 0, EventKind::Syn);
     assert_eq!(why, Why::Scheduler(SchedulerKind::RoundRobin));
-    let (_, why) = opening(&mut director, 1, Kind::Syn);
+    let (_, why) = opening(&mut director, 1, EventKind::Syn);
     assert_eq!(why, Why::Hash);
 }
 
@@ -246,9 +246,9 @@ fn an_entry_whose_real_server_is_down_is_explained_to_end() {
     director.to(&flow(1).udp());
     director.apply(&set_weight(B, 1));
     director.apply(&set_state(A, AdminState::Down));
-    let (real, why) = opening(&mut director, 1, Kind::Datagram);
+    let (real, why) = opening(&mut director, 1, EventKind::Datagram);
     assert_eq!((real, why), (Some(B), Why::Scheduler(SchedulerKind::RoundRobin)));
-    let explanation = director.balancer.explain(director.now, &query(0, Kind::Syn));
+    let explanation = director.balancer.explain(director.now, &query(0, EventKind::Syn));
     assert_eq!((explanation.real, explanation.mid_stream), (Some(B), None));
     director.ends(&flow(0).tcp(Flags::ACK));
     assert_eq!(director.syn(flow(0)), B);
@@ -265,7 +265,7 @@ fn weights_in_a_slow_start_are_those_of_the_moment() {
     director.connect(flow(11));
     director.pass(seconds(50));
     assert_eq!(director.counts(B), (1, 0));
-    let (real, _) = opening(&mut director, 12, Kind::Syn);
+    let (real, _) = opening(&mut director, 12, EventKind::Syn);
     assert_eq!(real, Some(B));
 }
 
@@ -274,8 +274,8 @@ fn a_syn_on_a_connection_that_is_over_is_scheduled_without_it() {
     let mut director = Director::with(SchedulerKind::WeightedLeastConnections, &[(A, 1), (B, 1)]);
     assert_eq!(director.connect(flow(0)), A);
     director.to(&flow(0).tcp(Flags::FIN | Flags::ACK));
-    let explanation = director.balancer.explain(director.now, &query(0, Kind::Syn));
+    let explanation = director.balancer.explain(director.now, &query(0, EventKind::Syn));
     assert!(matches!(explanation.why, Why::Entry { reusable: true, ends: false, .. }));
     assert_eq!(explanation.syn, Some(A), "the connection that is over counts no more");
-    director.comes_true(0, Kind::Syn).unwrap();
+    director.comes_true(0, EventKind::Syn).unwrap();
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::balancer::maglev::{MaglevTables, Table};
+use crate::balancer::maglev::{MaglevTable, MaglevTables};
 use crate::model::WeightStep;
 
 const SLOTS: u32 = maglev::MIN_SLOTS;
@@ -97,7 +97,7 @@ fn a_loaded_real_server_loses_flows_in_steps_and_regains_them() {
 #[test]
 fn the_table_places_new_flows_and_the_listing_shows_it() {
     let mut kept = Kept::with(SchedulerKind::Maglev, &[(A, 1), (B, 2), (C, 1)]);
-    let table = Table::new(HASH_SEED, SLOTS, [(C, 1), (B, 2), (A, 1)]);
+    let table = MaglevTable::new(HASH_SEED, SLOTS, [(C, 1), (B, 2), (A, 1)]);
     let shown = kept.maglev().unwrap();
     assert_eq!((shown.slots, shown.checksum), (1_031, table.checksum()));
     for number in 0..500 {

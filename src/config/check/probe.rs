@@ -8,7 +8,7 @@ use crate::health::spec::{
 
 use super::value;
 use crate::config::fault::{Faults, quoted};
-use crate::config::section::{Entry, Section};
+use crate::config::section::{ConfigEntry, Section};
 
 /// The most headers of a request.
 pub(super) const MAX_HEADERS: usize = 32;
@@ -79,7 +79,7 @@ fn version(text: &str) -> Result<HttpVersion, String> {
     }
 }
 
-fn statuses(entry: &Entry<'_>, faults: &mut Faults) -> Vec<StatusRange> {
+fn statuses(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Vec<StatusRange> {
     let elements = entry.list(faults);
     if entry.is_empty_list() {
         entry.fault("the list is empty; write expect_status = [200, \"300-399\"]", faults);
@@ -89,7 +89,7 @@ fn statuses(entry: &Entry<'_>, faults: &mut Faults) -> Vec<StatusRange> {
         entry.fault(message, faults);
         return Vec::new();
     }
-    let one = |element: Entry<'_>| {
+    let one = |element: ConfigEntry<'_>| {
         if !element.is_number() {
             return element.parsed(value::statuses, faults);
         }
@@ -99,7 +99,7 @@ fn statuses(entry: &Entry<'_>, faults: &mut Faults) -> Vec<StatusRange> {
     elements.into_iter().filter_map(one).collect()
 }
 
-fn headers(entry: &Entry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
+fn headers(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
     let pairs = entry.pairs(faults);
     if pairs.len() > MAX_HEADERS {
         let message = format!("{} headers; at most {MAX_HEADERS} are sent", pairs.len());
@@ -204,7 +204,7 @@ fn exec(section: &Section<'_>, faults: &mut Faults) -> Option<ExecProbe> {
         return None;
     }
     let parse = |index: usize| if index == 0 { program } else { value::argument };
-    let word = |(index, word): (usize, &Entry<'_>)| word.parsed(parse(index), faults);
+    let word = |(index, word): (usize, &ConfigEntry<'_>)| word.parsed(parse(index), faults);
     let command: Vec<String> = words.iter().enumerate().filter_map(word).collect();
     let dynamic = flag(section, "dynamic", faults).unwrap_or(false);
     (!command.is_empty()).then_some(ExecProbe { command, dynamic })

@@ -354,7 +354,7 @@ fn a_flow_to_no_virtual_ip_is_explained() {
 fn withdrawn_virtual_ips_are_listed() {
     let vip = |text, announced| VirtualIp { address: address(text), announced };
     let vips = vec![vip("192.0.2.10", true), vip("2001:db8::10", false)];
-    let list = List { vips, ..List::from(&state()) };
+    let list = ServiceList { vips, ..ServiceList::from(&state()) };
     let text = list.human(Layout::UNBOUNDED);
     assert!(text.starts_with("12 of 1000000 connections\n2001:db8::10 is withdrawn\n\n"), "{text}");
     assert_eq!(parse(&encode(&list))["vips"][1]["announced"], false);

@@ -1,7 +1,7 @@
 //! For which events the hook program runs, and with which environment.
 
 use super::*;
-use crate::health::{CheckCause, Failure};
+use crate::health::{CheckCause, CheckFailure};
 use crate::model::{Difference, Health};
 
 fn environment(change: Alteration) -> Option<Vec<(&'static str, String)>> {
@@ -45,7 +45,7 @@ fn a_reload_that_changes_the_keys_quorum_or_panic_does_not_run_the_program() {
 
 #[test]
 fn the_environment_has_the_event_s_subject_and_origin() {
-    let why = CheckCause::Failing(Failure { check: "tcp", found: Some("refused".to_owned()) });
+    let why = CheckCause::Failing(CheckFailure { check: "tcp", found: Some("refused".to_owned()) });
     let what = Altered::Health { before: None, after: Health::Down, why: Some(why) };
     let variables = environment(Alteration::of_real("web", address("10.0.0.11"), what)).unwrap();
     let expected = [

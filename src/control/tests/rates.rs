@@ -3,21 +3,21 @@
 use super::*;
 
 /// A list at a time, with connection counts of its two real servers.
-fn list(uptime_milliseconds: u64, near: u64, far: u64) -> List {
+fn list(uptime_milliseconds: u64, near: u64, far: u64) -> ServiceList {
     let mut snapshot = state();
     for (real, connections) in snapshot.services[0].reals.iter_mut().zip([near, far]) {
         real.connections = connections;
         real.packets = connections * 10;
         real.bytes = connections * 1_000;
     }
-    List { uptime_milliseconds, ..List::from(&snapshot) }
+    ServiceList { uptime_milliseconds, ..ServiceList::from(&snapshot) }
 }
 
 fn rate(connections: u64) -> Rate {
     Rate { connections, packets: connections * 10, bytes: connections * 1_000 }
 }
 
-fn rates(list: &List) -> [Rate; 3] {
+fn rates(list: &ServiceList) -> [Rate; 3] {
     let service = &list.services[0];
     [service.rate, service.reals[0].rate, service.reals[1].rate].map(Option::unwrap)
 }
@@ -31,7 +31,7 @@ fn a_rate_is_the_difference_over_the_time() {
     let expected = json!({"connections": 50, "packets": 500, "bytes": 50_000});
     assert_eq!(value["services"][0]["reals"][0]["rate"], expected);
     assert_eq!(value["services"][0]["rate"]["connections"], 60);
-    assert_eq!(decode::<List>(encode(&after).as_bytes()).unwrap(), after);
+    assert_eq!(decode::<ServiceList>(encode(&after).as_bytes()).unwrap(), after);
     // Rounded: 1 in 3 s is 0, 2 are 1.
     let after = list(5_000, 21, 12).with_rates(&list(2_000, 20, 10));
     assert_eq!(

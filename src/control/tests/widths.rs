@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::balancer::{Explanation, Why};
-use crate::health::{self, Failure};
+use crate::health::{self, CheckFailure};
 use crate::model::Health;
 
 const WIDTH: usize = 80;
@@ -27,7 +27,7 @@ fn host() -> HostStatus {
 }
 
 /// A list in which every number and name is as long as possible.
-fn list() -> List {
+fn list() -> ServiceList {
     let mut state = state();
     let service = &mut state.services[0];
     service.name = "n".repeat(63).into();
@@ -47,7 +47,7 @@ fn list() -> List {
         ..real(LONGEST)
     };
     service.reals = vec![long, real("255.255.255.255")];
-    List { host: host(), ..List::from(&state) }
+    ServiceList { host: host(), ..ServiceList::from(&state) }
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn list_fits() {
 #[test]
 fn rates_fit() {
     let list = list();
-    let rates = list.clone().with_rates(&List { services: Vec::new(), ..list });
+    let rates = list.clone().with_rates(&ServiceList { services: Vec::new(), ..list });
     for exact in [false, true] {
         assert_fits(&rates.human_rates(Layout { exact, ..LAYOUT }));
     }
@@ -86,7 +86,7 @@ web (wlc) 192.0.2.10:80/tcp
   2001:db8:1111:2222:3333:4444:5555:6666
                     1  up          3         1     17      240  31337
 ";
-    assert_eq!(List::from(&state).human(LAYOUT), expected);
+    assert_eq!(ServiceList::from(&state).human(LAYOUT), expected);
 }
 
 #[test]
@@ -194,7 +194,8 @@ fn an_explanation_fits() {
 
 #[test]
 fn replies_to_commands_and_plans_fit() {
-    let why = Some(health::CheckCause::Failing(Failure { check: "tcp", found: Some(prose()) }));
+    let why =
+        Some(health::CheckCause::Failing(CheckFailure { check: "tcp", found: Some(prose()) }));
     let what = Altered::Health { before: None, after: Health::Down, why };
     let change = Alteration::of_service("web", what);
     let planned = Planned { change, connections: 7, fate: FlowOutcome::Kept };

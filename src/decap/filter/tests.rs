@@ -43,8 +43,8 @@ pub(in crate::decap) fn passes(program: &[Instruction], source: IpAddr, random: 
     }
 }
 
-fn outer_of(source: IpAddr) -> Outer {
-    if source.is_ipv4() { Outer::V4 } else { Outer::V6 }
+fn outer_of(source: IpAddr) -> OuterVersion {
+    if source.is_ipv4() { OuterVersion::V4 } else { OuterVersion::V6 }
 }
 
 /// A random number that lets no stranger's packet pass.
@@ -59,7 +59,7 @@ fn check(directors: &[IpNet], source: IpAddr) {
 
 #[test]
 fn the_program_is_the_shortest_for_one_director() {
-    let program = program(&["10.0.0.1/32".parse().unwrap()], Outer::V4).unwrap();
+    let program = program(&["10.0.0.1/32".parse().unwrap()], OuterVersion::V4).unwrap();
     let one = |code, jt, jf, k| Instruction { code, jt, jf, k };
     let expected = [
         one(LOAD, 0, 0, NETWORK_HEADER + 12),
@@ -76,7 +76,7 @@ fn the_program_is_the_shortest_for_one_director() {
 
 #[test]
 fn one_stranger_in_64_passes() {
-    let program = program(&[], Outer::V6).unwrap();
+    let program = program(&[], OuterVersion::V6).unwrap();
     let stranger = "2001:db8::1".parse().unwrap();
     let passed = (0..6_400).filter(|random| passes(&program, stranger, *random)).count();
     assert_eq!(passed, 100);
@@ -166,12 +166,12 @@ fn the_longest_list_of_directors_fits_and_one_too_long_does_not() {
             .collect()
     };
     let directors = scattered(256);
-    let program = program(&directors, Outer::V6).unwrap();
+    let program = program(&directors, OuterVersion::V6).unwrap();
     for net in directors.iter().step_by(17) {
         around(net).into_iter().for_each(|source| {
             let admitted = directors.iter().any(|net| net.contains(&source));
             assert_eq!(passes(&program, source, UNLUCKY), admitted);
         });
     }
-    assert_eq!(super::program(&scattered(2_000), Outer::V6), None);
+    assert_eq!(super::program(&scattered(2_000), OuterVersion::V6), None);
 }

@@ -40,7 +40,7 @@ fn both_variants_of_gue_and_gre_are_delivered_and_counted() {
         assert_eq!(counters.delivered, 4);
         for (encap, packets) in [(Encap::Ipip, 1), (Encap::Gre, 1), (Encap::Gue, 2)] {
             let bytes = packets * packet.len() as u64;
-            assert_eq!(counters.carried(encap), Carried { packets, bytes }, "{encap:?}");
+            assert_eq!(counters.carried(encap), EncapCounters { packets, bytes }, "{encap:?}");
         }
     }
 }

@@ -33,7 +33,7 @@ impl CtState {
 
 /// A packet to be judged; `None`: the field may have any value.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Probe {
+pub struct JudgedPacket {
     /// 4 or 6.
     pub version: u8,
     /// The input interface; empty for a packet of this host.
@@ -56,7 +56,7 @@ pub struct Probe {
 pub(super) type Met = Option<bool>;
 
 /// Whether the packet meets a `match` statement.
-pub(super) fn met(statement: &Value, probe: &Probe, sets: &Sets) -> Met {
+pub(super) fn met(statement: &Value, probe: &JudgedPacket, sets: &Sets) -> Met {
     let (left, right) = (&statement["left"], &statement["right"]);
     let same = equals(left, right, probe, sets);
     match statement["op"].as_str()? {
@@ -67,7 +67,7 @@ pub(super) fn met(statement: &Value, probe: &Probe, sets: &Sets) -> Met {
 }
 
 /// Whether the packet's field `left` has the value, or one of the values, `right`.
-pub(super) fn equals(left: &Value, right: &Value, probe: &Probe, sets: &Sets) -> Met {
+pub(super) fn equals(left: &Value, right: &Value, probe: &JudgedPacket, sets: &Sets) -> Met {
     if let Some(values) = right.as_array() {
         return any(values, left, probe, sets);
     }
@@ -80,7 +80,7 @@ pub(super) fn equals(left: &Value, right: &Value, probe: &Probe, sets: &Sets) ->
     field(left, probe).and_then(|field| field.is(right))
 }
 
-fn any(values: &[Value], left: &Value, probe: &Probe, sets: &Sets) -> Met {
+fn any(values: &[Value], left: &Value, probe: &JudgedPacket, sets: &Sets) -> Met {
     let mut known = true;
     for value in values {
         let value = if value["elem"].is_object() { &value["elem"]["val"] } else { value };
@@ -94,7 +94,7 @@ fn any(values: &[Value], left: &Value, probe: &Probe, sets: &Sets) -> Met {
 }
 
 /// A field of the packet.
-enum Field<'a> {
+enum PacketField<'a> {
     /// Text: an interface's name, a state.
     Text(&'a str),
     Address(IpAddr),
@@ -106,32 +106,32 @@ enum Field<'a> {
     Absent,
 }
 
-fn field<'a>(left: &Value, probe: &'a Probe) -> Option<Field<'a>> {
+fn field<'a>(left: &Value, probe: &'a JudgedPacket) -> Option<PacketField<'a>> {
     let meta = left["meta"]["key"].as_str();
     if let Some(key) = meta {
         return match key {
-            "iifname" | "iif" => probe.input.as_deref().map(Field::Text),
-            "oifname" | "oif" => probe.output.as_deref().map(Field::Text),
-            "l4proto" => Some(Field::Protocol(probe.protocol)),
-            "nfproto" => Some(Field::Text(if probe.version == 4 { "ipv4" } else { "ipv6" })),
-            "protocol" => Some(Field::Text(if probe.version == 4 { "ip" } else { "ip6" })),
+            "iifname" | "iif" => probe.input.as_deref().map(PacketField::Text),
+            "oifname" | "oif" => probe.output.as_deref().map(PacketField::Text),
+            "l4proto" => Some(PacketField::Protocol(probe.protocol)),
+            "nfproto" => Some(PacketField::Text(if probe.version == 4 { "ipv4" } else { "ipv6" })),
+            "protocol" => Some(PacketField::Text(if probe.version == 4 { "ip" } else { "ip6" })),
             _ => None,
         };
     }
     if left["ct"]["key"].as_str() == Some("state") {
-        return Some(Field::Text(probe.state.name()));
+        return Some(PacketField::Text(probe.state.name()));
     }
     let (header, name) = (left["payload"]["protocol"].as_str()?, left["payload"]["field"].as_str());
     match (header, name?) {
-        ("ip", _) if probe.version != 4 => Some(Field::Absent),
-        ("ip6", _) if probe.version != 6 => Some(Field::Absent),
-        ("ip" | "ip6", "saddr") => probe.source.map(Field::Address),
-        ("ip" | "ip6", "daddr") => probe.destination.map(Field::Address),
-        ("ip", "protocol") | ("ip6", "nexthdr") => Some(Field::Protocol(probe.protocol)),
-        ("tcp", _) if probe.protocol != 6 => Some(Field::Absent),
-        ("udp", _) if probe.protocol != 17 => Some(Field::Absent),
-        ("icmp" | "icmpv6", _) if !matches!(probe.protocol, 1 | 58) => Some(Field::Absent),
-        ("tcp" | "udp" | "th", "dport") => probe.port.map(|port| Field::Number(port.into())),
+        ("ip", _) if probe.version != 4 => Some(PacketField::Absent),
+        ("ip6", _) if probe.version != 6 => Some(PacketField::Absent),
+        ("ip" | "ip6", "saddr") => probe.source.map(PacketField::Address),
+        ("ip" | "ip6", "daddr") => probe.destination.map(PacketField::Address),
+        ("ip", "protocol") | ("ip6", "nexthdr") => Some(PacketField::Protocol(probe.protocol)),
+        ("tcp", _) if probe.protocol != 6 => Some(PacketField::Absent),
+        ("udp", _) if probe.protocol != 17 => Some(PacketField::Absent),
+        ("icmp" | "icmpv6", _) if !matches!(probe.protocol, 1 | 58) => Some(PacketField::Absent),
+        ("tcp" | "udp" | "th", "dport") => probe.port.map(|port| PacketField::Number(port.into())),
         _ => None,
     }
 }
@@ -155,7 +155,7 @@ fn protocol_number(name: &str) -> Option<u64> {
     })
 }
 
-impl Field<'_> {
+impl PacketField<'_> {
     /// Whether it has this value.
     fn is(&self, value: &Value) -> Met {
         match self {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::condition::{self, Met, Probe};
+use super::condition::{self, JudgedPacket, Met};
 use super::legacy;
 use super::sets::Sets;
 
@@ -67,7 +67,7 @@ pub struct DropPoint {
 
 /// What happens to a packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Verdict {
+pub enum FirewallVerdict {
     /// It passes.
     Passes,
     /// It is dropped.
@@ -77,14 +77,14 @@ pub enum Verdict {
 /// A ruleset.
 #[derive(Clone, Debug, Default)]
 pub struct Ruleset {
-    chains: Vec<Chain>,
+    chains: Vec<FirewallChain>,
     /// By family, table and chain.
     rules: HashMap<(String, String, String), Vec<Value>>,
     sets: Sets,
 }
 
 #[derive(Clone, Debug)]
-struct Chain {
+struct FirewallChain {
     family: String,
     table: String,
     name: String,
@@ -107,7 +107,7 @@ enum ChainEnd {
 
 /// A packet on its path through the chains.
 struct Walk<'a> {
-    probe: &'a Probe,
+    probe: &'a JudgedPacket,
     /// A condition that is not understood could have let it pass.
     doubtful: bool,
     /// The first rule that may drop it.
@@ -141,7 +141,7 @@ impl Ruleset {
         let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
         let (chain, rule, set) = (&object["chain"], &object["rule"], &object["set"]);
         if chain["hook"].is_string() {
-            self.chains.push(Chain {
+            self.chains.push(FirewallChain {
                 family: text(chain, "family"),
                 table: text(chain, "table"),
                 name: text(chain, "name"),
@@ -165,18 +165,18 @@ impl Ruleset {
 
     /// The verdict of the hooks in this order; the first drop ends the path.
     #[must_use]
-    pub fn judge(&self, hooks: &[Hook], probe: &Probe) -> Verdict {
+    pub fn judge(&self, hooks: &[Hook], probe: &JudgedPacket) -> FirewallVerdict {
         let chains = hooks
             .iter()
             .flat_map(|hook| self.chains.iter().filter(|chain| chain.is_for(*hook, probe)));
         let mut drops = chains.filter_map(|chain| self.base(chain, probe).0);
-        drops.next().map_or(Verdict::Passes, Verdict::Drops)
+        drops.next().map_or(FirewallVerdict::Passes, FirewallVerdict::Drops)
     }
 
     /// The hook of a chain; `None`: other chains jump to it.
     #[must_use]
     pub fn hook_of(&self, family: &str, table: &str, name: &str) -> Option<&str> {
-        let is_it = |chain: &&Chain| {
+        let is_it = |chain: &&FirewallChain| {
             (chain.family.as_str(), chain.table.as_str(), chain.name.as_str())
                 == (family, table, name)
         };
@@ -188,7 +188,7 @@ impl Ruleset {
     pub fn of_passing_packets(&self) -> Vec<String> {
         let passing = self.chains.iter().filter(|chain| chain.hook != Hook::Input.name());
         passing
-            .map(|Chain { family, table, name, hook, .. }| {
+            .map(|FirewallChain { family, table, name, hook, .. }| {
                 format!("{family} {table} {name} ({hook})")
             })
             .collect()
@@ -196,12 +196,12 @@ impl Ruleset {
 
     /// Whether a rule keeps the packet from connection tracking.
     #[must_use]
-    pub fn untracks(&self, probe: &Probe) -> bool {
+    pub fn untracks(&self, probe: &JudgedPacket) -> bool {
         let mut chains = self.chains.iter().filter(|chain| chain.is_for(Hook::Prerouting, probe));
         chains.any(|chain| self.base(chain, probe).1)
     }
 
-    fn base(&self, chain: &Chain, probe: &Probe) -> (Option<DropPoint>, bool) {
+    fn base(&self, chain: &FirewallChain, probe: &JudgedPacket) -> (Option<DropPoint>, bool) {
         let (doubtful, may_drop, notrack, steps) = (false, None, false, 0);
         let mut walk = Walk { probe, doubtful, may_drop, notrack, steps };
         let way = self.walk(chain, &chain.name, &mut walk, 0);
@@ -224,7 +224,13 @@ impl Ruleset {
         (dropped, walk.notrack)
     }
 
-    fn walk(&self, base: &Chain, chain: &str, walk: &mut Walk<'_>, depth: usize) -> ChainEnd {
+    fn walk(
+        &self,
+        base: &FirewallChain,
+        chain: &str,
+        walk: &mut Walk<'_>,
+        depth: usize,
+    ) -> ChainEnd {
         let key = (base.family.clone(), base.table.clone(), chain.to_owned());
         let rules = self.rules.get(&key).map(Vec::as_slice).unwrap_or_default();
         for rule in rules {
@@ -246,7 +252,7 @@ impl Ruleset {
     /// `None`: the next rule is looked at.
     fn rule(
         &self,
-        base: &Chain,
+        base: &FirewallChain,
         rule: &Value,
         name: &str,
         walk: &mut Walk<'_>,
@@ -278,7 +284,7 @@ impl Ruleset {
 
     fn verdict(
         &self,
-        base: &Chain,
+        base: &FirewallChain,
         verdict: &Value,
         met: Met,
         name: &str,
@@ -321,7 +327,7 @@ impl Ruleset {
     }
 
     /// The verdict of a map for the packet; `None`: the map has none.
-    fn mapped(&self, vmap: &Value, probe: &Probe) -> Option<Value> {
+    fn mapped(&self, vmap: &Value, probe: &JudgedPacket) -> Option<Value> {
         let pairs = vmap["data"]["set"].as_array()?;
         let entry = pairs.iter().find(|pair| {
             condition::equals(&vmap["key"], &pair[0], probe, &self.sets) == Some(true)
@@ -330,7 +336,7 @@ impl Ruleset {
     }
 }
 
-impl Chain {
+impl FirewallChain {
     /// Whether a packet of this interface passes a chain of family `netdev`; `None`: of an unknown
     /// one, but not loopback.
     fn is_at(&self, interface: Option<&str>) -> bool {
@@ -340,7 +346,7 @@ impl Chain {
             || (self.devices.is_empty() && (interface.is_none() || self.hook == "egress"))
     }
 
-    fn is_for(&self, hook: Hook, probe: &Probe) -> bool {
+    fn is_for(&self, hook: Hook, probe: &JudgedPacket) -> bool {
         let family = match self.family.as_str() {
             "inet" => true,
             "ip" => probe.version == 4,

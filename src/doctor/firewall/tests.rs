@@ -29,8 +29,8 @@ fn ruleset(policy: &str, rules: &[&str]) -> Ruleset {
     Ruleset::read(text.as_bytes()).unwrap()
 }
 
-fn probe() -> Probe {
-    Probe {
+fn probe() -> JudgedPacket {
+    JudgedPacket {
         version: 4,
         input: Some("eth0".to_owned()),
         output: Some("vstun0".to_owned()),
@@ -43,11 +43,11 @@ fn probe() -> Probe {
 }
 
 /// `pass`, `drop` or `may drop`, and where.
-fn fate(ruleset: &Ruleset, probe: &Probe) -> String {
+fn fate(ruleset: &Ruleset, probe: &JudgedPacket) -> String {
     match ruleset.judge(&[Hook::Forward], probe) {
-        Verdict::Passes => "pass".to_owned(),
-        Verdict::Drops(DropPoint { rule, certain: true, .. }) => format!("drop {rule}"),
-        Verdict::Drops(DropPoint { rule, .. }) => format!("may drop {rule}"),
+        FirewallVerdict::Passes => "pass".to_owned(),
+        FirewallVerdict::Drops(DropPoint { rule, certain: true, .. }) => format!("drop {rule}"),
+        FirewallVerdict::Drops(DropPoint { rule, .. }) => format!("may drop {rule}"),
     }
 }
 
@@ -102,16 +102,16 @@ fn a_packet_takes_the_first_verdict_whose_conditions_it_meets() {
 fn an_invalid_packet_meets_conditions_that_a_new_one_does_not() {
     let rules = ruleset("accept", &[&format!("forward {STATES}")]);
     assert_eq!(fate(&rules, &probe()), "pass");
-    let invalid = Probe { state: CtState::Invalid, ..probe() };
+    let invalid = JudgedPacket { state: CtState::Invalid, ..probe() };
     assert_eq!(fate(&rules, &invalid), "drop rule 10 of chain forward");
 }
 
 #[test]
 fn another_family_and_another_hook_are_not_concerned() {
     let rules = ruleset("drop", &[&format!("forward {TO_VIPS},{ACCEPT}")]);
-    let six = Probe { version: 6, destination: "2001:db8::1".parse().ok(), ..probe() };
+    let six = JudgedPacket { version: 6, destination: "2001:db8::1".parse().ok(), ..probe() };
     assert_eq!(fate(&rules, &six), "drop its policy");
-    assert_eq!(rules.judge(&[Hook::Input], &probe()), Verdict::Passes);
+    assert_eq!(rules.judge(&[Hook::Input], &probe()), FirewallVerdict::Passes);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn protocols_are_known_by_name_and_by_number() {
     let judged = |left: &str, right: &str, protocol: u8| {
         let matched = format!(r#"{{"match":{{"op":"==","left":{left},"right":{right}}}}}"#);
         let rule = format!("forward {matched},{DROP}");
-        fate(&ruleset("accept", &[&rule]), &Probe { protocol, ..probe() })
+        fate(&ruleset("accept", &[&rule]), &JudgedPacket { protocol, ..probe() })
     };
     let meta = r#"{"meta":{"key":"l4proto"}}"#;
     let header = r#"{"payload":{"protocol":"ip","field":"protocol"}}"#;

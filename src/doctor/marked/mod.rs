@@ -15,4 +15,4 @@ mod table;
 pub use ending::{Ending, MarkedClient, Point};
 pub use frame::{MarkedPacket, client_packet, ethernet};
 pub use report::Reports;
-pub use table::{Interface, Tables};
+pub use table::{Interface, TraceTables};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::ending::{Ending, Point};
-use super::table::{HOOKS, Tables};
+use super::table::{HOOKS, TraceTables};
 use crate::doctor::firewall::{DropPoint, Ruleset};
 
 /// The header of a message of nfnetlink: the family first.
@@ -45,7 +45,7 @@ struct Report {
 /// The reports so far.
 #[derive(Debug)]
 pub struct Reports<'a> {
-    tables: &'a Tables,
+    tables: &'a TraceTables,
     ruleset: &'a Ruleset,
     /// The number of each marked packet by the kernel's.
     numbers: HashMap<u32, u16>,
@@ -64,7 +64,7 @@ struct Way {
 impl<'a> Reports<'a> {
     /// None yet.
     #[must_use]
-    pub fn new(tables: &'a Tables, ruleset: &'a Ruleset) -> Self {
+    pub fn new(tables: &'a TraceTables, ruleset: &'a Ruleset) -> Self {
         Self { tables, ruleset, numbers: HashMap::new(), ways: HashMap::new() }
     }
 
@@ -129,7 +129,7 @@ fn point(chain: &str) -> Option<Point> {
 }
 
 /// How a packet ended that one of our chains has dropped.
-fn ending(tables: &Tables, chain: &str) -> Ending {
+fn ending(tables: &TraceTables, chain: &str) -> Ending {
     let index = chain.strip_prefix("to_").and_then(|index| index.parse::<u32>().ok());
     match (index, tables.aim) {
         (None, None) => Ending::Through,

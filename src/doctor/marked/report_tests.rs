@@ -47,9 +47,9 @@ fn first(id: u32, number: u16) -> Vec<u8> {
     bytes
 }
 
-fn tables(aim: Option<u32>) -> Tables {
+fn tables(aim: Option<u32>) -> TraceTables {
     let one = |index, name: &str| Interface { index, name: name.to_owned() };
-    Tables {
+    TraceTables {
         name: "mine".to_owned(),
         mac: MAC,
         sources: Vec::new(),

@@ -24,7 +24,7 @@ pub struct Interface {
 
 /// The tables: one of family `inet`, one of `netdev`. Both have this name.
 #[derive(Clone, Debug)]
-pub struct Tables {
+pub struct TraceTables {
     /// The name.
     pub name: String,
     /// The first bytes of the source address of marked frames; the last two are a packet's number.
@@ -41,7 +41,7 @@ pub struct Tables {
     pub aim: Option<u32>,
 }
 
-impl Tables {
+impl TraceTables {
     /// The source address of the frame with this number.
     #[must_use]
     pub fn source(&self, number: u16) -> [u8; 6] {
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn each_interface_has_a_chain_and_each_family_a_condition() {
         let one = |index, name: &str| Interface { index, name: name.to_owned() };
-        let tables = Tables {
+        let tables = TraceTables {
             name: "vstun_doctor_7".to_owned(),
             mac: [2, 0xaa, 0xbb, 0xcc],
             sources: ["198.51.100.7", "2001:db8::7"].map(|one| one.parse().expect("one")).to_vec(),

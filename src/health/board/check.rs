@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::health::cause::Failure;
+use crate::health::cause::CheckFailure;
 use crate::health::load::LastReport;
 use crate::health::plan::PlannedCheck;
-use crate::health::report::{AgentReport, CheckReport, Finding};
+use crate::health::report::{AgentReport, CheckReport, ProbeResult};
 use crate::health::schedule::{Doubt, Jitter};
 use crate::health::spec::Initial;
 use crate::health::state::{CheckState, Phase};
@@ -38,7 +38,7 @@ pub(super) struct Check {
     pub(super) lag: Duration,
     /// When it last changed between up and down.
     pub(super) since: Millis,
-    pub(super) findings: VecDeque<Finding>,
+    pub(super) findings: VecDeque<ProbeResult>,
     /// The last reports of its agent or its program.
     pub(super) heard: LastReport,
     /// Its services and real servers, as indexes on the board.
@@ -124,7 +124,7 @@ impl Check {
 
     /// Records the end of a probe whose result the state contains already. Returns when the next
     /// one is due. `None`: it is queued already, or a running probe's result decides.
-    pub(super) fn end(&mut self, now: Millis, finding: &Finding) -> Option<Millis> {
+    pub(super) fn end(&mut self, now: Millis, finding: &ProbeResult) -> Option<Millis> {
         self.running = self.running.saturating_sub(1);
         if finding.passed || self.running == 0 {
             // A result ends the row; its queued probe is not needed.
@@ -135,7 +135,7 @@ impl Check {
     }
 
     /// When the next probe is due after this result, which the state contains already.
-    fn next(&mut self, now: Millis, finding: &Finding) -> Millis {
+    fn next(&mut self, now: Millis, finding: &ProbeResult) -> Millis {
         let timing = &self.planned.spec.timing;
         let started = self.started.unwrap_or(now);
         let in_doubt = self.state.phase().in_doubt();
@@ -146,7 +146,7 @@ impl Check {
     }
 
     /// When the next probe is due after a refusal, if that is earlier than usual.
-    fn sooner(&self, now: Millis, finding: &Finding) -> Option<Millis> {
+    fn sooner(&self, now: Millis, finding: &ProbeResult) -> Option<Millis> {
         let refused = finding.refused && !finding.passed;
         let started = self.started.unwrap_or(now);
         refused
@@ -160,10 +160,10 @@ impl Check {
     }
 
     /// The reason why its real server is down: its latest failure.
-    pub(super) fn failure(&self) -> Failure {
+    pub(super) fn failure(&self) -> CheckFailure {
         let failed = self.findings.iter().find(|finding| !finding.passed);
         let found = failed.map(|finding| finding.detail.clone());
-        Failure { check: self.planned.spec.probe.name(), found }
+        CheckFailure { check: self.planned.spec.probe.name(), found }
     }
 
     fn agent(&self, now: Millis) -> AgentReport {
@@ -178,7 +178,7 @@ impl Check {
         now: Millis,
         name: impl Fn(usize) -> Option<String>,
     ) -> CheckReport {
-        let aged = |finding: &Finding| (finding.at.until(now), finding.clone());
+        let aged = |finding: &ProbeResult| (finding.at.until(now), finding.clone());
         CheckReport {
             check: self.planned.clone(),
             services: self.users.iter().filter_map(|(service, _)| name(*service)).collect(),

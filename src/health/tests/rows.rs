@@ -43,7 +43,7 @@ fn a_doubt_about_a_server_that_answers_as_usual_costs_a_probe() {
         board.hurry(began, address(1), Doubt::Quoted);
         let order = board.start_due(began).unwrap();
         let took = Duration::from_millis(usual);
-        board.finish(began, order.id, Finding { took, ..finding(began, true) });
+        board.finish(began, order.id, ProbeResult { took, ..finding(began, true) });
         board.hurry(began, address(1), Doubt::Handshakes);
         let order = board.start_due(began).unwrap();
         let at = |millis| began.after(Duration::from_millis(millis));

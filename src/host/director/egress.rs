@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::uplinks;
 use crate::host::desired::DesiredDirector;
-use crate::host::facts::{Address, Facts, Link, Lookup};
+use crate::host::facts::{Facts, Link, LocalAddress, Lookup};
 use crate::host::family::Family;
 use crate::host::plan::{LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, TunnelRoutes};
 use crate::host::problem::{Problem, ProblemKind};
@@ -103,7 +103,7 @@ fn kept(
     facts: &Facts,
 ) -> Option<IpAddr> {
     let known = *desired.known_sources.get(real)?;
-    let here = |own: &Address, link: &Link| {
+    let here = |own: &LocalAddress, link: &Link| {
         !own.tentative && (link.loopback || Some(own.link) == lookup.link)
     };
     facts.owners(known).any(|(own, link)| here(own, link)).then_some(known)
@@ -198,7 +198,7 @@ fn picked(real: IpAddr, facts: &Facts) -> Option<IpAddr> {
 /// RFC 5014). `None`: the address is not temporary, or its interface has no other.
 fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
     let picked = facts.addresses.iter().find(|own| own.address == source && own.temporary)?;
-    let usable = |own: &&Address| {
+    let usable = |own: &&LocalAddress| {
         own.link == picked.link
             && own.address.is_ipv6()
             && !own.temporary
@@ -207,7 +207,7 @@ fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
     };
     // The order of the kernel's own rules (RFC 6724 5): preferred before deprecated, then the one
     // closest to the destination; of two equal ones that of the subnet chosen by the kernel.
-    let rank = |own: &&Address| {
+    let rank = |own: &&LocalAddress| {
         let like = common_prefix(own.address, real);
         (!own.deprecated, like, own.subnet == picked.subnet)
     };

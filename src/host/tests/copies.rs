@@ -123,7 +123,7 @@ fn only_what_differs_is_changed() {
     let desired = desired_server();
     let mut facts = facts();
     let wanted = copies::wanted(&desired, &facts);
-    let all: Vec<_> = wanted.iter().cloned().map(copies::Change::Replace).collect();
+    let all: Vec<_> = wanted.iter().cloned().map(copies::RouteChange::Replace).collect();
     assert_eq!(copies::changes(&desired, &facts), all);
 
     facts.routes.extend(wanted.clone());
@@ -139,9 +139,9 @@ fn only_what_differs_is_changed() {
     });
     let changes = copies::changes(&desired, &facts);
     assert_eq!(changes.len(), 2);
-    let copies::Change::Replace(route) = &changes[0] else { panic!("{changes:?}") };
+    let copies::RouteChange::Replace(route) = &changes[0] else { panic!("{changes:?}") };
     assert_eq!(route.hops[0].gateway, Some(ip("10.1.0.253")));
-    let copies::Change::Remove(route) = &changes[1] else { panic!("{changes:?}") };
+    let copies::RouteChange::Remove(route) = &changes[1] else { panic!("{changes:?}") };
     assert_eq!(route.destination.to_string(), "10.2.0.0/24");
 }
 

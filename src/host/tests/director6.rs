@@ -277,7 +277,7 @@ fn a_link_local_address_is_no_source() {
 /// With `use_tempaddr` = 2 a lookup picks the temporary address (RFC 8981).
 #[test]
 fn a_temporary_address_is_a_source_only_where_there_is_no_other() {
-    let temporary = |cidr| Address { temporary: true, ..own(3, cidr) };
+    let temporary = |cidr| LocalAddress { temporary: true, ..own(3, cidr) };
     let source = |facts: &Facts| {
         let plan = director::plan(&only6(), facts).unwrap();
         let warned = wrong(&plan, "temporary");
@@ -297,7 +297,7 @@ fn a_temporary_address_is_a_source_only_where_there_is_no_other() {
 
     // Tentative ones, link-local ones, and those of other interfaces do not replace it.
     facts.addresses.retain(|own| own.link != 3 || own.temporary);
-    facts.addresses.push(Address { tentative: true, ..own(3, "2001:db8:2::1/64") });
+    facts.addresses.push(LocalAddress { tentative: true, ..own(3, "2001:db8:2::1/64") });
     facts.addresses.push(own(3, "fe80::3/64"));
     assert_eq!(source(&facts), (ip("2001:db8:2::7e3b"), true));
     let named = DesiredDirector { sources: vec![ip("2001:db8:1::1")], ..only6() };

@@ -41,9 +41,9 @@ fn link(index: u32, name: &str) -> Link {
     }
 }
 
-fn own(link: u32, cidr: &str) -> Address {
+fn own(link: u32, cidr: &str) -> LocalAddress {
     let subnet: IpNet = cidr.parse().unwrap();
-    Address {
+    LocalAddress {
         link,
         address: subnet.addr(),
         subnet: subnet.trunc(),

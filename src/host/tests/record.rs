@@ -19,20 +19,20 @@ fn forwarding(to: &str) -> HostStep {
 #[test]
 fn guards_come_first_and_a_later_step_replaces_one_with_the_same_key() {
     let guard = write("net/ipv6/conf/eth1/accept_ra", "1", "2");
-    let mut record = Record::from_iter([forwarding("1"), proxy(1), proxy(2), guard.clone()]);
+    let mut record = HostRecord::from_iter([forwarding("1"), proxy(1), proxy(2), guard.clone()]);
     assert!(record.iter().eq(&[guard.clone(), forwarding("1"), proxy(1), proxy(2)]));
     record.add(guard.clone());
     record.add(forwarding("2"));
     let expected = [guard.clone(), proxy(1), proxy(2), forwarding("2")];
     assert!(record.iter().eq(&expected));
-    assert_eq!(record, Record::from_iter(expected));
-    assert_ne!(record, Record::from_iter([guard, proxy(2), proxy(1), forwarding("2")]));
+    assert_eq!(record, HostRecord::from_iter(expected));
+    assert_ne!(record, HostRecord::from_iter([guard, proxy(2), proxy(1), forwarding("2")]));
     assert_eq!(record.len(), 4);
 }
 
 #[test]
 fn a_step_is_found_by_its_key() {
-    let record = Record::from_iter([forwarding("1"), proxy(1)]);
+    let record = HostRecord::from_iter([forwarding("1"), proxy(1)]);
     let other = write("net/ipv6/conf/eth0/forwarding", "7", "1");
     assert_eq!(record.same_end(&other), Some(&forwarding("1")), "whatever was before");
     assert!(!record.contains(&other));
@@ -44,7 +44,7 @@ fn a_step_is_found_by_its_key() {
 
 #[test]
 fn only_the_equal_step_is_forgotten() {
-    let mut record = Record::from_iter([forwarding("1"), proxy(1), proxy(2)]);
+    let mut record = HostRecord::from_iter([forwarding("1"), proxy(1), proxy(2)]);
     record.forget(&forwarding("2"));
     record.forget(&proxy(3));
     assert_eq!(record.len(), 3);
@@ -67,8 +67,8 @@ fn renamed_interfaces_keep_their_own_steps() {
     };
     let names = [("eth0", "eth1"), ("eth1", "eth0")];
     let names = names.map(|(old, new)| (old.to_owned(), new.to_owned())).into();
-    let before = Record::from_iter([of("eth0", 1), of("eth1", 2)].concat());
-    let after: Record = before.iter().map(|step| step.renamed(&names)).collect();
+    let before = HostRecord::from_iter([of("eth0", 1), of("eth1", 2)].concat());
+    let after: HostRecord = before.iter().map(|step| step.renamed(&names)).collect();
     assert!(after.iter().eq(&[of("eth1", 1), of("eth0", 2)].concat()));
     let all = sysctl::conf("all", "forwarding");
     assert_eq!(write(&all, "0", "1").renamed(&names), write(&all, "0", "1"));

@@ -39,7 +39,7 @@ fn large(count: u32) -> (DesiredDirector, Facts) {
 /// All decisions of an inspection, a start and a stop.
 fn look(desired: &DesiredDirector, facts: &Facts) -> usize {
     let plan = director::plan_items(desired, facts).unwrap();
-    let mut record: Record = plan.steps.iter().cloned().collect();
+    let mut record: HostRecord = plan.steps.iter().cloned().collect();
     let missing: BTreeSet<String> =
         plan.steps.iter().filter(|step| !facts.holds(step)).map(HostStep::subject).collect();
     let known = plan.steps.iter().filter(|step| record.same_end(step).is_some()).count();

@@ -8,11 +8,11 @@ fn rule(priority: u32, table: Option<u32>, only: Selectors) -> Rule {
 }
 
 /// `takes`, `may take` or nothing.
-fn verdict(found: &[Suspicion]) -> &str {
+fn verdict(found: &[SelectiveRule]) -> &str {
     match found {
         [] => "",
-        [Suspicion::Leads(problem)] if problem.text.contains(" takes ") => "takes",
-        [Suspicion::May(text)] if text.contains(" may take ") => "may take",
+        [SelectiveRule::Leads(problem)] if problem.text.contains(" takes ") => "takes",
+        [SelectiveRule::May(text)] if text.contains(" may take ") => "may take",
         other => panic!("{other:?}"),
     }
 }

@@ -52,7 +52,7 @@ fn a_route_with_another_source_takes_the_place_of_the_old_one() {
         let (address, link) = (ip("192.0.2.10"), "vstun0".to_owned());
         HostStep::Add(Object::Route { address, link, table: 254, source })
     };
-    let mut record = Record::from_iter([route(None), every_kind()[1].clone()]);
+    let mut record = HostRecord::from_iter([route(None), every_kind()[1].clone()]);
     record.add(route(Some(ip("10.0.0.1"))));
     let expected = [every_kind()[1].clone(), route(Some(ip("10.0.0.1")))];
     assert!(record.iter().eq(&expected));

@@ -85,8 +85,15 @@ fn a_virtual_ip_that_can_be_a_source_is_not_in_force() {
         assert!(facts.lacks(&step), "{cidr}");
         for (own, lacks) in [
             (own(eth0, cidr), true),
-            (Address { deprecated: !deprecated, host_scope: !host_scope, ..own(eth0, cidr) }, true),
-            (Address { deprecated, host_scope, ..own(eth0, cidr) }, false),
+            (
+                LocalAddress {
+                    deprecated: !deprecated,
+                    host_scope: !host_scope,
+                    ..own(eth0, cidr)
+                },
+                true,
+            ),
+            (LocalAddress { deprecated, host_scope, ..own(eth0, cidr) }, false),
         ] {
             facts.addresses.push(own);
             assert_eq!(facts.lacks(&step), lacks, "{cidr} {:?}", facts.addresses.last());

@@ -24,17 +24,17 @@ pub struct BatchMessage {
 
 /// A queue of packets, sent with one `sendmmsg` per family. Its arrays are allocated once.
 #[derive(Debug)]
-pub struct Batch {
-    v4: Queue,
-    v6: Queue,
+pub struct SendBatch {
+    v4: FamilyQueue,
+    v6: FamilyQueue,
     capacity: usize,
 }
 
-impl Batch {
+impl SendBatch {
     /// A queue of at most `capacity` packets; the kernel sends at most 1,024 per call.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { v4: Queue::new(capacity), v6: Queue::new(capacity), capacity }
+        Self { v4: FamilyQueue::new(capacity), v6: FamilyQueue::new(capacity), capacity }
     }
 
     /// How many packets are queued.
@@ -86,9 +86,9 @@ impl Batch {
 }
 
 /// The queue of one family.
-struct Queue {
+struct FamilyQueue {
     messages: Vec<BatchMessage>,
-    addresses: Vec<Address>,
+    addresses: Vec<SocketAddress>,
     parts: Vec<[libc::iovec; 2]>,
     headers: Vec<libc::mmsghdr>,
 }
@@ -96,7 +96,7 @@ struct Queue {
 /// A socket address of either family, zeroed at first.
 #[derive(Clone, Copy)]
 #[repr(C)]
-union Address {
+union SocketAddress {
     v4: libc::sockaddr_in,
     v6: libc::sockaddr_in6,
 }
@@ -104,20 +104,20 @@ union Address {
 // SAFETY: the raw pointers in `parts` and `headers` are written anew by each `flush` before the
 // kernel reads them, point into memory that this value or the caller's borrow owns for that call,
 // and are never read otherwise; so the value can be used from any one thread.
-unsafe impl Send for Queue {}
+unsafe impl Send for FamilyQueue {}
 
-impl std::fmt::Debug for Queue {
+impl std::fmt::Debug for FamilyQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue").field("messages", &self.messages).finish_non_exhaustive()
     }
 }
 
-impl Queue {
+impl FamilyQueue {
     fn new(capacity: usize) -> Self {
         // SAFETY: all-zero bytes are valid values of these C structs: integers and null pointers.
         let (address, part, header) = unsafe {
             (
-                std::mem::zeroed::<Address>(),
+                std::mem::zeroed::<SocketAddress>(),
                 [std::mem::zeroed::<libc::iovec>(); 2],
                 std::mem::zeroed(),
             )
@@ -190,7 +190,7 @@ impl Queue {
     }
 }
 
-impl Address {
+impl SocketAddress {
     /// Sets the address and returns its length. The port stays zero: a raw socket would interpret
     /// it as a protocol.
     #[inline]

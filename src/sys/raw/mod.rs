@@ -14,9 +14,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, SockFilter, Socket, Type};
 
-pub use batch::{Batch, BatchMessage};
+pub use batch::{BatchMessage, SendBatch};
 pub use errors::{ErrorQueue, MAX_ERROR, RawError};
-pub use receive::{Datagrams, HEADROOM, Inside, Received, Receiver};
+pub use receive::{HEADROOM, Inside, ReceiveBuffers, Received, Receiver};
 
 /// The protocol number of an IPv4 packet in an IP packet.
 const IPV4_INSIDE: i32 = 4;

@@ -218,7 +218,7 @@ pub enum Received<'a> {
 
 /// Buffers for the packets of one `recvmmsg`; allocated once.
 #[derive(Debug)]
-pub struct Datagrams {
+pub struct ReceiveBuffers {
     room: Vec<u8>,
     received: usize,
     domain: Domain,
@@ -235,9 +235,9 @@ pub struct Datagrams {
 // SAFETY: the raw pointers in `parts` and `headers` point into this value's own vectors, are
 // written anew by each `receive`, and are used by no one else; so the value can be used from any
 // one thread.
-unsafe impl Send for Datagrams {}
+unsafe impl Send for ReceiveBuffers {}
 
-impl Datagrams {
+impl ReceiveBuffers {
     /// Allocates buffers for `count` packets.
     #[must_use]
     pub fn new(count: usize) -> Self {

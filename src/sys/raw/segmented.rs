@@ -108,7 +108,7 @@ impl SegmentedSender {
                 }
             }
         }
-        let mut control = Control::default();
+        let mut control = ControlData::default();
         control.headers(headers);
         if count > 1 {
             let size = u16::try_from(size).unwrap_or_default();
@@ -127,18 +127,18 @@ impl SegmentedSender {
 const DISCARD: u16 = 9;
 
 /// What a message has beside its bytes (`cmsg(3)`).
-struct Control {
+struct ControlData {
     bytes: [u8; Self::ROOM],
     used: usize,
 }
 
-impl Default for Control {
+impl Default for ControlData {
     fn default() -> Self {
         Self { bytes: [0; Self::ROOM], used: 0 }
     }
 }
 
-impl Control {
+impl ControlData {
     /// A header and up to 24 bytes for each of four.
     const ROOM: usize = 4 * (Self::HEADER + 24);
     /// `struct cmsghdr` and its alignment, on 64 bits and on 32.
@@ -238,7 +238,7 @@ mod tests {
     /// As `CMSG_LEN` and `CMSG_SPACE` have it.
     #[test]
     fn the_control_bytes_are_those_of_the_kernel_s_structs() {
-        let mut control = Control::default();
+        let mut control = ControlData::default();
         control.push(libc::SOL_UDP, UDP_SEGMENT, &1_400_u16.to_ne_bytes());
         control.push(libc::IPPROTO_IP, libc::IP_TOS, &3_i32.to_ne_bytes());
         // SAFETY: both only compute with their argument.
@@ -246,19 +246,22 @@ mod tests {
         let (first, second) = control.bytes().split_at(space as usize);
         assert_eq!(first[..size_of::<usize>()], (len as usize).to_ne_bytes());
         assert_eq!(first[len as usize - 2..len as usize], 1_400_u16.to_ne_bytes());
-        assert_eq!(second.len(), Control::HEADER + 8);
-        assert_eq!(second[Control::HEADER - 4..Control::HEADER], libc::IP_TOS.to_ne_bytes());
+        assert_eq!(second.len(), ControlData::HEADER + 8);
+        assert_eq!(
+            second[ControlData::HEADER - 4..ControlData::HEADER],
+            libc::IP_TOS.to_ne_bytes()
+        );
     }
 
     #[test]
     fn all_that_a_call_may_have_fits() {
         for source in [IpAddr::from([10, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
-            let mut control = Control::default();
+            let mut control = ControlData::default();
             let destination = SocketAddr::new(source, 6080);
             control.headers(&Headers { source, destination, traffic_class: 3, flow_label: 7 });
             let before = control.used;
             control.push(libc::SOL_UDP, UDP_SEGMENT, &[0; 2]);
-            assert!(control.used > before && control.used <= Control::ROOM);
+            assert!(control.used > before && control.used <= ControlData::ROOM);
         }
     }
 }

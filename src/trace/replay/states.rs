@@ -2,12 +2,12 @@
 
 use crate::balancer::Change;
 use crate::config;
-use crate::control::{List, ListedReal};
+use crate::control::{ListedReal, ServiceList};
 use crate::model::{AdminState, Health, RealState, RealValue};
 
 /// The changes that give the configured real servers the weights and states of a list. Those that
 /// the list or the configuration lacks stay as they are.
-pub(super) fn changes(config: &config::Director, list: &List) -> Vec<Change> {
+pub(super) fn changes(config: &config::Director, list: &ServiceList) -> Vec<Change> {
     let mut changes = Vec::new();
     for service in config.specs() {
         let listed = list.services.iter().filter(|listed| listed.name == service.name);

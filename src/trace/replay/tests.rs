@@ -185,7 +185,7 @@ fn recorded_states_decide_instead_of_the_configuration_s() {
     let service =
         format!(r#"{{"name":"web","listen":[],"scheduler":"mh","reals":[{}]}}"#, reals.join(","));
     let service = serde_json::from_str(&service).unwrap();
-    let list = List { services: vec![service], ..List::default() };
+    let list = ServiceList { services: vec![service], ..ServiceList::default() };
     for scheduler in ["mh", "rr", "wlc", "sh"] {
         let config = config(scheduler, &[11, 12, 13, 14, 15]);
         let run = |states| {

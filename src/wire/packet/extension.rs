@@ -37,7 +37,7 @@ const UNIT: usize = 8;
 
 /// Where the chain ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Chain {
+pub struct HeaderChain {
     /// The next-header number after the last header walked: the transport's, or that of a header
     /// not walked.
     pub protocol: u8,
@@ -78,13 +78,13 @@ fn is_walked(number: u8) -> bool {
 /// or with segments left: the packet is then for another host. [`ParseError::Unsupported`] for a
 /// header that is not walked. [`ParseError::Malformed`] for a chain that exceeds the packet or an
 /// option that exceeds its header.
-pub fn walk(first: u8, upper: &[u8]) -> Result<Chain, ParseError> {
+pub fn walk(first: u8, upper: &[u8]) -> Result<HeaderChain, ParseError> {
     // A jumbogram's payload length is zero (RFC 2675 section 3), so its options are outside of the
     // packet that this field describes.
     if first == HOP_BY_HOP && upper.is_empty() {
         return Err(ParseError::ExtensionHeader);
     }
-    let mut chain = Chain { protocol: first, len: 0, piece: None };
+    let mut chain = HeaderChain { protocol: first, len: 0, piece: None };
     for place in 0..=MAX_HEADERS {
         if NOT_WALKED.contains(&chain.protocol) {
             return Err(ParseError::Unsupported);

@@ -1,5 +1,6 @@
 //! Messages of the control thread to the packet loop, and notices back.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::DirectorLoop;
@@ -8,7 +9,7 @@ use crate::app::budgets::director::{
 };
 use crate::app::busy_poll::BusyPoll;
 use crate::app::director::messages::{
-    DirectorMessage, DirectorReport, LoopSettings, Next, Notice, ServicePage,
+    DirectorMessage, DirectorReport, LoopSettings, Notice, ServicePage,
 };
 use crate::app::director::{logs, recorder};
 use crate::balancer::Change;
@@ -22,14 +23,14 @@ const EVENT_AFTER: Duration = Duration::from_secs(3);
 
 impl DirectorLoop {
     /// Answers the control thread.
-    pub(super) fn messages(&mut self, now: Millis) -> Next {
+    pub(super) fn messages(&mut self, now: Millis) -> ControlFlow<()> {
         for _ in 0..MESSAGES_A_TURN {
             let Ok(message) = self.ends.inbox.try_recv() else {
                 self.messages_ready = false;
-                return Next::GoOn;
+                return ControlFlow::Continue(());
             };
             match message {
-                DirectorMessage::Stop => return Next::Stop,
+                DirectorMessage::Stop => return ControlFlow::Break(()),
                 DirectorMessage::Report(answer) => {
                     self.balancer.collect_carried(now);
                     drop(answer.send(self.report(now)));
@@ -71,7 +72,7 @@ impl DirectorLoop {
                 }
             }
         }
-        Next::GoOn
+        ControlFlow::Continue(())
     }
 
     fn report(&mut self, now: Millis) -> DirectorReport {

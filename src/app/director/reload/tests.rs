@@ -71,7 +71,7 @@ fn running(config: config::Director) -> RunningDirector {
         }
     });
     let options = Options { config_path: PathBuf::new(), force: false, wait: Duration::ZERO };
-    let (inbox, checks) = Checks::new();
+    let (inbox, checks) = HealthThread::new();
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, 7).unwrap();
     let host_side = (

@@ -5,11 +5,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{Sends, Target, describe};
+use crate::app::health::socket::{ProbeTarget, Sends, describe};
 use crate::control;
 use crate::health::load::{GREETING, LoadReport, MAX_REPORT_LEN, Reported};
 
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeOutcome {
+pub(super) async fn probe<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> ProbeOutcome {
     let mut stream = target.connect(Sends::Request).await?;
     // A foreign agent may answer and close before it reads anything.
     let _ = stream.write_all(GREETING.as_bytes()).await;

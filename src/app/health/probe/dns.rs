@@ -9,14 +9,14 @@ use hickory_proto::serialize::binary::BinDecodable;
 use super::udp::{connect, refused};
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::Target;
+use crate::app::health::socket::ProbeTarget;
 use crate::health::spec::DnsProbe;
 
 /// The longest answer over UDP (RFC 1035 2.3.4 without EDNS), with room for servers that send more.
 const MAX_ANSWER: usize = 4_096;
 
 pub(super) async fn probe<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     dns: &DnsProbe,
 ) -> ProbeOutcome {
     let name = Name::from_str(&dns.query).map_err(|error| format!("query: {error}"))?;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::Target;
+use crate::app::health::socket::ProbeTarget;
 use crate::control::printable_line;
 use crate::health::load::Reported;
 use crate::health::spec::ExecProbe;
@@ -27,7 +27,7 @@ const LESS: i32 = 2;
 
 /// Runs the program, without a shell. Its environment names the check's subject.
 pub(super) async fn probe<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     exec: &ExecProbe,
 ) -> ProbeOutcome {
     let (program, arguments) = exec.command.split_first().ok_or("no program is configured")?;

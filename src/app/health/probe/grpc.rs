@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::tls::{self, Alpn};
 use super::{ProbeAnswer, ProbeOutcome, exchange};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{Sends, Target};
+use crate::app::health::socket::{ProbeTarget, Sends};
 use crate::health::spec::GrpcProbe;
 
 /// The longest answer that is read, in bytes: a status is seven.
@@ -23,7 +23,7 @@ const PREFIX: usize = 5;
 const SERVING: u64 = 1;
 
 pub(super) async fn probe<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     grpc: &GrpcProbe,
 ) -> ProbeOutcome {
     let request = request(target, grpc)?;
@@ -40,7 +40,7 @@ pub(super) async fn probe<B: TakesChanges>(
 }
 
 fn request<B: TakesChanges>(
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
     grpc: &GrpcProbe,
 ) -> Result<Request<Full<Bytes>>, String> {
     let scheme = if grpc.tls.is_some() { "https" } else { "http" };
@@ -73,7 +73,7 @@ fn question(service: &str) -> Result<Vec<u8>, String> {
 }
 
 async fn ask<B: TakesChanges>(
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> ProbeOutcome {
@@ -81,7 +81,7 @@ async fn ask<B: TakesChanges>(
 }
 
 async fn judge<B: TakesChanges>(
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
     response: Response<Incoming>,
 ) -> ProbeOutcome {
     target.trace.step("answered");

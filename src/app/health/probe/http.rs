@@ -11,11 +11,11 @@ use super::exchange::ReplyEnd;
 use super::tls::{self, Alpn};
 use super::{ProbeAnswer, ProbeOutcome, exchange};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{Sends, Target};
+use crate::app::health::socket::{ProbeTarget, Sends};
 use crate::health::spec::{HttpProbe, HttpVersion, MAX_BODY};
 
 pub(super) async fn probe<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     http: &HttpProbe,
 ) -> ProbeOutcome {
     let request = request(target, http)?;
@@ -51,7 +51,7 @@ pub(super) async fn probe<B: TakesChanges>(
 
 /// Sends the request on a connection, and judges the answer.
 async fn ask<B: TakesChanges>(
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
     http: &HttpProbe,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin + Send),
     request: Request<Empty<Bytes>>,
@@ -63,7 +63,7 @@ async fn ask<B: TakesChanges>(
 
 /// The same by HTTP/2.
 async fn ask2<B: TakesChanges>(
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
     http: &HttpProbe,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
@@ -73,7 +73,7 @@ async fn ask2<B: TakesChanges>(
 }
 
 async fn judge<B: TakesChanges>(
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
     http: &HttpProbe,
     response: Response<Incoming>,
 ) -> ProbeOutcome {
@@ -89,7 +89,7 @@ async fn judge<B: TakesChanges>(
 }
 
 fn request<B: TakesChanges>(
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
     http: &HttpProbe,
 ) -> Result<Request<Empty<Bytes>>, String> {
     let destination = target.destination();

@@ -8,7 +8,7 @@ use tokio::net::UdpSocket;
 
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{Target, describe};
+use crate::app::health::socket::{ProbeTarget, describe};
 use crate::health::spec::Via;
 use crate::sys::random;
 
@@ -18,7 +18,7 @@ const PAYLOAD: &[u8] = b"vstun health check, 32 bytes ....";
 /// The longest reply that is read, in bytes.
 const MAX_REPLY: usize = 2_048;
 
-pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeOutcome {
+pub(super) async fn probe<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> ProbeOutcome {
     let destination = target.destination().ip();
     let (source, identifier) = match target.check.spec.via {
         Via::Tunnel => target.pinned_echo().await?,

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::TakesChanges;
 use super::pins::FlowRefusal;
-use super::socket::Target;
+use super::socket::ProbeTarget;
 use crate::health::Probe;
 use crate::health::load::Reported;
 use crate::health::spec::UdpProbe;
@@ -53,7 +53,7 @@ impl ProbeAnswer {
 pub(super) type ProbeOutcome = Result<ProbeAnswer, String>;
 
 /// Probes once, within the check's timeout. An ICMP error that quotes the probe ends it at once.
-pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeAnswer {
+pub(super) async fn run<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> ProbeAnswer {
     let limit = target.check.spec.timing.timeout;
     let trace = target.trace;
     let (refuses, refused) = oneshot::channel();
@@ -73,7 +73,7 @@ pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeAns
 
 /// The time limit of a probe. A probe that passes if nothing comes within its timeout waits for
 /// that itself, and has longer.
-fn patience<B: TakesChanges>(target: &Target<'_, B>) -> Duration {
+fn patience<B: TakesChanges>(target: &ProbeTarget<'_, B>) -> Duration {
     let limit = target.check.spec.timing.timeout;
     match &target.check.spec.probe {
         Probe::Udp(UdpProbe { expect: None, .. }) => limit * 2,
@@ -81,7 +81,7 @@ fn patience<B: TakesChanges>(target: &Target<'_, B>) -> Duration {
     }
 }
 
-async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> ProbeOutcome {
+async fn probe<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> ProbeOutcome {
     let check = target.check;
     match &check.spec.probe {
         Probe::Tcp => tcp::probe(target).await,

@@ -26,7 +26,7 @@ use tokio_rustls::rustls::{
 
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{Sends, Target};
+use crate::app::health::socket::{ProbeTarget, Sends};
 use crate::health::spec::{ClientCertificate, TlsProbe};
 
 /// How long certificates that were read from files are used, so that renewed ones are read soon.
@@ -56,7 +56,7 @@ pub(super) enum Alpn {
 
 /// A handshake, and the server's alert after it, if any.
 pub(super) async fn probe<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     tls: &TlsProbe,
 ) -> ProbeOutcome {
     let mut stream = connect(target, tls, None, Alpn::Nothing).await?;
@@ -77,7 +77,7 @@ pub(super) async fn probe<B: TakesChanges>(
 /// # Errors
 /// The reason as text.
 pub(super) async fn connect<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     tls: &TlsProbe,
     host: Option<&str>,
     alpn: Alpn,
@@ -94,7 +94,7 @@ pub(super) async fn connect<B: TakesChanges>(
 fn server_name<B: TakesChanges>(
     tls: &TlsProbe,
     host: Option<&str>,
-    target: &Target<'_, B>,
+    target: &ProbeTarget<'_, B>,
 ) -> Result<ServerName<'static>, String> {
     // A host may have a port.
     let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));

@@ -7,14 +7,14 @@ use tokio::time::timeout;
 
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{Target, describe};
+use crate::app::health::socket::{ProbeTarget, describe};
 use crate::health::spec::UdpProbe;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 
 pub(super) async fn probe<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     udp: &UdpProbe,
 ) -> ProbeOutcome {
     let pattern = udp.expect.as_deref().map(Regex::new).transpose();
@@ -43,7 +43,7 @@ pub(super) async fn probe<B: TakesChanges>(
 
 /// A connected socket: it gets the error of "port unreachable" at once (udp(7)).
 pub(super) async fn connect<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
 ) -> Result<UdpSocket, String> {
     let socket = target.open(Type::DGRAM, Protocol::UDP).await?;
     let destination = target.destination();
@@ -53,7 +53,7 @@ pub(super) async fn connect<B: TakesChanges>(
 
 /// For a datagram, "connection refused" means ICMP port unreachable.
 pub(super) fn refused<B: TakesChanges>(
-    target: &mut Target<'_, B>,
+    target: &mut ProbeTarget<'_, B>,
     error: &std::io::Error,
 ) -> String {
     let failure = target.failed(error);

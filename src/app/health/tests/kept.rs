@@ -31,7 +31,7 @@ fn six_probes() -> (Vec<ProbeFlow>, Vec<(u16, u64)>) {
     let timing = Timing { interval: Duration::from_millis(20), ..Timing::DEFAULT };
     let plan = tunnelled(Probe::Http(http()), port, timing);
     let balancer = RecordedChanges::default();
-    let (inbox, checks) = Checks::new();
+    let (inbox, checks) = HealthThread::new();
     let (events, _told) = mpsc::unbounded_channel();
     inbox.start(balancer.clone(), events, 7).unwrap();
     checks.adopt(plan);

@@ -5,7 +5,7 @@ use super::*;
 /// A balancer that refuses every probe with an ICMP error, once its flow is pinned.
 #[derive(Clone, Debug)]
 struct Refuses {
-    checks: Checks,
+    checks: HealthThread,
     by_end: bool,
     /// The flows pinned so far.
     pinned: Arc<Mutex<Vec<ProbeFlow>>>,
@@ -44,7 +44,7 @@ fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usiz
     let listener = TcpListener::bind((HERE, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let plan = tunnelled(probe, port, timing);
-    let (inbox, checks) = Checks::new();
+    let (inbox, checks) = HealthThread::new();
     let (events, mut received) = mpsc::unbounded_channel();
     let balancer = Refuses { checks: checks.clone(), by_end, pinned: Arc::default() };
     let pinned = Arc::clone(&balancer.pinned);

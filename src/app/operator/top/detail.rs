@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::draw::{Palette, number};
-use super::view::{Key, View};
+use super::view::{RowKey, View};
 use crate::control::{ListedCheck, ListedReal, Rate};
 
 /// Lines of a graph.
@@ -22,7 +22,7 @@ const GRAPHS: [Graph; 3] = [
     ("bytes/s", |rate| rate.bytes),
 ];
 
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: &View, key: &Key, palette: Palette) {
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, view: &View, key: &RowKey, palette: Palette) {
     let services = view.sample.list.services.iter();
     let mut services = services.filter(|service| service.name == key.service);
     let reals = services.next().into_iter().flat_map(|service| &service.reals);

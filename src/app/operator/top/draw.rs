@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, Wrap};
 
-use super::rows::{self, Order, Row};
+use super::rows::{self, Row, RowOrder};
 use super::view::{Pane, View};
 use super::{detail, keys};
 use crate::control::{Layout as Numbers, ListedReal, Rate, counted};
@@ -220,7 +220,7 @@ fn services(view: &View, window: Range<usize>, width: u16, palette: Palette) -> 
     let columns = COLUMNS.iter().filter(|(.., from)| width >= *from);
     let widths: Vec<_> = columns.clone().map(|&(_, width, _)| width).collect();
     let header: Vec<_> = columns.map(|&(name, ..)| name).collect();
-    let sorted = Order::ALL.iter().find(|(order, _)| *order == view.order).map_or("", |of| of.1);
+    let sorted = RowOrder::ALL.iter().find(|(order, _)| *order == view.order).map_or("", |of| of.1);
     table(rows.collect(), &widths, &header, sorted)
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::super::daemon::Daemon;
-use crate::control::{self, Checks, Drops, EventText, List, Missed, Request, Status};
+use crate::control::{self, Checks, Drops, EventText, Missed, Request, ServiceList, Status};
 
 /// How long until an ended subscription to events is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -16,7 +16,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// A sample of the director's state.
 #[derive(Debug, Default)]
 pub(super) struct Sample {
-    pub(super) list: List,
+    pub(super) list: ServiceList,
     pub(super) checks: Checks,
     pub(super) drops: Drops,
 }

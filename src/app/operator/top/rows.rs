@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use super::view::Key;
-use crate::control::{List, ListedReal, ListedService, Rate};
+use super::view::RowKey;
+use crate::control::{ListedReal, ListedService, Rate, ServiceList};
 
 /// The order of rows: services by the sums of their real servers, and real servers within their
 /// service.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Order {
+pub(super) enum RowOrder {
     /// As configured.
     #[default]
     Configured,
@@ -21,7 +21,7 @@ pub(super) enum Order {
     Bytes,
 }
 
-impl Order {
+impl RowOrder {
     /// In the order of the key `s`, with the name of the column.
     pub(super) const ALL: [(Self, &'static str); 6] = [
         (Self::Configured, ""),
@@ -69,16 +69,16 @@ pub(super) enum Row<'a> {
 }
 
 impl Row<'_> {
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn key(&self) -> RowKey {
         match self {
-            Self::Service(service, _) => Key { service: service.name.clone(), real: None },
+            Self::Service(service, _) => RowKey { service: service.name.clone(), real: None },
             Self::Real(service, real) => {
-                Key { service: service.name.clone(), real: Some(real.address.clone()) }
+                RowKey { service: service.name.clone(), real: Some(real.address.clone()) }
             }
         }
     }
 
-    pub(super) fn is(&self, key: &Key) -> bool {
+    pub(super) fn is(&self, key: &RowKey) -> bool {
         let (service, real) = match self {
             Self::Service(service, _) => (service, None),
             Self::Real(service, real) => (service, Some(&real.address)),
@@ -95,9 +95,9 @@ pub(super) fn active(service: &ListedService) -> u64 {
 /// The rows. If the filter matches a service, all its real servers are shown, otherwise only
 /// matching ones. `filter` is in lower case.
 pub(super) fn rows<'a>(
-    list: &'a List,
+    list: &'a ServiceList,
     folded: &HashSet<String>,
-    order: Order,
+    order: RowOrder,
     filter: &str,
 ) -> Vec<Row<'a>> {
     let mut services: Vec<_> = list.services.iter().collect();

@@ -10,10 +10,10 @@ use super::draw::{self, Palette};
 use super::feed::{News, Sample};
 use super::keys;
 use super::view::{MAX_EVENTS, SAMPLES, View};
-use crate::control::{self, Drops, EventText, List};
+use crate::control::{self, Drops, EventText, ServiceList};
 
 /// Two services; `connections` of the first one's second real server.
-fn list(uptime: u64, connections: u64) -> List {
+fn list(uptime: u64, connections: u64) -> ServiceList {
     let real = |address: &str, state: &str, connections: u64| {
         format!(
             r#"{{"address":"{address}","weight":1,"state":"{state}","active":{connections},

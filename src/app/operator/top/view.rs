@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::feed::{News, Sample};
-use super::rows::{self, Order, Row};
-use crate::control::{EventText, List, Rate};
+use super::rows::{self, Row, RowOrder};
+use crate::control::{EventText, Rate, ServiceList};
 
 /// The samples of a real server that its graphs show.
 pub(super) const SAMPLES: usize = 60;
@@ -38,7 +38,7 @@ impl Pane {
 
 /// A service, or one of its real servers.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub(super) struct Key {
+pub(super) struct RowKey {
     pub(super) service: String,
     pub(super) real: Option<String>,
 }
@@ -54,22 +54,22 @@ pub(super) struct View {
     /// Why there is no newer sample.
     pub(super) fault: Option<String>,
     pub(super) pane: Pane,
-    pub(super) order: Order,
+    pub(super) order: RowOrder,
     pub(super) filter: String,
     /// Whether keys go into the filter.
     pub(super) typing: bool,
     pub(super) help: bool,
     /// The real server that fills the screen.
-    pub(super) detail: Option<Key>,
+    pub(super) detail: Option<RowKey>,
     /// Rows on the screen, as last drawn.
     pub(super) height: usize,
     /// The first row on the screen.
     pub(super) offset: usize,
     folded: HashSet<String>,
-    selected: Key,
+    selected: RowKey,
     /// The cursor's row; in `Services` the last row of the selection.
     at: usize,
-    history: HashMap<Key, VecDeque<Rate>>,
+    history: HashMap<RowKey, VecDeque<Rate>>,
 }
 
 impl View {
@@ -94,7 +94,8 @@ impl View {
         let mut history = HashMap::new();
         for service in &sample.list.services {
             for real in &service.reals {
-                let key = Key { service: service.name.clone(), real: Some(real.address.clone()) };
+                let key =
+                    RowKey { service: service.name.clone(), real: Some(real.address.clone()) };
                 let mut rates = self.history.remove(&key).unwrap_or_default();
                 rates.extend(real.rate);
                 while rates.len() > SAMPLES {
@@ -109,7 +110,7 @@ impl View {
     }
 
     /// The rates of a real server, oldest first.
-    pub(super) fn history(&self, key: &Key) -> impl Iterator<Item = &Rate> {
+    pub(super) fn history(&self, key: &RowKey) -> impl Iterator<Item = &Rate> {
         self.history.get(key).into_iter().flatten()
     }
 
@@ -168,11 +169,13 @@ impl View {
             return;
         }
         let rows = self.rows();
-        let Some(Key { service, .. }) = rows.get(self.cursor(&rows)).map(Row::key) else { return };
+        let Some(RowKey { service, .. }) = rows.get(self.cursor(&rows)).map(Row::key) else {
+            return;
+        };
         if !self.folded.remove(&service) {
             self.folded.insert(service.clone());
         }
-        self.selected = Key { service, real: None };
+        self.selected = RowKey { service, real: None };
     }
 
     /// Folds all services, or unfolds them if all are folded.
@@ -234,7 +237,7 @@ impl View {
 }
 
 /// Drops of each reason per second between two lists.
-fn drop_rates(before: &List, now: &List) -> HashMap<String, u64> {
+fn drop_rates(before: &ServiceList, now: &ServiceList) -> HashMap<String, u64> {
     let Some(milliseconds) = now.uptime_milliseconds.checked_sub(before.uptime_milliseconds) else {
         return HashMap::new();
     };

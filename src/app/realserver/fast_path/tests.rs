@@ -23,7 +23,7 @@ const GUE_PORT: u16 = 6080;
 /// The program, and the gate with the same configuration.
 struct Both {
     program: Program,
-    counts: Counts,
+    counts: ProgramCounters,
     gate: Gate,
 }
 

@@ -25,7 +25,7 @@ impl Bench {
     fn make_table(&mut self) {
         let members = self.members.iter().filter(|member| !member.draining);
         let weights = members.map(|member| (member.address(), member.last_weight));
-        self.table = Some(Table::new(SEED, SLOTS, weights));
+        self.table = Some(MaglevTable::new(SEED, SLOTS, weights));
         self.changed();
     }
 
@@ -148,7 +148,7 @@ proptest! {
         let mut bench = Bench::of_weights(kind, &weights).with_policy(policy).with_table();
         let address = bench.members[gone].address();
         let before = bench.placed();
-        bench.apply(Step::Weight(gone, 0));
+        bench.apply(TurnStep::Weight(gone, 0));
         // A table computed meanwhile is the same.
         bench.make_table();
         for (before, after) in before.iter().zip(bench.placed()) {
@@ -158,7 +158,7 @@ proptest! {
                 prop_assert_eq!(after, *before);
             }
         }
-        bench.apply(Step::Weight(gone, weights[gone]));
+        bench.apply(TurnStep::Weight(gone, weights[gone]));
         prop_assert_eq!(bench.placed(), before);
     }
 
@@ -170,7 +170,7 @@ proptest! {
         let mut bench = Bench::of_weights(SchedulerKind::Maglev, &weights);
         let without = bench.placed();
         prop_assert!(without.iter().all(Option::is_some));
-        bench.table = Some(Table::new(SEED, SLOTS, [(Ipv4Addr::new(10, 9, 9, 9).into(), 1)]));
+        bench.table = Some(MaglevTable::new(SEED, SLOTS, [(Ipv4Addr::new(10, 9, 9, 9).into(), 1)]));
         bench.changed();
         prop_assert_eq!(bench.placed(), without);
     }

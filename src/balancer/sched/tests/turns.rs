@@ -162,9 +162,9 @@ proptest! {
     ) {
         let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &large);
         bench.sequence(picks);
-        bench.apply(Step::Leave(gone));
-        bench.apply(Step::Weight(0, 1));
-        bench.apply(Step::Weight(1, 1));
+        bench.apply(TurnStep::Leave(gone));
+        bench.apply(TurnStep::Weight(0, 1));
+        bench.apply(TurnStep::Weight(1, 1));
         let turns: Vec<_> = (0..20).map(|_| bench.pick().unwrap()).collect();
         prop_assert!(longest_runs(&turns, 2).iter().all(|run| *run <= 4), "{:?}", turns);
     }
@@ -196,9 +196,9 @@ fn known_sequences() {
 fn weighted_round_robin_gives_no_credit_for_absence() {
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[1, 1, 1]);
     assert_eq!(bench.sequence(3), "ABC");
-    bench.apply(Step::Weight(1, 0));
+    bench.apply(TurnStep::Weight(1, 0));
     assert_eq!(bench.sequence(100).matches('A').count(), 50);
-    bench.apply(Step::Weight(1, 1));
+    bench.apply(TurnStep::Weight(1, 1));
     assert_eq!(bench.sequence(6), "ABCABC");
 }
 

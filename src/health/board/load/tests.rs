@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::health::load::{ListenQueue, LoadReport, Pressure, Reported};
 use crate::health::spec::ExecProbe;
-use crate::health::{CheckSpec, Finding, Order, Plan, Rules, ServiceInput, Timing, Via};
+use crate::health::{CheckSpec, DueProbe, Plan, ProbeResult, Rules, ServiceInput, Timing, Via};
 use crate::model::Listen;
 use crate::model::{Health, RealSpec};
 
@@ -61,15 +61,15 @@ impl Watched {
         self.board.take_events().iter().filter_map(load).next_back()
     }
 
-    fn order(&mut self) -> Order {
+    fn order(&mut self) -> DueProbe {
         self.now = self.board.next_due().unwrap().max(self.now);
         self.board.start_due(self.now).unwrap()
     }
 
-    fn finish(&mut self, order: &Order, reported: Option<Reported>) {
+    fn finish(&mut self, order: &DueProbe, reported: Option<Reported>) {
         let (passed, detail) = (reported.is_some(), String::new());
         let took = Duration::ZERO;
-        let finding = Finding { at: self.now, passed, refused: false, detail, took, reported };
+        let finding = ProbeResult { at: self.now, passed, refused: false, detail, took, reported };
         self.board.finish(self.now, order.id, finding);
     }
 
@@ -246,7 +246,7 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
             };
             let (detail, took, passed) = (String::new(), Duration::ZERO, true);
             let finding =
-                Finding { at: Millis(now), passed, refused: false, detail, took, reported };
+                ProbeResult { at: Millis(now), passed, refused: false, detail, took, reported };
             board.finish(Millis(now), order.id, finding);
         }
         let connections = |event: &HealthEvent| match event {

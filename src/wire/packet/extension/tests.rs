@@ -23,7 +23,7 @@ fn chain(headers: &[Header<'_>], last: u8) -> (u8, Vec<u8>) {
 }
 
 /// Walks the chain, with 40 more bytes after it.
-fn walked(headers: &[Header<'_>], last: u8) -> Result<Chain, ParseError> {
+fn walked(headers: &[Header<'_>], last: u8) -> Result<HeaderChain, ParseError> {
     let (first, bytes) = chain(headers, last);
     walk(first, &[&bytes[..], &[0xee; 40]].concat())
 }
@@ -81,7 +81,7 @@ fn the_chain_that_the_rfc_recommends() {
         (DESTINATION_OPTIONS, &PADDED),
     ];
     let piece = Piece { offset: 0, more: true };
-    let expected = Chain { protocol: TCP, len: 40, piece: Some((piece, 24)) };
+    let expected = HeaderChain { protocol: TCP, len: 40, piece: Some((piece, 24)) };
     assert_eq!(walked(&headers, TCP), Ok(expected));
 }
 
@@ -200,7 +200,8 @@ fn the_fragment_header_has_the_offset_and_whether_more_follow() {
     for (offset, more) in [(0, false), (0, true), (8, true), (1_480, false), (65_528, true)] {
         let piece = piece_of(offset, more);
         let headers: [Header<'_>; 2] = [(HOP_BY_HOP, &PADDED), (FRAGMENT, &piece)];
-        let expected = Chain { protocol: TCP, len: 16, piece: Some((Piece { offset, more }, 8)) };
+        let expected =
+            HeaderChain { protocol: TCP, len: 16, piece: Some((Piece { offset, more }, 8)) };
         assert_eq!(walked(&headers, TCP), Ok(expected), "{offset} {more}");
     }
     let reserved = [0, 0b110, 0, 0, 0, 0];
