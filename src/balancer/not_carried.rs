@@ -20,13 +20,13 @@ reasons! {
         Flags = "flags",
         /// Datagrams in one super-frame: the director sends them one by one.
         SuperFrame = "super_frame",
-        /// A TTL at its end.
+        /// A TTL or hop limit of 1, which no router may forward.
         Ttl = "ttl",
         /// Of no flow that is carried: new ones, and all that is not for a virtual IP.
         NoFlow = "no_flow",
         /// Of a flow that was taken back.
         Held = "held",
-        /// Larger than the way to the real server takes.
+        /// Larger than the path to the real server takes.
         TooLarge = "too_large",
         /// A TCP segment far from where its client was in the stream.
         Position = "position",

@@ -295,7 +295,7 @@ pub struct RealServerStats {
     /// Whether the kernel takes packets out of the tunnel itself.
     #[serde(default)]
     pub fast_path: bool,
-    /// How many of the delivered packets it has.
+    /// How many of the delivered packets the kernel has taken out of the tunnel.
     #[serde(default)]
     pub carried: u64,
     /// Writes the TUN refused, by errno's name.

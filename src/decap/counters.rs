@@ -6,7 +6,7 @@ use crate::wire::encap::Encap;
 /// Accepted datagrams of one encapsulation.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct EncapCounters {
-    /// How many; those that came merged count one by one if they are separate here, else as one.
+    /// How many. Merged datagrams count one by one if they are separated here, otherwise as one.
     pub packets: u64,
     /// Bytes of the packets that were in them.
     pub bytes: u64,

@@ -51,7 +51,7 @@ pub fn at_director(
                 && only.to.is_none_or(lookup)
                 && serves(vip, only, served)
                 && leads_away(vip, rule, tun, facts);
-            // Other rules match the packets of the lookups too.
+            // The lookups already show a rule that matches their packets.
             let of_lookup = asked.iter().filter(|question| question.vip == vip);
             let missed = only.are_partial()
                 || rule.from.is_some_and(|from| {
@@ -86,7 +86,7 @@ fn part(rule: &Rule) -> String {
     format!("{from} {}", rule.only).trim_end().to_owned()
 }
 
-/// Rules of the kernel, and ours, are none of other programs.
+/// Whether another program has made the rule: not the kernel, and not vstun.
 fn is_foreign(rule: &Rule) -> bool {
     rule.protocol != PROTOCOL && !rule.only.idle
 }

@@ -41,7 +41,7 @@ impl NftTraces {
     /// Calls `each` with every report that waits, without its netlink header.
     ///
     /// # Errors
-    /// The kernel's. Lost reports are none.
+    /// The kernel's. Lost reports are not an error.
     pub fn receive(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         loop {
             self.buffer.clear();

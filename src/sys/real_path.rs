@@ -136,10 +136,10 @@ impl Program {
         self.program.detach_others(indexes);
     }
 
-    /// The program admits this from now on, and nothing else.
+    /// Makes the program admit exactly this.
     ///
     /// # Errors
-    /// The kernel's; then it admits only what both have.
+    /// The kernel's; then it admits only what both the old and the new setting admit.
     pub fn admit(&mut self, admitted: &Admitted) -> io::Result<()> {
         let wanted = Keys::of(admitted);
         let old = std::mem::take(&mut self.keys);

@@ -64,8 +64,9 @@ impl GueOutput {
         self.joins.is_empty()
     }
 
-    /// How a packet of `len` bytes with those headers goes; `None` if by a raw socket. Over IPv4
-    /// one that routers may fragment does, since several sends have the same identifications.
+    /// The outer fields of a packet of `len` bytes that a UDP socket can send; `None` if a raw
+    /// socket has to send it. That is so for an IPv4 packet that routers may fragment, because
+    /// several sends have the same identifications.
     pub(super) fn way(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<OuterFields> {
         let Shim::Gue { source_port, .. } = shim else { return None };
         let fits = len <= MAX_INNER && (outer.dont_fragment || outer.destination.is_ipv6());

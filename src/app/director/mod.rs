@@ -212,7 +212,7 @@ async fn steer(
             Ok(outcome) => outcome,
             Err(served) => return served,
         };
-        // A client may have closed, and a signal has none: the log has the result as well.
+        // The result is also in the log: a signal has no client, and a client may have closed.
         let _ = asker.zip(outcome).map(|(asker, outcome)| asker.send(outcome));
         if stop == Stop::Requested {
             return Ok(());

@@ -250,7 +250,7 @@ impl Output {
 
     /// Sends packets that were joined.
     fn leave(&mut self, input: &Input, position: usize) {
-        // They may be of the same flows, and were there first.
+        // Packets that were queued before may be of the same flows.
         if std::mem::take(&mut self.queued_gue) {
             self.flush(input);
         }
@@ -293,8 +293,8 @@ impl Output {
         }
     }
 
-    /// Lets packets in GUE that were joined leave before one of the same flow, perhaps, that is
-    /// queued alone.
+    /// Sends joined packets in GUE before a packet that is queued alone: they may be of the same
+    /// flow, and came first.
     fn after_joined(&mut self, input: &Input, inner: Inner, tunnel: &Tunnel) {
         if tunnel.encap == Encap::Gue {
             while let Some(position) = self.gue.before(inner.shim(tunnel.encap, 0), tunnel.real) {

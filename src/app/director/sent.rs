@@ -77,7 +77,7 @@ pub(super) struct SendCounters {
     pub(super) fragmented: u64,
     /// The fragments of these that were queued.
     pub(super) fragments: u64,
-    /// Their bytes, outer headers and all.
+    /// Their bytes with the outer headers.
     pub(super) bytes: u64,
     /// Calls of `sendmmsg` and `sendmsg`.
     pub(super) calls: u64,

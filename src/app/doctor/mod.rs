@@ -21,7 +21,7 @@ use crate::host::Problem;
 /// describes.
 ///
 /// # Errors
-/// Neither a daemon answers nor a configuration is given; the host cannot be read.
+/// No daemon answers and no configuration is given; the host cannot be read.
 pub(super) fn run(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Diagnosis> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -40,9 +40,9 @@ impl RealFastPath {
         self.counts.clone()
     }
 
-    /// The program admits what `config` does from now on, at all Ethernet interfaces and for the
-    /// addresses that this host has now. A failure is logged: packets that are not admitted here
-    /// come to the daemon.
+    /// Makes the program admit what `config` admits, at all Ethernet interfaces and for the
+    /// addresses that this host has now. A failure is logged: packets that the program does not
+    /// admit come to the daemon.
     pub(super) fn admit(&mut self, config: &config::RealServer) {
         let Some(program) = &mut self.program else { return };
         if let Err(error) = admit(program, config) {
@@ -50,7 +50,7 @@ impl RealFastPath {
         }
     }
 
-    /// Says that it is there.
+    /// Logs that the program is in use.
     pub(super) fn announce(&self) {
         if self.program.is_some() {
             log::info!(
@@ -66,7 +66,7 @@ const HINT: &str = "fast_path needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN";
 fn admit(program: &mut Program, config: &config::RealServer) -> std::io::Result<()> {
     let mut ends = interfaces::ends()?;
     ends.ethernets.retain(|_, name| *name != config.tun);
-    // Tunnelled packets to a virtual IP come from no director of ours.
+    // No director of ours sends tunnelled packets to a virtual IP.
     ends.addresses.retain(|address| !config.vips.contains(address));
     let (directors, vips) = (config.directors.clone(), config.vips.clone());
     program.admit(&Admitted { directors, vips, own: ends.addresses })?;
@@ -79,7 +79,7 @@ fn admit(program: &mut Program, config: &config::RealServer) -> std::io::Result<
     Ok(())
 }
 
-/// What was carried so far; nothing without a program.
+/// What the program has carried so far; nothing without a program.
 pub(super) fn carried(counts: Option<&Arc<ProgramCounters>>) -> Count {
     counts.map(|counts| counts.sum()).unwrap_or_default()
 }

@@ -8,22 +8,23 @@ use crate::model::Listen;
 /// What became of a client's marked packets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MarkedClient {
-    /// Where they were for; of a range, its first port.
+    /// The listen that they were sent to; of a range its first port.
     pub listen: Listen,
     /// The interface where they arrived.
     pub uplink: String,
     /// The address that they came from.
     pub source: IpAddr,
-    /// The flow's first one.
+    /// How the flow's first packet ended.
     pub first: Ending,
-    /// The one that ends a TCP handshake; `None` where the first one did not get through.
+    /// The same of the packet that completes a TCP handshake; `None` if the first one did not get
+    /// through.
     pub second: Option<Ending>,
 }
 
-/// How the way of a marked packet ended.
+/// What happened to a marked packet in the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Ending {
-    /// Where it should: at the TUN, or at this host's own programs.
+    /// It reached its destination: the TUN, or this host's own programs.
     Through,
     /// It would have left by another interface.
     Elsewhere(String),
@@ -31,7 +32,7 @@ pub enum Ending {
     Local,
     /// A rule or policy of nftables dropped it.
     Dropped(DropPoint),
-    /// It was seen no more after this point.
+    /// No report shows it after this point.
     Lost(Point),
 }
 

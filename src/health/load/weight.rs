@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::report::FULL;
 use crate::model::{Load, Millis};
 
-/// The least share of a weight that load leaves, in thousandths: what an agent can say at least.
-/// Only one that says `0%` or takes its real server out makes it 0. With more, the slowest
-/// hundredth of the clients' requests would be those that a real server without any free CPU gets.
+/// The least share of a weight that load leaves, in thousandths: the smallest that an agent can
+/// report. Only an agent that reports `0%`, or takes its real server out, makes it 0. With a larger
+/// minimum, a real server without free CPU would get the slowest hundredth of all requests.
 pub const LEAST: u32 = 10;
 
 /// The largest share, for agents that report more than 100 %.

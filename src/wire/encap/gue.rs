@@ -32,8 +32,8 @@ pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
     Some([0, super::ipip::protocol_of(inner_version)?, 0, 0])
 }
 
-/// How many of the source ports flows other than TCP use, the first ones. Their packets are small
-/// and come one by one: with fewer ports more of them go in one send.
+/// Flows other than TCP use the first source ports, this many. Their packets are small and come one
+/// by one: with fewer ports more of them go in one send.
 const SMALL_PACKETS_PORTS: u32 = 4;
 
 /// The source port of a flow with this label: the label is a hash of the flow.
