@@ -81,13 +81,14 @@ wait_for "the end of that" right_at_real
 
 # A virtual IP must not become the source of a real server's own connections.
 vip_of_real1() { at vt-real1 ip -"$version" addr show dev vstun0 to "$VIP"; }
+no_source=$([[ $version == 4 ]] && echo "scope host" || echo deprecated)
+served_only() { [[ $(vip_of_real1) == *" $no_source"* ]]; }
+served_only || fail "the VIP may be a source from the start: $(vip_of_real1)"
 if ((version == 4)); then
     at vt-real1 ip addr del "$VIP/32" dev vstun0
     at vt-real1 ip addr add "$VIP/32" dev vstun0 # of global scope
-    served_only() { [[ $(vip_of_real1) == *"scope host"* ]]; }
 else
     at vt-real1 ip -6 addr change "$VIP/128" dev vstun0 preferred_lft 1000
-    served_only() { [[ $(vip_of_real1) == *" deprecated"* ]]; }
 fi
 wait_for "an address that is no source again" served_only
 wait_for "a word about the address" log_has real1 \

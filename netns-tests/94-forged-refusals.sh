@@ -1,7 +1,8 @@
 # Forged ICMP errors against a running director: they quote packets that were never sent, datagrams
 # of an open flow, and probes with guessed sequence numbers. They bring checks forward, once in a
 # fast interval, and change nothing else: the real server stays up, its flows go on, and no other
-# check runs.
+# check runs. Errors about more hosts than the log remembers change nothing at all, and do not mute
+# an error about a real server.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -62,6 +63,18 @@ wait "$watcher"
 read -r source port <"$WORK/seen"
 forge "guessed" tunnel_error_unverified guessed "$source" "$port" "$VIP"
 
+# About hosts that are no real servers: more of them than the log remembers real servers.
+runs_before="$(runs real1) $(runs real2) $(runs real3)" before=$(dropped tunnel_error_unverified)
+sent=$(at vt-router python3 "$FORGER" "$DIRECTOR" "${ADDRESS[real1]}" 2.5 nobody "$CLIENT" "$VIP")
+all_counted() { (($(dropped tunnel_error_unverified) >= before + sent)); }
+wait_for "all $sent errors about nobody" all_counted
+expect_between "hosts that are no real servers" "$sent" 1025 5000
+expect_eq "probes after them" "$(runs real1) $(runs real2) $(runs real3)" "$runs_before"
+expect_between "lines about errors that quote nothing" \
+    "$(grep -c 'ICMP errors about packets that were not sent' "$WORK/director.log")" 1 3
+no_word() { ! log_has director "real server ${ADDRESS[real1]}: protocol unreachable"; }
+no_word || fail "an error about real1 is logged before there is one"
+
 # The datagrams are of a flow that real1 serves, as a host on the path could quote them.
 datagram() { # prints the answer
     at vt-client python3 -c "import socket, sys
@@ -74,6 +87,7 @@ print(client.recv(100).decode())"
 }
 expect_eq "an answer" "$(datagram)" "real1 ping"
 forge "of an open flow" tunnel_error open "$CLIENT" "$VIP" 5555
+no_word && fail "the errors about nobody have muted one about real1"
 expect_eq "an answer after that" "$(datagram)" "real1 ping"
 expect_eq "requests to real1 of 10" "$(share "$(fetch 10)" real1)" 10
 expect_eq "changes of health" "$(grep -c "health up → down" "$WORK/director.log" || true)" 0

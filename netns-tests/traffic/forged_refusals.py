@@ -5,6 +5,8 @@ forged_refusals.py DIRECTOR REAL SECONDS guessed SOURCE PORT VIP
     tunnelled packets to REAL: of flows that do not exist, of the datagrams of an open flow from
     the client's PORT, and of the director's probes from SOURCE and PORT, whose sequence numbers are
     guessed.
+forged_refusals.py DIRECTOR REAL SECONDS nobody CLIENT VIP
+    the same about tunnelled packets to hosts that are no real servers, each error about another one
 forged_refusals.py REAL VIP seen DEVICE
     waits for a SYN to port 80 of VIP in a tunnel to REAL and prints its source and port
 
@@ -51,7 +53,7 @@ def goes_to(packet, address):
 def quotes(mode, director, arguments):
     """Packets as they are in the tunnel, without end."""
     while True:
-        if mode == "made-up":
+        if mode in ("made-up", "nobody"):
             client, vip = arguments
             port = random.randrange(1024, 65536)
             yield frames.tcp(client, port, vip, 80, SYN, sequence=random.getrandbits(32))
@@ -65,12 +67,20 @@ def quotes(mode, director, arguments):
             yield frames.tcp(source, int(port), vip, 80, SYN, sequence=number)
 
 
-def forged(director, real, inside, number):
+def forged(director, real, inside, number, nobody):
     kind, code = KINDS[frames.family(real)][number % 3]
+    about = stranger(real, number) if nobody else real
     sender = real if number % 2 else neighbour(real, number)
     pointer = NEXT_HEADER if (kind, code) == (4, 1) else 0
-    quote = frames.tunnelled(director, real, inside)
+    quote = frames.tunnelled(director, about, inside)
     return frames.icmp(sender, director, kind, code, pointer, quote)
+
+
+def stranger(real, number):
+    """An address of the ranges for benchmarks and documentation."""
+    if frames.family(real) == 4:
+        return f"198.18.{number >> 8}.{number & 255}"
+    return f"2001:db8:ffff::{number:x}"
 
 
 def neighbour(real, number):
@@ -86,7 +96,7 @@ inside = quotes(mode, director, sys.argv[5:])
 sent, end = 0, time.monotonic() + float(seconds)
 while time.monotonic() < end:
     for _ in KINDS[frames.family(real)]:
-        frames.send(forged(director, real, next(inside), sent))
+        frames.send(forged(director, real, next(inside), sent, mode == "nobody"))
         sent += 1
     time.sleep(1 / RATE)
 print(sent)
