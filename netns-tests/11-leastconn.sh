@@ -1,6 +1,7 @@
 # Schedulers that count connections, with some that stay open: the shares are exact, and the listing
 # counts them as active.
 # first: seven schedulers
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,6 @@
 # The TUN is deleted under the program: it exits with code 1 and the reason, and leaves nothing else
 # on the host.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,6 @@
 # SIGHUP: new weights and real servers apply to new connections, open ones stay. A faulty
 # configuration changes nothing, and the fault is logged, whatever caused the reload.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

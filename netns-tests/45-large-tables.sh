@@ -1,5 +1,6 @@
 # Maglev tables that take minutes to build delay neither the control socket nor a stop, while the
 # director runs and while it starts.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

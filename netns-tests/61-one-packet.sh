@@ -1,5 +1,6 @@
 # One-packet scheduling: one client's datagrams from one port go to all real servers by their
 # weights, without connection entries.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,6 @@
 # Thresholds: a real server takes no new connection at its upper threshold, keeps those it has, and
 # takes some again below its lower one.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

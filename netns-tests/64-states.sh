@@ -3,6 +3,7 @@
 # "reset": resets at once.
 # first: it waits for a deadline of twelve seconds, which leaves a busy machine time for the steps
 # before
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

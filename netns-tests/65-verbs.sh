@@ -1,6 +1,7 @@
 # Verbs that change a pool: a new weight changes the shares, an added real server gets its share, a
 # removed one keeps its connections and gets no new ones. Each change is one event with its origin
 # and its verb.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

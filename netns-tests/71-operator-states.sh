@@ -1,6 +1,7 @@
 # Verbs that change a real server's state: one that is drained or disabled keeps its connections and
 # gets no new ones until it is enabled. A reload keeps what the operator set and the file does not
 # name.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

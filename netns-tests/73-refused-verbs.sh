@@ -1,5 +1,6 @@
 # A refused verb changes nothing and prints the reason; a verb that is carried out prints the
 # warnings that it causes.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,4 +1,5 @@
 # `flush --all` removes every entry of the connection table; new connections are served as before.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

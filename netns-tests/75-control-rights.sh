@@ -1,5 +1,6 @@
 # Access to the control socket: its owner, its group and root may make changes, every user who can
 # connect may read, and neither many readers nor clients that never read keep others out.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,6 +1,7 @@
 # Slow start: the share of a real server that returns grows from almost nothing to its whole weight,
 # and it keeps its connections.
 # first: a weight grows for eight seconds
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,4 +1,5 @@
 # `list --rate --watch`: the intervals' rates add up to the total, and Ctrl-C ends it successfully.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,6 +1,7 @@
 # A service's `fallback_real`: a server with an error page. It gets no connection while any other
 # real server takes one, all new ones while none does, and keeps its connections when the others are
 # back.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,6 @@
 # `hooks`: a program runs for each change, in order, with the change in its environment. A run that
 # hangs is killed with its children, and the program still runs for the next change.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,6 @@
 # `drain --wait` returns with the last connection, or when its time is over; `connections` shows the
 # clients and real servers.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -2,6 +2,7 @@
 # and takes no more memory than its bounds. A slow server passes; one that flaps changes nothing,
 # since neither enough failures nor enough passes follow each other. `verify = false` accepts
 # a certificate of an unknown issuer.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,6 +1,7 @@
 # A program that gives weights: `exec` with `dynamic`, as keepalived's MISC_CHECK with misc_dynamic.
 # Exit code 0 leaves the configured weight, 2 to 255 give the code less 2, and 1 is a failure.
 # Shares of new connections follow.
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

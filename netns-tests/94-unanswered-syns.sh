@@ -1,6 +1,7 @@
 # Unanswered SYNs bring a real server's check forward, long before it is due: the daemon runs and a
 # firewall there drops them. If the check passes nevertheless, the real server stays up, and an
 # event reports the unanswered SYNs.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

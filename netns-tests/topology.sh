@@ -205,8 +205,10 @@ count_packets() {
 }
 
 counter() { # NAMESPACE NAME [TABLE [FAMILY]]: packets counted
-    at "$1" nft -j list counter "${4:-inet}" "${3:-count}" "$2" |
-        jq '[.nftables[].counter? // empty | .packets][0]'
+    local text
+    text=$(at "$1" nft list counter "${4:-inet}" "${3:-count}" "$2")
+    [[ $text =~ packets\ ([0-9]+) ]] || fail "no counter $2 in $1: $text"
+    echo "${BASH_REMATCH[1]}"
 }
 
 # Sends N tunnelled datagrams from SOURCE to real1; inside they are the client's to TO, port 9000.
