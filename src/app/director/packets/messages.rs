@@ -1,6 +1,7 @@
 //! Messages of the control thread to the packet loop, and notices back.
 
 use std::ops::ControlFlow;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::DirectorLoop;
@@ -21,14 +22,19 @@ use crate::model::Millis;
 /// find the cause, end earlier.
 const EVENT_AFTER: Duration = Duration::from_secs(3);
 
+/// The next message if the turn may still take one. `ready` is false once there is none left.
+fn next<T>(inbox: &Receiver<T>, left: &mut usize, ready: &mut bool) -> Option<T> {
+    *left = left.checked_sub(1)?;
+    let message = inbox.try_recv().ok();
+    *ready = message.is_some();
+    message
+}
+
 impl DirectorLoop {
     /// Answers the control thread.
     pub(super) fn messages(&mut self, now: Millis) -> ControlFlow<()> {
-        for _ in 0..MESSAGES_A_TURN {
-            let Ok(message) = self.ends.inbox.try_recv() else {
-                self.messages_ready = false;
-                return ControlFlow::Continue(());
-            };
+        let mut left = MESSAGES_A_TURN;
+        while let Some(message) = next(&self.ends.inbox, &mut left, &mut self.messages_ready) {
             match message {
                 DirectorMessage::Stop => return ControlFlow::Break(()),
                 DirectorMessage::Report(answer) => {
@@ -126,5 +132,34 @@ impl DirectorLoop {
         if let Err(error) = self.ends.notices.try_send(notice) {
             log::warn!("an event is lost: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::iter;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_turn_takes_no_more_messages_than_its_budget() {
+        let (sender, inbox) = mpsc::channel();
+        let sent = 2 * MESSAGES_A_TURN + 1;
+        (0..sent).for_each(|number| sender.send(number).unwrap());
+        let mut taken = Vec::new();
+        let mut turn = || {
+            let (mut left, mut ready) = (MESSAGES_A_TURN, true);
+            let before = taken.len();
+            taken.extend(iter::from_fn(|| next(&inbox, &mut left, &mut ready)));
+            (taken.len() - before, ready)
+        };
+        assert_eq!(turn(), (MESSAGES_A_TURN, true));
+        assert_eq!(turn(), (MESSAGES_A_TURN, true), "the loop does not sleep while some are left");
+        assert_eq!(turn().0, 1);
+        assert_eq!(turn(), (0, false), "all are taken");
+        assert_eq!(taken, (0..sent).collect::<Vec<_>>(), "in their order");
     }
 }
