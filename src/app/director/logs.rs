@@ -207,6 +207,19 @@ mod tests {
         ])
     }
 
+    /// Whatever forged errors name, those about a real server have their own lines.
+    #[test]
+    fn forged_errors_of_any_number_do_not_mute_a_genuine_one() {
+        for forged in [REMEMBERED, REMEMBERED + 1] {
+            let (mut log, start) = (TunnelLog::default(), Instant::now());
+            (0..forged).for_each(|number| log.note_unverified(start, real(number)));
+            assert_eq!(log.unverified.note(start), None, "one line a minute for all of them");
+            assert_eq!(log.seen.len(), 0, "they are not remembered");
+            let genuine = real(forged);
+            assert_eq!(log.count(start, genuine, "down"), Some(1), "after {forged} forged ones");
+        }
+    }
+
     #[test]
     fn a_full_log_replaces_its_oldest_entry() {
         let (mut log, start) = (TunnelLog::default(), Instant::now());
