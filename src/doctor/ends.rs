@@ -10,6 +10,9 @@ use crate::model::{Listen, Protocol};
 /// Clocks that differ by more, in milliseconds, make logs of both ends hard to compare.
 const CLOCKS: i64 = 2_000;
 
+/// The name of the TUN of a real server that does not say it: the default.
+const TUN: &str = "vstun0";
+
 /// A part of the text in which a daemon reports replies without the right MSS.
 const MSS: &str = "the MSS that fits the tunnel";
 
@@ -92,11 +95,12 @@ fn on_real(finding: Finding, real: IpAddr, on: &str) -> Finding {
 
 fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
     let (real, vip) = (end.real, end.vip);
-    let mut found: Vec<Finding> = missing(real, vip, answer.state).into_iter().collect();
+    let tun = if answer.tun.is_empty() { TUN } else { &answer.tun };
+    let mut found: Vec<Finding> = missing(real, vip, tun, answer.state).into_iter().collect();
     let texts = || answer.text.split(" | ").filter(|text| !text.is_empty());
     // Its own text about the other interface has the command.
     let second = texts().find(|text| text.contains(&format!("addr del {vip}/")));
-    found.extend(settings(real, vip, answer.state).map(|one| match second {
+    found.extend(settings(real, vip, tun, answer.state).map(|one| match second {
         Some(text) if one.mend == [DOCTOR] => Finding { mend: commands(text), ..one },
         _ => one,
     }));
@@ -123,7 +127,7 @@ fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
 }
 
 /// The virtual IP is missing in the configuration or on the TUN.
-fn missing(real: IpAddr, vip: IpAddr, state: EndState) -> Option<Finding> {
+fn missing(real: IpAddr, vip: IpAddr, tun: &str, state: EndState) -> Option<Finding> {
     let (text, mend) = if !state.has(EndState::CONFIGURED) {
         (
             format!("real server {real} does not serve {vip}: add it to `vips` there"),
@@ -133,7 +137,7 @@ fn missing(real: IpAddr, vip: IpAddr, state: EndState) -> Option<Finding> {
         let (family, prefix) = if vip.is_ipv4() { ("-4", 32) } else { ("-6", 128) };
         (
             format!("real server {real} has lost {vip}: its TUN does not have the address"),
-            format!("ip {family} addr add {vip}/{prefix} dev vstun0"),
+            format!("ip {family} addr add {vip}/{prefix} dev {tun}"),
         )
     } else {
         return None;
@@ -150,29 +154,35 @@ fn no_way(real: IpAddr, vip: IpAddr) -> Finding {
 }
 
 /// Findings about the real server's settings.
-fn settings(real: IpAddr, vip: IpAddr, state: EndState) -> impl Iterator<Item = Finding> {
+fn settings(
+    real: IpAddr,
+    vip: IpAddr,
+    tun: &str,
+    state: EndState,
+) -> impl Iterator<Item = Finding> + use<> {
     use Severity::Fault;
+    let loose = format!("sysctl -w net/ipv4/conf/{tun}/rp_filter=2");
     let all = [
         (
             EndState::ELSEWHERE,
             Cause::Announcing,
             Fault,
             format!("has {vip} on another interface too, and answers for it there"),
-            DOCTOR,
+            DOCTOR.to_owned(),
         ),
         (
             EndState::ANSWERS_ARP,
             Cause::Announcing,
             Fault,
             format!("answers ARP for {vip}, so clients go round the director: `arp_ignore` is off"),
-            "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+            "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2".to_owned(),
         ),
         (
             EndState::STRICT,
             Cause::RpFilter,
             Fault,
             "drops what comes from its TUN: strict `rp_filter`".to_owned(),
-            "sysctl -w net.ipv4.conf.vstun0.rp_filter=2",
+            loose,
         ),
     ];
     all.into_iter().filter(move |one| state.has(one.0)).map(

@@ -49,6 +49,23 @@ fn each_state_has_its_finding_with_a_command() {
     }
 }
 
+/// The commands name the TUN that its daemon uses.
+#[test]
+fn commands_name_the_real_server_s_own_tun() {
+    for (tun, named) in [("lvs.7", "lvs.7"), ("", "vstun0")] {
+        let commands = |state: EndState| {
+            let mut end = end(state, ListenerKinds::VIP);
+            let EndAnswer::Answered { answer, .. } = &mut end.heard else { panic!("it answered") };
+            tun.clone_into(&mut answer.tun);
+            findings(&end, "1")[0].mend.clone()
+        };
+        let lost = commands(EndState::CONFIGURED);
+        assert_eq!(lost, [format!("ip -4 addr add 192.0.2.10/32 dev {named}")]);
+        let strict = commands(EndState::CONFIGURED.and(EndState::PRESENT).and(EndState::STRICT));
+        assert_eq!(strict, [format!("sysctl -w net/ipv4/conf/{named}/rp_filter=2")]);
+    }
+}
+
 #[test]
 fn another_release_a_wrong_clock_and_a_narrow_path_are_named() {
     let mut end = end(EndState::CONFIGURED.and(EndState::PRESENT), ListenerKinds::VIP);

@@ -8,7 +8,7 @@
 //! ```text
 //! question  "vsDQ" version 1  kind 1  count 2  nonce 8  count × (protocol 1, first 2, last 2)  0…
 //! answer    "vsDQ" version 1  kind 1  count 2  nonce 8  time 8  state 2  mss 2
-//!           count × heard 1   length 1, program   length 2, text
+//!           count × heard 1   length 1, program   length 2, text   length 1, TUN
 //! ```
 
 use std::net::IpAddr;
@@ -37,6 +37,8 @@ const PORT: usize = 5;
 /// Time, state and MSS.
 const FIXED: usize = 12;
 const MAX_PROGRAM: usize = 32;
+/// Bytes of the longest name of an interface (`IFNAMSIZ` less the final zero).
+const MAX_INTERFACE: usize = 15;
 /// The TTL of the inner and outer headers.
 const TTL: u8 = 64;
 
@@ -136,6 +138,8 @@ pub struct InquiryAnswer {
     pub program: String,
     /// The problems of its host, as many as there was room for.
     pub text: String,
+    /// The name of its TUN; empty from a program that does not say it.
+    pub tun: String,
 }
 
 /// Why bytes are no message.
@@ -246,9 +250,11 @@ impl InquiryAnswer {
         let (len, rest) = rest.split_first()?;
         let (program, rest) = rest.split_at_checked(usize::from(*len))?;
         let (len, rest) = rest.split_first_chunk::<2>()?;
-        let text = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
         self.program = clean(program);
         self.text = clean(text);
+        let tun = rest.split_first().and_then(|(len, rest)| rest.get(..usize::from(*len)));
+        self.tun = interface(tun.unwrap_or_default());
         Some(())
     }
 
@@ -264,12 +270,22 @@ impl InquiryAnswer {
         let program = cut(&self.program, MAX_PROGRAM);
         bytes.push(u8::try_from(program.len()).unwrap_or_default());
         bytes.extend(program.bytes());
-        let room = most.saturating_sub(bytes.len() + 2).min(usize::from(u16::MAX));
+        let tun = cut(&self.tun, MAX_INTERFACE);
+        let room = most.saturating_sub(bytes.len() + 2 + 1 + tun.len()).min(usize::from(u16::MAX));
         let text = cut(&self.text, room);
         bytes.extend(u16::try_from(text.len()).unwrap_or_default().to_be_bytes());
         bytes.extend(text.bytes());
+        bytes.push(u8::try_from(tun.len()).unwrap_or_default());
+        bytes.extend(tun.bytes());
         bytes
     }
+}
+
+/// An interface's name from another host, for commands that are printed; empty if it is none.
+fn interface(bytes: &[u8]) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
+    let valid = bytes.len() <= MAX_INTERFACE && bytes.iter().all(plain);
+    if valid { clean(bytes) } else { String::new() }
 }
 
 /// The longest beginning of the text of at most `most` bytes.

@@ -116,6 +116,7 @@ impl InquiryAnswers {
             listening,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             text: wrong.join(" | "),
+            tun: config.tun.as_str().to_owned(),
         })
     }
 

@@ -27,15 +27,17 @@ proptest! {
     #[test]
     fn an_answer_is_never_longer_than_its_inquiry_and_loses_only_text(
         listening in vec(any::<u8>().prop_map(ListenerKinds), 0..=MAX_PORTS),
-        program in ".{0,60}", text in ".{0,900}", len in MIN_LEN..1_500_usize,
+        program in ".{0,60}", text in ".{0,900}", tun in "[a-z0-9_.-]{0,15}",
+        len in MIN_LEN..1_500_usize,
         (nonce, time, state, mss) in any::<(u64, u64, u16, u16)>(),
     ) {
         let state = EndState(state);
-        let answer = InquiryAnswer { nonce, time, state, mss, listening, program, text };
+        let answer = InquiryAnswer { nonce, time, state, mss, listening, program, text, tun };
         let bytes = answer.encode(len);
         prop_assert!(bytes.len() <= len, "{} of {len}", bytes.len());
         let read = InquiryAnswer::parse(&bytes).unwrap();
         prop_assert_eq!(read.listening, answer.listening);
+        prop_assert_eq!(read.tun, answer.tun);
         prop_assert_eq!((read.nonce, read.time, read.state, read.mss), (nonce, time, state, mss));
     }
 
@@ -79,4 +81,18 @@ fn another_version_is_named() {
 fn the_other_hosts_text_has_no_control_characters() {
     let answer = InquiryAnswer { text: "\x1b[2Jgone".to_owned(), ..InquiryAnswer::default() };
     assert_eq!(InquiryAnswer::parse(&answer.encode(MIN_LEN)).unwrap().text, " [2Jgone");
+}
+
+/// It is a part of commands that are printed for a shell.
+#[test]
+fn an_interface_s_name_that_a_shell_would_interpret_is_left_out() {
+    for (name, expected) in
+        [("lvs.7", "lvs.7"), ("fifteen-bytes-1", "fifteen-bytes-1"), ("$(reboot)", ""), ("a b", "")]
+    {
+        let answer = InquiryAnswer { tun: name.to_owned(), ..InquiryAnswer::default() };
+        assert_eq!(InquiryAnswer::parse(&answer.encode(MIN_LEN)).unwrap().tun, expected);
+    }
+    let mut older = InquiryAnswer::default().encode(MIN_LEN);
+    older.pop();
+    assert_eq!(InquiryAnswer::parse(&older).unwrap().tun, "", "a program that does not say it");
 }
