@@ -268,6 +268,13 @@ impl Balancer {
         self.tables.connections.memory()
     }
 
+    /// Takes out memory of smaller tables that is not needed any more. The caller asks once a turn
+    /// and frees it where no packet waits.
+    pub fn take_emptied(&mut self) -> Option<Vec<u64>> {
+        let Tables { connections, templates, .. } = &mut self.tables;
+        connections.take_emptied().or_else(|| templates.take_emptied())
+    }
+
     /// When [`Self::expire`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {

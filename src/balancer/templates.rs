@@ -53,6 +53,11 @@ impl Templates {
         self.table.settle();
     }
 
+    /// See [`Table::take_emptied`].
+    pub(super) fn take_emptied(&mut self) -> Option<Vec<u64>> {
+        self.table.take_emptied()
+    }
+
     /// See [`Table::has_settled`].
     pub(super) fn has_settled(&self) -> bool {
         self.table.has_settled()

@@ -121,6 +121,8 @@ pub(super) enum Notice {
     Outages(Vec<OutageNotice>),
     /// Clients' SYNs at a real server lead to no connections.
     Suspicion(Suspicion),
+    /// Memory of a smaller connection table, to be freed.
+    Emptied(Vec<u64>),
 }
 
 /// The packet thread's ends of its channels.

@@ -176,6 +176,10 @@ impl RunningDirector {
     pub(super) async fn notice(&self, notice: Notice) {
         let (verb, change) = match notice {
             Notice::Outages(notices) => return self.tell_outages(notices).await,
+            Notice::Emptied(memory) => {
+                tokio::task::spawn_blocking(move || drop(memory));
+                return;
+            }
             Notice::Deadline(DeadlineNotice { service, address, connections }) => {
                 let what = Altered::Ended { connections };
                 ("deadline", Alteration::of_real(&service, address, what))

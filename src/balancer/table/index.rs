@@ -29,6 +29,8 @@ pub(super) struct Index {
     old: Option<(Region, u32)>,
     /// Those of smaller indexes that this one replaces.
     former: Vec<Former>,
+    /// The memory of smaller indexes without entries.
+    emptied: Vec<Vec<u64>>,
     /// Whether an entry is in the current region or nowhere.
     settled: bool,
     len: u32,
@@ -72,7 +74,15 @@ impl Index {
         }
         let current = Region { start: 0, mask: size - 1 };
         let slots = vec![EMPTY; slots];
-        Self { slots, current, old: None, former: Vec::new(), settled: true, len: 0 }
+        Self {
+            slots,
+            current,
+            old: None,
+            former: Vec::new(),
+            emptied: Vec::new(),
+            settled: true,
+            len: 0,
+        }
     }
 
     /// Makes room for up to `capacity` entries. They are moved later: by insertions, and by
@@ -86,7 +96,8 @@ impl Index {
         }
         larger.len = self.len;
         std::mem::swap(self, &mut larger);
-        let Self { slots, current, old, former, .. } = larger;
+        let Self { slots, current, old, former, emptied, .. } = larger;
+        self.emptied = emptied;
         let regions = old.into_iter().chain([(current, 0)]).collect();
         self.former = former;
         self.former.push(Former { slots, regions });
@@ -101,11 +112,12 @@ impl Index {
     /// Moves entries of a smaller index; reads at most that many slots.
     #[cold]
     pub(super) fn settle(&mut self, slots: usize) {
-        let Self { slots: all, current, former, .. } = self;
+        let Self { slots: all, current, former, emptied, .. } = self;
         let mut left = slots;
         while let Some(last) = former.last_mut() {
             let Former { slots, regions } = last;
             let Some((region, position)) = regions.last_mut() else {
+                emptied.push(std::mem::take(slots));
                 former.pop();
                 continue;
             };
@@ -120,6 +132,11 @@ impl Index {
             }
         }
         self.settled = self.old.is_none() && self.former.is_empty();
+    }
+
+    /// Takes out memory that [`Self::settle`] has emptied; to free it takes milliseconds.
+    pub(super) fn take_emptied(&mut self) -> Option<Vec<u64>> {
+        self.emptied.pop()
     }
 
     /// The first entry with this tag for which `is_it` returns true.
@@ -412,6 +429,28 @@ mod tests {
             }
             prop_assert!(index.slots.iter().all(|slot| *slot == EMPTY));
         }
+    }
+
+    #[test]
+    fn settling_reads_no_more_slots_than_it_may_and_hands_out_what_it_has_emptied() {
+        const AT_ONCE: usize = 100;
+        let mut index = Index::new(5_000);
+        (0..5_000_u32).for_each(|n| index.insert(n.wrapping_mul(0x9e37_79b9), n));
+        let before = index.memory();
+        index.enlarge(20_000);
+        let left = |index: &Index| {
+            let slots = index.former.iter().flat_map(|former| &former.slots);
+            slots.filter(|slot| **slot != EMPTY).count()
+        };
+        while !index.has_settled() {
+            let full = left(&index);
+            assert!(index.take_emptied().is_none(), "{full} slots are not moved yet");
+            index.settle(AT_ONCE);
+            assert!(full - left(&index) <= AT_ONCE, "{full} were left");
+        }
+        let emptied = index.take_emptied().map(|slots| slots.as_ptr() as usize);
+        assert_eq!(emptied, Some(before.start), "the memory of the smaller index");
+        assert!(index.take_emptied().is_none());
     }
 
     /// The writes of one insertion: its own slot, and for each step of the growth a freed slot,

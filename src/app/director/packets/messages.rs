@@ -108,6 +108,9 @@ impl DirectorLoop {
             // In one message: a batch may change all services.
             self.notice(Notice::Outages(outages));
         }
+        while let Some(memory) = self.balancer.take_emptied() {
+            self.notice(Notice::Emptied(memory));
+        }
         let floods = self.balancer.flood_notices();
         floods.iter().for_each(logs::flood);
         let deadlines = self.balancer.deadline_notices().into_iter().map(Notice::Deadline);
