@@ -373,7 +373,7 @@ impl Command {
         let words = flow.iter().flat_map(|argument| argument.split_whitespace()).count();
         (words != FLOW_WORDS).then(|| {
             format!(
-                "a flow has {FLOW_WORDS} words, not {words}: write TRANSPORT CLIENT:PORT VIP:PORT"
+                "a flow has {FLOW_WORDS} words, not {words}: write TRANSPORT CLIENT[:PORT] VIP:PORT"
             )
         })
     }
