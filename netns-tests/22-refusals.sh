@@ -38,6 +38,13 @@ mapfile -t answers < <(at vt-client python3 "$here/traffic/stray_ack.py" "$CLIEN
 expect_eq "answer to a stray ACK" "${answers[0]}" "rst 777"
 expect_eq "answer to a stray RST" "${answers[1]}" "silence"
 expect_between "packets answered by the director" "$(number director stats .packets.replied)" 12 20
+answered() { number director drops ".answered.$1"; } # REASON
+expect_between "answers for want of a service" "$(answered no_service)" 2 4
+expect_between "answers for want of a real server" "$(answered no_real_server)" 2 4
+expect_eq "answers to a stray ACK" "$(answered no_connection)" 1
+expect_eq "pings answered" "$(answered echo)" 7
+expect_eq "answers by reason" "$(number director drops '[.answered[]] | add')" \
+    "$(number director stats .packets.replied)"
 expect_accounted
 ECHO_REPLY=([4]="icmp 0/0" [6]="icmpv6 129/0")
 PORT_UNREACHABLE=([4]="icmp 3/3" [6]="icmpv6 1/4")

@@ -139,9 +139,9 @@ shows "a removed real server with its connections" "$text('services').innerText.
 at vt-client python3 -c "import socket, sys
 sctp = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 132)
 sctp.sendto(bytes(20), (sys.argv[1], 0))" "$VIP"
-shows "a drop, what it means and what to do" "$text('drops').rows[0].cells.length == 5 &&
-    $text('drops').rows[0].cells[3].innerText.includes('A protocol other than TCP') &&
-    $text('drops').rows[0].cells[4].innerText.includes('to an address that is not a VIP')"
+shows "a drop, what it means and what to do" "$text('drops').rows[0].cells.length == 6 &&
+    $text('drops').rows[0].cells[4].innerText.includes('A protocol other than TCP') &&
+    $text('drops').rows[0].cells[5].innerText.includes('to an address that is not a VIP')"
 
 # A check's result contains text from outside: here a status line that a browser would interpret as
 # markup. In one go, since the next answer replaces it.

@@ -180,7 +180,8 @@ accounted_for() {
     counts=$(ask director stats --json |
         jq -c --argjson left "$left" --argjson given "$(packets_given)" \
             --argjson late "$REFUSED_LATE" --argjson past "$(packets_carried)" \
-            '.packets + {past: $past, reads, tunnel_errors_received, segments_sent,
+            '.packets + {past: $past, reads, answers: ([.answered[]] | add),
+                tunnel_errors_received, segments_sent,
                 out: (.segments_sent - .segments_fragmented + .outer_fragments),
                 given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
     counts=$(jq -c --argjson now "$(counter vt-director sent sent)" '. + {left_now: $now}' \
@@ -188,6 +189,7 @@ accounted_for() {
     echo "$counts" >"$WORK/accounts.log"
     jq -e --argjson joined "$JOINED" '.read > 0
         and .read == .tunnelled + .replied + .dropped + .held
+        and .answers == .replied
         and .read + .probes == .reads + .tunnel_errors_received + .carried
         and .given + .replied + .probes == .segments_sent + .failed + .past
         and (.out <= .left_now or $joined == 1) and .left <= .out + .late' <<<"$counts" >/dev/null

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vstun::balancer::Reason;
+use vstun::balancer::{Counters, Reason};
 use vstun::config::{self, keys};
 use vstun::control::{DirectorStats, Drops, RealServerStats, Stats, encode};
 use vstun::decap::Refusal;
@@ -92,6 +92,9 @@ fn what_to_do_about_a_drop_is_the_same_on_the_page_and_in_the_programs() {
     assert_eq!(sorted(todo("The director")), sorted(director.collect()));
     let own = Refusal::ALL.iter().map(|one| (one.name().to_owned(), one.remedy().to_owned()));
     assert_eq!(sorted(todo("The real server")), sorted(own.collect()));
+    let mut answers = Drops::from(&Counters::default()).remedies;
+    answers.retain(|name, _| Reason::ALL.iter().all(|reason| reason.name() != name));
+    assert_eq!(sorted(todo("Answers")), sorted(answers.into_iter().collect()));
     let beside = Drops::from(&RealServerStats::default()).remedies;
     assert_eq!(sorted(todo("Beside the daemon")), sorted(beside.into_iter().collect()));
 }

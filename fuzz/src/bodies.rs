@@ -145,7 +145,7 @@ fn datagram(is_ipv6: bool, is_tcp: bool, port: u8) -> Vec<u8> {
 
 fn accounted(director: &Balancer) {
     let counters = director.counters();
-    let fates = counters.tunnelled + counters.replied + counters.dropped_total() + counters.held;
+    let fates = counters.tunnelled + counters.replied() + counters.dropped_total() + counters.held;
     assert_eq!(counters.read, fates);
     let fragments = director.snapshot().fragments;
     assert!(fragments.waiting <= Bounds::DEFAULT.waiting);

@@ -1,8 +1,13 @@
 //! Plain integer counters; one thread owns them.
 
-use super::verdict::{Disposition, Reason};
+use super::verdict::{AnswerCause, Disposition, Reason};
 
-/// What happened to the packets read. `read == tunnelled + replied + dropped + held`, always.
+/// The name of answers that end a connection because of its real server's state.
+pub const CONNECTION_ENDED: &str = "connection_ended";
+/// The name of answers to echo requests.
+pub const ECHO: &str = "echo";
+
+/// What happened to the packets read. `read == tunnelled + replied() + dropped + held`, always.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     /// Packets read; a super-frame is one.
@@ -12,8 +17,12 @@ pub struct Counters {
     /// Packets that were carried ([`Carrier`](super::carrier::Carrier)): a part of
     /// [`Self::read`] and [`Self::tunnelled`].
     pub carried: u64,
-    /// Packets answered by the director itself, [`Self::ended`] among them.
-    pub replied: u64,
+    /// Echo requests that the director answered.
+    pub echoes: u64,
+    /// Packets answered by a reset because of their connection's real server's state.
+    pub ending: u64,
+    /// Packets refused with an answer, by [`Reason`].
+    pub refused: [u64; Reason::ALL.len()],
     /// Packets dropped, by [`Reason`].
     pub dropped: [u64; Reason::ALL.len()],
     /// Fragments currently held; each will be tunnelled or dropped.
@@ -41,7 +50,11 @@ impl Counters {
             Disposition::Drop(reason) => self.dropped[reason as usize] += 1,
             // The client's packet counts as answered; a reset to the real server is the director's
             // own packet.
-            Disposition::Reply | Disposition::Reset(_) => self.replied += 1,
+            Disposition::Reply(AnswerCause::ConnectionEnded) | Disposition::Reset(_) => {
+                self.ending += 1;
+            }
+            Disposition::Reply(AnswerCause::Echo) => self.echoes += 1,
+            Disposition::Reply(AnswerCause::Refused(reason)) => self.refused[reason as usize] += 1,
             Disposition::Tunnel(_) => self.tunnelled += 1,
             Disposition::Hold => self.held += 1,
         }
@@ -57,6 +70,20 @@ impl Counters {
     pub(super) fn unhold(&mut self, reason: Reason, count: u64) {
         self.held = self.held.saturating_sub(count);
         self.dropped[reason as usize] += count;
+    }
+
+    /// Packets that the director answered itself.
+    #[must_use]
+    pub fn replied(&self) -> u64 {
+        self.echoes + self.ending + self.refused.iter().sum::<u64>()
+    }
+
+    /// The answered packets by name: those of [`Reason::is_answered`], and two that refuse nothing.
+    pub fn answered(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let refused = Reason::ALL.iter().filter(|reason| reason.is_answered());
+        refused
+            .map(|reason| (reason.name(), self.refused[*reason as usize]))
+            .chain([(CONNECTION_ENDED, self.ending), (ECHO, self.echoes)])
     }
 
     /// How many were dropped for `reason`.

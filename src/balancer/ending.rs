@@ -4,7 +4,7 @@ use super::Balancer;
 use super::availability::ResetEnds;
 use super::table::Handle;
 use super::tcp::ConnState;
-use super::verdict::{Disposition, Reason};
+use super::verdict::{AnswerCause, Disposition, Reason};
 use crate::model::{Millis, Protocol, RealId, RealState};
 use crate::wire::{Packet, tcp};
 
@@ -67,7 +67,7 @@ impl Balancer {
         ending: ResetEnds,
     ) -> Disposition {
         match self.refuse_packet(now, packet, Reason::NoConnection) {
-            Disposition::Reply => self.reset_receiver(packet, real, ending),
+            Disposition::Reply(_) => self.reset_receiver(packet, real, ending),
             dropped => dropped,
         }
     }
@@ -81,10 +81,10 @@ impl Balancer {
     ) -> Disposition {
         self.noted.real = Some(real);
         match ending {
-            ResetEnds::Client => Disposition::Reply,
+            ResetEnds::Client => Disposition::Reply(AnswerCause::ConnectionEnded),
             ResetEnds::Both => match tcp::reset_receiver(packet, &mut self.answers.server_reset) {
                 Some(()) => Disposition::Reset(real),
-                None => Disposition::Reply,
+                None => Disposition::Reply(AnswerCause::ConnectionEnded),
             },
         }
     }

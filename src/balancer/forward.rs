@@ -18,7 +18,7 @@ use super::real::Life;
 use super::segment::{Found, SegmentOwner};
 use super::table::{Handle, Marks};
 use super::tcp::ConnState;
-use super::verdict::{Disposition, Reason, Verdict};
+use super::verdict::{AnswerCause, Disposition, Reason, Verdict};
 use crate::model::{Millis, Protocol, RealId};
 use crate::wire::{Fragment, Packet, Transport, icmp, is_host, tcp};
 
@@ -49,7 +49,7 @@ impl Balancer {
                 Verdict::Tunnel(self.registry.reals[real].count(packets, bytes))
             }
             Disposition::Drop(reason) => Verdict::Drop(reason),
-            Disposition::Reply => Verdict::Reply,
+            Disposition::Reply(_) => Verdict::Reply,
             Disposition::Reset(real) => {
                 let bytes = self.answers.server_reset.len() as u64;
                 Verdict::Reset(self.registry.reals[real].count(1, bytes))
@@ -180,7 +180,7 @@ impl Balancer {
             };
         }
         match icmp::echo_reply(packet, &mut self.answers.reply) {
-            Some(()) => Disposition::Reply,
+            Some(()) => Disposition::Reply(AnswerCause::Echo),
             None => Disposition::Drop(Reason::Icmp),
         }
     }
@@ -313,7 +313,7 @@ impl Balancer {
                 .and_then(|()| icmp::port_unreachable(packet, &mut self.answers.reply)),
         };
         match refused {
-            Some(()) => Disposition::Reply,
+            Some(()) => Disposition::Reply(AnswerCause::Refused(reason)),
             None => Disposition::Drop(reason),
         }
     }

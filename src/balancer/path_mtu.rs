@@ -1,7 +1,7 @@
 //! Packets that are too large for the path to their real server.
 
 use super::tunnel::MIN_MTU_V6;
-use super::verdict::{Disposition, Reason};
+use super::verdict::{AnswerCause, Disposition, Reason};
 use super::{Balancer, limit};
 use crate::model::{Millis, RealId};
 use crate::wire::{Packet, icmp};
@@ -41,6 +41,9 @@ impl Balancer {
         self.noted.refused = Some(Reason::PathMtu);
         let answered = limit::within(&mut self.answers.unreachables, now)
             .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.answers.reply));
-        answered.map_or(Disposition::Drop(Reason::PathMtu), |()| Disposition::Reply)
+        match answered {
+            Some(()) => Disposition::Reply(AnswerCause::Refused(Reason::PathMtu)),
+            None => Disposition::Drop(Reason::PathMtu),
+        }
     }
 }

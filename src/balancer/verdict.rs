@@ -27,16 +27,28 @@ pub enum Verdict {
 pub(crate) enum Disposition {
     Drop(Reason),
     /// The answer is built.
-    Reply,
+    Reply(AnswerCause),
     /// The answer is built, and the reset for this real server too.
     Reset(RealId),
     Tunnel(RealId),
     Hold,
 }
 
+/// Why the director answers a packet itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AnswerCause {
+    /// The packet is an echo request to a virtual IP.
+    Echo,
+    /// Its connection ends because of its real server's state.
+    ConnectionEnded,
+    /// It is refused for this reason.
+    Refused(Reason),
+}
+
 reasons! {
-    /// Why a packet was dropped. Each variant is a counter, a field in the JSON output, and a line
-    /// in `docs/drops.md`.
+    /// Why a packet was dropped, or refused with an answer where one is allowed and within the rate
+    /// limit. Each variant is a counter of each, a field in the JSON output, and a line in
+    /// `docs/drops.md`.
     pub enum Reason {
         /// Not an IP packet.
         NotIp = "not_ip",
@@ -72,19 +84,15 @@ reasons! {
         BadSource = "bad_source",
         /// A destination that is not a virtual IP of any service.
         NotVip = "not_vip",
-        /// No service listens there, and an answer was not allowed or over the rate limit.
+        /// No service listens there.
         NoService = "no_service",
-        /// Every real server of the service is out, or it has none, and an answer was not allowed
-        /// or over the rate limit.
+        /// Every real server of the service is out, or it has none.
         NoRealServer = "no_real_server",
-        /// Every real server of the service that is not out is at its upper threshold, and an
-        /// answer was not allowed or over the rate limit.
+        /// Every real server of the service that is not out is at its upper threshold.
         RealServersFull = "real_servers_full",
-        /// The flow's real server takes no new flow, the service has no fallback to another, and an
-        /// answer was not allowed or over the rate limit.
+        /// The flow's real server takes no new flow, and the service has no fallback to another.
         NoFallback = "no_fallback",
-        /// TCP without a SYN that belongs to no connection, and an answer was not allowed or over
-        /// the rate limit.
+        /// TCP without a SYN that belongs to no connection.
         NoConnection = "no_connection",
         /// ICMP other than echo requests and errors.
         Icmp = "icmp",
@@ -96,9 +104,25 @@ reasons! {
         TunnelError = "tunnel_error",
         /// A tunnel error that quotes no packet that was sent: forged, or about a forgotten flow.
         TunnelErrorUnverified = "tunnel_error_unverified",
-        /// An ICMP error that reports a smaller path MTU to a real server, or a packet above it
-        /// whose sender got no answer because of the rate limit.
+        /// An ICMP error that reports a smaller path MTU to a real server, or a client's packet
+        /// above it.
         PathMtu = "path_mtu",
+    }
+}
+
+impl Reason {
+    /// Whether a packet can be refused for this reason with an answer: a reset or an ICMP error.
+    #[must_use]
+    pub fn is_answered(self) -> bool {
+        matches!(
+            self,
+            Self::NoService
+                | Self::NoRealServer
+                | Self::RealServersFull
+                | Self::NoFallback
+                | Self::NoConnection
+                | Self::PathMtu
+        )
     }
 }
 

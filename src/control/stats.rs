@@ -124,6 +124,8 @@ pub struct DirectorStats {
     pub uptime_seconds: u64,
     /// What happened to the packets.
     pub packets: Packets,
+    /// The answered packets by reason: the sum is `packets.replied`.
+    pub answered: Counts,
     /// The connection table.
     pub connections: Use,
     /// Fragmented datagrams.
@@ -179,7 +181,7 @@ impl From<&Snapshot> for DirectorStats {
                 tunnelled: counters.tunnelled,
                 carried: counters.carried,
                 probes: counters.probes,
-                replied: counters.replied,
+                replied: counters.replied(),
                 dropped: counters.dropped_total(),
                 ended: counters.ended,
                 held: counters.held,
@@ -201,6 +203,7 @@ impl From<&Snapshot> for DirectorStats {
                 evicted: snapshot.turnover.evicted,
                 next_milliseconds: None,
             },
+            answered: Counts::answered(counters),
             tunnel_errors_received: counters.tunnel_errors,
             tunnel_errors: tunnel_errors(snapshot),
             ..Self::default()
@@ -357,6 +360,7 @@ impl From<&RealServerStats> for Drops {
         let remedies = BESIDE.map(|(name, _, remedy)| (name.to_owned(), remedy.to_owned()));
         Self {
             drops: drops.chain(counts).collect(),
+            answered: Counts::default(),
             meanings: text(|drop| &drop.meaning).chain(meanings).collect(),
             remedies: text(|drop| &drop.remedy).chain(remedies).collect(),
         }
@@ -414,6 +418,7 @@ impl DirectorStats {
             ("changes that wait for the hook", self.hooks.queued),
             ("uptime in seconds", self.uptime_seconds),
         ]);
+        text += &errors("packets replied to, by reason", &self.answered);
         text += &errors("segments refused, by error", &self.send_errors);
         text += &errors("not carried by the fast path, by reason", &self.not_carried);
         if !self.tunnel_errors.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::balancer::snapshot;
 use crate::balancer::table::Turnover;
-use crate::balancer::verdict::Disposition;
+use crate::balancer::verdict::{AnswerCause, Disposition};
 use crate::balancer::{Counters, Reason, Snapshot};
 use crate::model::{AdminState, Protocol, RealState, RealValue, RealValues, SchedulerKind};
 
@@ -62,7 +62,7 @@ fn state() -> Snapshot {
     let mut counters = Counters::default();
     counters.count(Disposition::Drop(Reason::NoService));
     counters.count(Disposition::Drop(Reason::NoService));
-    counters.count(Disposition::Reply);
+    counters.count(Disposition::Reply(AnswerCause::Refused(Reason::NoService)));
     counters.count(Disposition::Hold);
     let mut far = real("10.1.0.11");
     (far.state, far.wanted) = (RealState::Draining, AdminState::Draining { deadline: None });
@@ -210,6 +210,7 @@ fn stats_start_from_the_snapshot_and_add_up() {
     assert_eq!((fragments.waiting, fragments.decided, fragments.held_bytes), (1, 2, 1_500));
     let timers = stats.timers;
     assert_eq!((timers.expired, timers.requeued, timers.evicted), (5, 8, 3));
+    assert_eq!(stats.answered.total(), packets.replied);
     let errors = TunnelErrorStats {
         service: "web".to_owned(),
         address: address("10.1.0.11"),
@@ -413,13 +414,15 @@ fn drops_print_what_occurred_or_all() {
     let drops = Drops::from(&state().counters);
     let text = drops.human(false, Layout::UNBOUNDED);
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(
-        text.starts_with("REASON      PACKETS  MEANING, AND WHAT TO DO\nno_service        2  "),
-        "{text}"
-    );
+    let header = "REASON      DROPPED  ANSWERED  MEANING, AND WHAT TO DO\n";
+    let row = text.strip_prefix(header).unwrap_or_default();
+    assert!(row.starts_with("no_service        2         1  "), "{text}");
     assert!(text.contains(Reason::NoService.meaning()));
     assert!(text.ends_with(" To do: add the `listen`, or nothing.\n"), "{text}");
-    assert_eq!(drops.human(true, Layout::UNBOUNDED).lines().count(), 1 + Reason::ALL.len());
+    assert_eq!(drops.human(true, Layout::UNBOUNDED).lines().count(), 1 + Reason::ALL.len() + 2);
+    assert!(!drops.human(true, Layout::UNBOUNDED).contains("lvs7"));
+    let named = drops.with_tun("lvs7").human(true, Layout::UNBOUNDED);
+    assert!(named.contains("`ip route show dev lvs7`") && !named.contains("vstun0"), "{named}");
     let none = Drops::from(&Counters::default());
     assert_eq!(none.human(false, Layout::UNBOUNDED), "no packet was dropped\n");
 }

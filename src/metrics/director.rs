@@ -109,6 +109,9 @@ impl DirectorPage {
         }
         let drops = named("reason", &self.list.drops.0);
         families.counters("packets_dropped", "Packets dropped, by reason", drops)?;
+        let answered = named("reason", &self.stats.answered.0);
+        let help = "Packets that the director answered itself, by reason";
+        families.counters("packets_answered", help, answered)?;
         let kept = named("reason", &self.stats.not_carried.0);
         let help = "Packets at the uplinks that the fast path did not carry, by reason";
         families.counters("packets_not_carried", help, kept)

@@ -65,6 +65,7 @@ fn page() -> DirectorPage {
             host,
             send_errors: Counts(vec![("EPERM".to_owned(), 1)]),
             not_carried: Counts(vec![("no_flow".to_owned(), 4)]),
+            answered: Counts(vec![("no_real_server".to_owned(), 7)]),
             hooks: HookCounts { run: 9, failed: 3, killed: 2, dropped: 1, queued: 5 },
             ..DirectorStats::default()
         },
@@ -97,6 +98,7 @@ fn every_figure_is_one_series_with_its_labels() {
         "vstun_connections 6".to_owned(),
         "vstun_connections_max 100".to_owned(),
         r#"vstun_packets_dropped_total{reason="no_service"} 2"#.to_owned(),
+        r#"vstun_packets_answered_total{reason="no_real_server"} 7"#.to_owned(),
         r#"vstun_packets_not_carried_total{reason="no_flow"} 4"#.to_owned(),
         r#"vstun_vip_announced{vip="192.0.2.10"} 1"#.to_owned(),
         "vstun_host_faults 3".to_owned(),

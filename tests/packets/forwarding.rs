@@ -109,7 +109,7 @@ impl Director {
         };
         assert_eq!(counters.read, before.read + 1);
         assert_eq!(counters.tunnelled, before.tunnelled + tunnelled);
-        assert_eq!(counters.replied, before.replied + replied);
+        assert_eq!(counters.replied(), before.replied() + replied);
         assert_eq!(counters.dropped_total(), before.dropped_total() + dropped);
         assert_eq!(counters.held, before.held + u64::from(verdict == Verdict::Hold));
         match verdict {

@@ -180,7 +180,10 @@ impl Pair {
         let snapshot = self.director.snapshot();
         let counters = &snapshot.counters;
         assert_eq!(counters.held, 0);
-        assert_eq!(counters.read, counters.tunnelled + counters.replied + counters.dropped_total());
+        assert_eq!(
+            counters.read,
+            counters.tunnelled + counters.replied() + counters.dropped_total()
+        );
         for real in snapshot.services.iter().flat_map(|service| &service.reals) {
             assert_eq!((real.active, real.inactive), (0, 0), "{}", real.address);
         }

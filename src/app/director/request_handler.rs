@@ -164,7 +164,9 @@ impl ReportTexts {
         match kind {
             ReportKind::List => control::encode(&self.list(report, &self.checks.blocking_report())),
             ReportKind::Stats => control::encode(&Stats::Director(self.stats(report))),
-            ReportKind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
+            ReportKind::Drops => {
+                control::encode(&Drops::from(&report.snapshot.counters).with_tun(&self.tun))
+            }
             ReportKind::Metrics(format) => self.metrics(format, report),
             ReportKind::Readiness => {
                 let list = self.list(report, &self.checks.blocking_report());

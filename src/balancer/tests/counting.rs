@@ -27,7 +27,9 @@ fn each_kind_of_refusal_has_its_own_rate_limit() {
         assert_eq!(director.forward(&closed.udp()), Verdict::Drop(Reason::NoService));
         director.pass(seconds(1));
     }
-    assert_eq!(director.balancer.counters().replied, 12);
+    let counters = director.balancer.counters();
+    let answered: Vec<_> = counters.answered().filter(|(_, count)| *count > 0).collect();
+    assert_eq!((answered, counters.replied()), (vec![("no_service", 12)], 12));
     director.syn(flow(2));
 }
 
@@ -282,8 +284,10 @@ fn check(director: &Director, reads: u64, removed: bool) -> Result<(), TestCaseE
     prop_assert_eq!(counters.read, reads);
     prop_assert_eq!(
         counters.read,
-        counters.tunnelled + counters.replied + counters.dropped_total() + counters.held
+        counters.tunnelled + counters.replied() + counters.dropped_total() + counters.held
     );
+    let answered: u64 = counters.answered().map(|(_, count)| count).sum();
+    prop_assert_eq!(answered, counters.replied(), "each answer has a name");
     prop_assert!(snapshot.connections <= snapshot.capacity);
     prop_assert!(snapshot.templates <= snapshot.templates_capacity);
     let reals = snapshot.services.iter().flat_map(|service| &service.reals);

@@ -310,19 +310,26 @@ fn checks<'a>(view: &'a View, window: Range<usize>, palette: Palette) -> Table<'
 }
 
 fn drops<'a>(view: &'a View, window: Range<usize>, palette: Palette) -> Table<'a> {
-    let rows = view.drops().skip(window.start).take(window.len()).map(|(name, count, rate)| {
+    let rows = view.drops().skip(window.start).take(window.len()).map(|row| {
+        let (name, count, rate, answered) = row;
         let meaning = view.sample.drops.meanings.get(name).map_or("", String::as_str);
         let style = if rate > 0 { palette.bad() } else { Style::new() };
         TableRow::new([
             Cell::new(name.to_owned()),
             Cell::new(Line::from(number(count)).right_aligned()),
             Cell::new(Line::styled(number(rate), style).right_aligned()),
+            Cell::new(Line::from(number(answered)).right_aligned()),
             Cell::new(meaning),
         ])
     });
-    let widths =
-        [Constraint::Length(24), Constraint::Length(9), Constraint::Length(8), Constraint::Fill(1)];
-    let header = ["REASON", "  PACKETS", " PER SEC", "MEANING"];
+    let widths = [
+        Constraint::Length(24),
+        Constraint::Length(9),
+        Constraint::Length(8),
+        Constraint::Length(9),
+        Constraint::Fill(1),
+    ];
+    let header = ["REASON", "  DROPPED", " PER SEC", " ANSWERED", "MEANING"];
     table(rows.collect(), &widths, &header, "")
 }
 

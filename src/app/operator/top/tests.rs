@@ -10,7 +10,7 @@ use super::draw::{self, Palette};
 use super::feed::{News, Sample};
 use super::keys;
 use super::view::{MAX_EVENTS, SAMPLES, View};
-use crate::control::{self, Drops, EventText, ServiceList};
+use crate::control::{self, Counts, Drops, EventText, ServiceList};
 
 /// Two services; `connections` of the first one's second real server.
 fn list(uptime: u64, connections: u64) -> ServiceList {
@@ -41,7 +41,10 @@ fn list(uptime: u64, connections: u64) -> ServiceList {
 }
 
 fn sample(uptime: u64, connections: u64) -> News {
-    News::Sample(Box::new(Sample { list: list(uptime, connections), ..Sample::default() }))
+    let list = list(uptime, connections);
+    let answered = Counts(vec![("no_real_server".to_owned(), 9), ("echo".to_owned(), 0)]);
+    let drops = Drops { drops: list.drops.clone(), answered, ..Drops::default() };
+    News::Sample(Box::new(Sample { list, drops, ..Sample::default() }))
 }
 
 /// Two seconds in, 40 new connections a second at 10.0.0.12.
@@ -194,7 +197,7 @@ fn enter_opens_a_real_server_until_escape_or_until_it_is_gone() {
 fn drops_show_what_grows_first_and_events_the_newest() {
     let mut view = view();
     press(&mut view, "3");
-    assert_eq!(names(&mut view)[..1], ["ttl"]);
+    assert_eq!(names(&mut view)[..2], ["ttl", "no_real_server"]);
     assert!(!screen(&mut view).join("").contains("not_ip"), "it never occurred");
     press(&mut view, "\t");
     expect(&mut view, "none since");
@@ -214,7 +217,9 @@ fn drops_show_what_grows_first_and_events_the_newest() {
 fn a_drop_is_explained_with_what_to_do() {
     let text = |of: &str| [("ttl".to_owned(), of.to_owned())].into();
     let long = format!("{}the end", "many words ".repeat(20));
-    let drops = Drops { meanings: text("Too old."), remedies: text(&long), ..Drops::default() };
+    let drops = Counts(vec![("ttl".to_owned(), 1)]);
+    let (meanings, remedies) = (text("Too old."), text(&long));
+    let drops = Drops { drops, meanings, remedies, ..Drops::default() };
     let mut view = view();
     view.take(News::Sample(Box::new(Sample { list: list(3_000, 50), drops, ..Sample::default() })));
     press(&mut view, "3");

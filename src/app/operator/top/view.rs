@@ -219,15 +219,16 @@ impl View {
         })
     }
 
-    /// The reasons that occurred, with their count, most recent ones first.
-    pub(super) fn drops(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+    /// The reasons that occurred: dropped packets, how many of them per second, and answered
+    /// packets. Most recent ones come first.
+    pub(super) fn drops(&self) -> impl Iterator<Item = (&str, u64, u64, u64)> {
         let rate = |name: &str| self.drop_rates.get(name).copied().unwrap_or_default();
-        let counts = self.sample.list.drops.0.iter().filter(|(_, count)| *count > 0);
+        let counts = self.sample.drops.rows().filter(|&(_, count, answered)| count + answered > 0);
         let mut drops: Vec<_> = counts
-            .map(|(name, count)| (name.as_str(), *count, rate(name)))
+            .map(|(name, count, answered)| (name, count, rate(name), answered))
             .filter(|(name, ..)| self.shows(&[name]))
             .collect();
-        drops.sort_by_key(|&(_, count, rate)| std::cmp::Reverse((rate, count)));
+        drops.sort_by_key(|&(_, count, rate, answered)| std::cmp::Reverse((rate, count, answered)));
         drops.into_iter()
     }
 
