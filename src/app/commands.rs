@@ -2,13 +2,16 @@
 //! runs one command at a time.
 
 use std::fmt;
+use std::time::Instant;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use log::Level;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::control::{Alteration, Event, Origin, ReloadPlan, Request};
+use crate::control::{
+    Alteration, AlterationText, Event, HostStatus, Origin, ReloadPlan, Request, Status,
+};
 
 /// Commands queued for the main task; further senders wait.
 const WAITING: usize = 4;
@@ -87,6 +90,21 @@ impl Answer {
         match self {
             Self::Done(done) => Self::Done(Done { warnings, ..done }),
             planned @ Self::Planned(_) => planned,
+        }
+    }
+}
+
+impl Done {
+    /// The reply of the daemon of that role, which has been ready since that moment.
+    pub(super) fn status(self, role: &str, since: Instant, host: HostStatus) -> Status {
+        Status {
+            role: role.to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: since.elapsed().as_secs(),
+            done: self.text,
+            changes: self.changes.iter().map(AlterationText::from).collect(),
+            warnings: self.warnings,
+            host,
         }
     }
 }

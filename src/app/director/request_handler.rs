@@ -27,8 +27,8 @@ use crate::balancer::not_carried::NotCarried;
 use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
-    self, AlterationText, Counts, DirectorStats, Drops, Explained, HostStatus, Origin, Readiness,
-    Request, ServiceList, Setup, Stats, Status, Timers, Traced, VirtualIp, Which,
+    self, Counts, DirectorStats, Drops, Explained, HostStatus, Origin, Readiness, Request,
+    ServiceList, Setup, Stats, Timers, Traced, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -135,16 +135,7 @@ impl Handler {
     }
 
     fn status(&self, done: Done) -> String {
-        let Done { text: done, changes, warnings } = done;
-        control::encode(&Status {
-            role: "director".to_owned(),
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: self.since.elapsed().as_secs(),
-            done,
-            changes: changes.iter().map(AlterationText::from).collect(),
-            warnings,
-            host: self.host.borrow().clone(),
-        })
+        control::encode(&done.status("director", self.since, self.host.borrow().clone()))
     }
 }
 

@@ -18,8 +18,8 @@ use crate::app::serve::{self, Peer};
 use crate::balancer::{Selection, snapshot};
 use crate::config;
 use crate::control::{
-    self, Alteration, AlterationText, Altered, Drops, HostStatus, Origin, Readiness,
-    RealServerDrop, RealServerStats, Request, Setup, Stats, Status, Which,
+    self, Alteration, Altered, Drops, HostStatus, Origin, Readiness, RealServerDrop,
+    RealServerStats, Request, Setup, Stats, Which,
 };
 use crate::decap::Refusal;
 use crate::health::load::Rotation;
@@ -150,17 +150,7 @@ impl RealServerHandler {
     }
 
     fn status(&self, done: Done) -> Arc<str> {
-        let Done { text: done, changes, warnings } = done;
-        control::encode(&Status {
-            role: "realserver".to_owned(),
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: self.since.elapsed().as_secs(),
-            done,
-            changes: changes.iter().map(AlterationText::from).collect(),
-            warnings,
-            host: self.host(),
-        })
-        .into()
+        control::encode(&done.status("realserver", self.since, self.host())).into()
     }
 
     /// Takes this real server out of rotation at every director that checks its agent, or puts it
