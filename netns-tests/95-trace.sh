@@ -92,11 +92,25 @@ expect_eq "the recorded SYN" \
 expect_between "recorded decisions" "$(trace --recorded --json | wc -l)" 5 100
 
 # The file's decisions again: with its configuration they agree, with another they do not.
-replay() { "$VSTUN_BIN/vstun" replay "$WORK/web.pcapng" --config "$1"; } # CONFIGURATION
+replay() { # CONFIGURATION [FILE [OPTION...]]
+    "$VSTUN_BIN/vstun" replay "$WORK/${2:-web}.pcapng" --config "$1" "${@:3}"
+}
 replay "$WORK/director.toml" || fail "the recording does not agree with its own configuration"
 sed "s/${ADDRESS[$served]}/${ADDRESS[real3]}/" "$WORK/director.toml" >"$WORK/other.toml"
 said=$(replay "$WORK/other.toml") && fail "the recording agrees with another configuration"
 [[ $said == *"recorded  tcp"*"web → ${ADDRESS[$served]}"* ]] || fail "the difference is: $said"
+
+# A recording that began while a real server was drained agrees only with the states of then.
+ask director drain "${ADDRESS[real2]}" >"$WORK/drained.log"
+ask director list --json >"$WORK/states.json"
+begin drained --write "$WORK/drained.pcapng"
+expect_eq "connections of the other" "$(share "$(fetch 4)" real1)" 4
+stop drained INT
+said=$(replay "$WORK/director.toml" drained) && fail "it agrees without the states: $said"
+[[ $said == *"give --states"* ]] || fail "without the states it says: $said"
+said=$(replay "$WORK/director.toml" drained --states "$WORK/states.json") ||
+    fail "it does not agree with the states: $said"
+[[ $said == *" 0 decided otherwise"* ]] || fail "with the states it says: $said"
 
 for fault in "--client x;--client: \"x\" is not an IP address" "--vip [::1;--vip: \"[::1\" is not" \
     "--reason bored;invalid value 'bored' for '--reason" \

@@ -1,6 +1,6 @@
 # `vstun doctor` and the other end of the tunnel: another program, another release, a wrong clock,
 # and servers that listen on another address only. Each is the first finding, and absent after its
-# correction.
+# correction. A flood of inquiries is answered to the director alone, and 50 times a second at most.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -14,6 +14,22 @@ start_echo real1 real2
 LISTENS="80/tcp 9000/udp"
 start_director rr 1 1
 healthy director
+
+# --- a flood --------------------------------------------------------------------------------------
+
+flood() { # NAMESPACE SOURCE
+    at "$1" python3 "$here/traffic/inquiries.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$VIP" 1.5
+}
+read -r answers elapsed sent < <(flood vt-director "$DIRECTOR")
+expect_between "answers to $sent inquiries in $elapsed ms" "$answers" 1 $((2 + elapsed / 20))
+(($(refused real1 inquiry_limit) > 0)) || fail "none was dropped for the limit"
+before=$(refused real1 source)
+read -r answers elapsed sent < <(flood vt-router "${LAN_ROUTERS[$OUTER]}")
+expect_eq "answers to a stranger" "$answers" 0
+(($(refused real1 source) > before)) || fail "its inquiries are not refused"
+healthy director
+
+# --- other ends -----------------------------------------------------------------------------------
 
 # Servers bound to another address of the host only.
 stop real2-web

@@ -33,11 +33,26 @@ mend vt-real1
 healthy real1
 healthy director
 
-# A daemon that may not write sysctls cannot put them back, as in a container.
+# A daemon that may not write sysctls cannot put them back, as in a container. Before a start all
+# that it needs are named, one after the other.
+READ_ONLY=(unshare --mount sh -c 'mount -o bind,ro /proc/sys /proc/sys && exec "$@"' sh)
+may_start() { # DAEMON
+    doctor "$1" --config "$WORK/$1.toml"
+    [[ $(first cause) == daemon_missing ]]
+}
+prepare() { # DAEMON AT-LEAST: runs the first command until nothing but the daemon is missing
+    local count=0
+    until may_start "$1"; do
+        ((count++ < 12)) || fail "it still finds: $(<"$WORK/report")"
+        expect_eq "what the command sets" "$(first 'mend[0]' | cut -d ' ' -f 1-2)" "sysctl -w"
+        mend "vt-$1"
+    done
+    expect_between "settings" "$count" "$2" 12
+}
 stop real1
-at vt-real1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=2 \
-    net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
-UNDER=(unshare --mount sh -c 'mount -o bind,ro /proc/sys /proc/sys && exec "$@"' sh)
+at vt-real1 sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0
+UNDER=("${READ_ONLY[@]}")
+prepare real1 3
 start_real real1
 UNDER=()
 healthy real1
@@ -65,6 +80,53 @@ mend_at real1
 healthy director
 
 # --- the director's -------------------------------------------------------------------------------
+
+ip -n vt-director link set eth0 down
+named director uplink
+mend vt-director
+# A link that is down loses its routes.
+ip -n vt-director route replace default via "${UPLINK_ROUTERS[4]}"
+healthy director
+
+# What prevents a start comes before the stopped daemon.
+stop director
+names() { # CAUSE [CONFIGURATION]
+    doctor director --config "${2:-$WORK/director.toml}"
+    expect_eq "the first cause" "$(first cause)" "$1"
+    say "    $(first text)"
+}
+names daemon_missing
+ip -n vt-director addr add "$VIP/32" dev lo
+names vip
+mend vt-director
+ip -n vt-director route add "$VIP/32" dev eth1
+names vip
+mend vt-director
+ip -n vt-director addr add "${ADDRESS[real2]}/32" dev lo
+names real_server_route
+ip -n vt-director addr del "${ADDRESS[real2]}/32" dev lo
+for key in 'uplinks = ["eth9"]' 'source = "10.9.9.9"'; do
+    sed "s/^\[director\]/&\n$key/" "$WORK/director.toml" >"$WORK/keyed.toml"
+    names "$([[ $key == uplinks* ]] && echo uplink || echo source)" "$WORK/keyed.toml"
+done
+# Read-only, so that no program makes the device there.
+UNDER=(unshare --mount sh -c 'mount -t tmpfs -o ro tmpfs /dev/net && exec "$@"' sh)
+names tun
+expect_eq "its command" "$(first 'mend[0]')" "modprobe tun"
+UNDER=("${READ_ONLY[@]}")
+prepare director 3
+start_director rr 1 1
+UNDER=()
+healthy director
+at vt-director sysctl -qw net.ipv4.conf.eth0.forwarding=0
+named director capture
+expect_eq "its command" "$(first 'mend[0]')" "sysctl -w net/ipv4/conf/eth0/forwarding=1"
+mend vt-director
+healthy director
+at vt-director sysctl -qw net.ipv4.conf.eth0.rp_filter=1
+named director rp_filter
+mend vt-director
+healthy director
 
 at vt-director ip route add unreachable "${ADDRESS[real2]}"
 named director real_server_route "${ADDRESS[real2]}"

@@ -87,7 +87,7 @@ quiet_second() { # NAME
 ask() { # DAEMON COMMAND...
     local daemon=$1 where=()
     shift
-    case $1 in check | cleanup | doctor) where=(at "vt-$daemon") ;; esac
+    case $1 in check | cleanup | doctor) where=(at "vt-$daemon" "${UNDER[@]}") ;; esac
     "${where[@]}" "$VSTUN_BIN/vstun" --socket "$CONTROL/$daemon.sock" "$@"
 }
 

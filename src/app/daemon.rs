@@ -62,7 +62,8 @@ pub(super) fn tun(name: &str, mtu: u16, offload: bool) -> anyhow::Result<Tun> {
     })
 }
 
-fn tun_advice(error: &io::Error) -> &'static str {
+/// The advice for such an error of [`tun`].
+pub(super) fn tun_advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         // The file does not exist, or no driver serves it.
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {

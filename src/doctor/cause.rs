@@ -12,6 +12,8 @@ pub enum Cause {
     Conflict,
     /// An uplink is missing, down or unfit.
     Uplink,
+    /// No TUN device can be made.
+    Tun,
     /// No daemon answers on the control socket. The causes before this one keep it from starting.
     DaemonMissing,
     /// Clients may reach a real server without the director.
@@ -58,11 +60,12 @@ pub enum Cause {
 
 impl Cause {
     /// All, in order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Configuration,
         Self::VirtualIp,
         Self::Conflict,
         Self::Uplink,
+        Self::Tun,
         Self::DaemonMissing,
         Self::Announcing,
         Self::Capture,
@@ -95,6 +98,7 @@ impl Cause {
             Self::VirtualIp => "vip",
             Self::Conflict => "conflict",
             Self::Uplink => "uplink",
+            Self::Tun => "tun",
             Self::Announcing => "announcing",
             Self::Capture => "capture",
             Self::RpFilter => "rp_filter",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::ends::{self, EndAnswer};
 use super::firewall::Ruleset;
-use super::host::host_findings;
+use super::host::{host_findings, not_running};
 use super::observed::DirectorFacts;
 use super::passage;
 use super::ports::{self, PortAnswers};
@@ -19,11 +19,9 @@ const MOST_ALIKE: usize = 100;
 #[must_use]
 pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     let mut findings = facts.unseen.clone();
-    findings.extend(facts.daemon.as_ref().map(|(why, start)| {
-        Finding::new(Cause::DaemonMissing, Severity::Fault, "the director does not run")
-            .seen(why.clone())
-            .mended_by(start.clone())
-    }));
+    findings.extend(
+        facts.daemon.as_ref().map(|daemon| not_running("the director does not run", daemon)),
+    );
     findings.extend(host_findings(&facts.host));
     findings.extend(passage::findings(facts));
     let mut well: Vec<String> = passage::well(facts).into_iter().collect();

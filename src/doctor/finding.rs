@@ -48,14 +48,17 @@ pub struct Finding {
     pub mend: Vec<String>,
     /// The host to run them on: empty for this one.
     pub on: String,
+    /// Whether a daemon cannot start because of it.
+    pub prevents_start: bool,
 }
 
 impl Finding {
     /// A finding about this host.
     #[must_use]
     pub fn new(cause: Cause, severity: Severity, text: impl Into<String>) -> Self {
-        let (evidence, on) = (String::new(), String::new());
-        Self { cause, severity, address: None, text: text.into(), evidence, mend: Vec::new(), on }
+        let (evidence, on, mend) = (String::new(), String::new(), Vec::new());
+        let (text, address, prevents_start) = (text.into(), None, false);
+        Self { cause, severity, address, text, evidence, mend, on, prevents_start }
     }
 
     /// The finding with its evidence.
@@ -120,19 +123,19 @@ struct FindingObject<'a> {
 
 impl<'a> FindingObject<'a> {
     fn of(finding: &'a Finding) -> Self {
-        let Finding { cause, severity, address, text, evidence, mend, on } = finding;
+        let Finding { cause, severity, address, text, evidence, mend, on, .. } = finding;
         let (cause, severity, address) = (cause.name(), *severity, *address);
         Self { cause, severity, address, text, evidence, mend, on }
     }
 }
 
 impl Diagnosis {
-    /// A report with the findings in order: faults, warnings, notes; within each in the order in
-    /// which a packet meets them.
+    /// A report with the findings in order: faults, warnings, notes; within each what prevents a
+    /// start, then the others in the order in which a packet meets them.
     #[must_use]
     pub fn new(role: &str, mut findings: Vec<Finding>, well: Vec<String>) -> Self {
         findings.sort_by(|one, other| {
-            let key = |finding: &Finding| (finding.severity, finding.cause);
+            let key = |one: &Finding| (one.severity, !one.prevents_start, one.cause);
             key(one).cmp(&key(other)).then_with(|| one.address.cmp(&other.address))
         });
         findings.dedup();

@@ -15,6 +15,8 @@ pub struct HostFault {
     pub text: String,
     /// Since when, or empty.
     pub since: String,
+    /// Whether a daemon cannot start because of it.
+    pub prevents_start: bool,
 }
 
 /// The first words of commands in a text. Other quoted texts are keys or values.
@@ -28,7 +30,11 @@ pub fn host_findings(faults: &[HostFault]) -> Vec<Finding> {
     let explains = |fault: &HostFault| SETTINGS.iter().any(|name| fault.text.contains(name));
     let each = |fault: &HostFault| match finding(fault) {
         // Packets do not reach the TUN, and this setting decides that.
-        found if !captured && found.cause == Cause::Host && explains(fault) => {
+        found
+            if !captured
+                && matches!(found.cause, Cause::Host | Cause::RpFilter)
+                && explains(fault) =>
+        {
             Finding { cause: Cause::Capture, severity: Severity::Fault, ..found }
         }
         found => found,
@@ -49,6 +55,8 @@ fn finding(fault: &HostFault) -> Finding {
         "source" => (Cause::Source, Severity::Fault),
         "announcing" => (Cause::Announcing, Severity::Fault),
         "mss" => (Cause::Mss, Severity::Warning),
+        "step" if fault.text.contains("/rp_filter") => (Cause::RpFilter, Severity::Warning),
+        "tun" => (Cause::Tun, Severity::Fault),
         "warning" => (Cause::Host, Severity::Note),
         _ => (Cause::Host, Severity::Warning),
     };
@@ -56,9 +64,21 @@ fn finding(fault: &HostFault) -> Finding {
     if !fault.since.is_empty() {
         found = found.seen(format!("the daemon has reported it since {}", fault.since));
     }
+    if fault.prevents_start {
+        found.severity = Severity::Fault;
+    }
+    found.prevents_start = fault.prevents_start;
     found.address = fault.address;
     found.mend = commands(&fault.text);
     found
+}
+
+/// A daemon that does not answer: why, and its unit.
+pub(super) fn not_running(text: &str, (why, unit): &(String, String)) -> Finding {
+    Finding::new(Cause::DaemonMissing, Severity::Fault, text)
+        .seen(why.clone())
+        .mended_by(format!("systemctl start {unit}"))
+        .mended_by(format!("journalctl -u {unit} -n 20"))
 }
 
 /// The commands in backquotes.
@@ -81,6 +101,7 @@ mod tests {
                    or write another `listen`"
                 .to_owned(),
             since: "2026-11-28T17:00:00Z".to_owned(),
+            prevents_start: false,
         };
         let found = host_findings(&[fault]);
         assert_eq!(found[0].cause, Cause::VirtualIp);
@@ -96,7 +117,7 @@ mod tests {
             what: what.to_owned(),
             address: address.map(|address| address.parse().expect("an address")),
             text: text.to_owned(),
-            since: String::new(),
+            ..HostFault::default()
         };
         let setting = fault("step", None, "`sysctl -w net/ipv4/conf/eth0/forwarding=1`");
         let capture = fault("capture", Some("192.0.2.10"), "see `ip rule`");

@@ -36,7 +36,7 @@ pub struct RouteToReal {
 /// The observations at a director.
 #[derive(Clone, Debug, Default)]
 pub struct DirectorFacts {
-    /// Whether the daemon answers; if not, why, and the command to start it.
+    /// Whether the daemon answers; if not, why, and its unit.
     pub daemon: Option<(String, String)>,
     /// The problems of the host.
     pub host: Vec<HostFault>,

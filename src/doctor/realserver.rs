@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::firewall::{
     CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset, legacy_table,
 };
-use super::host::{HostFault, host_findings};
+use super::host::{HostFault, host_findings, not_running};
 use super::passage::{dropped, insert};
 use super::tunnels::{Tunnelled, pcap_of_all};
 use super::{Cause, Diagnosis, Finding, Severity, way_back};
@@ -16,7 +16,7 @@ use crate::wire::protocol;
 /// The observations at a real server.
 #[derive(Clone, Debug, Default)]
 pub struct RealServerFacts {
-    /// Whether the daemon answers; if not, why, and the command to start it.
+    /// Whether the daemon answers; if not, why, and its unit.
     pub daemon: Option<(String, String)>,
     /// The problems of the host.
     pub host: Vec<HostFault>,
@@ -46,11 +46,9 @@ pub struct RealServerFacts {
 #[must_use]
 pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
     let mut findings = facts.unseen.clone();
-    findings.extend(facts.daemon.as_ref().map(|(why, start)| {
-        Finding::new(Cause::DaemonMissing, Severity::Fault, "the real server does not run")
-            .seen(why.clone())
-            .mended_by(start.clone())
-    }));
+    findings.extend(
+        facts.daemon.as_ref().map(|daemon| not_running("the real server does not run", daemon)),
+    );
     findings.extend(host_findings(&facts.host));
     findings.extend(settings(facts));
     findings.extend(firewall(facts));

@@ -26,6 +26,15 @@ pub fn write(setting: &str, value: &str) -> io::Result<()> {
     fs::write(path(setting)?, value)
 }
 
+/// Whether it may be written. The kernel sets nothing when such a file is opened.
+///
+/// # Errors
+///
+/// As [`write`].
+pub fn may_write(setting: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path(setting)?).map(drop)
+}
+
 fn path(setting: &str) -> io::Result<PathBuf> {
     let below = Path::new(setting);
     let plain = below.components().all(|part| matches!(part, Component::Normal(_)));

@@ -1,7 +1,9 @@
 //! The TUN device: frames with a 10-byte virtio-net header in front, with and without offload.
 
+use std::fs::OpenOptions;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
@@ -58,6 +60,27 @@ impl std::fmt::Debug for Tun {
             .field("offload", &self.offload)
             .finish()
     }
+}
+
+/// The device that makes TUN devices.
+const DEVICE: &str = "/dev/net/tun";
+
+/// Whether the device that makes TUN devices can be opened, or made by [`Tun::create`].
+///
+/// # Errors
+/// Those of opening it.
+pub fn available() -> io::Result<()> {
+    match OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_made() => Ok(()),
+        opened => opened.map(drop),
+    }
+}
+
+/// Whether this user may write to the folder of the device, or to the one that it would be made in.
+fn may_be_made() -> bool {
+    let folder = if Path::new("/dev/net").exists() { c"/dev/net" } else { c"/dev" };
+    // SAFETY: access(2) reads the string, which ends with a zero and lives forever.
+    unsafe { libc::access(folder.as_ptr(), libc::W_OK) == 0 }
 }
 
 impl Tun {

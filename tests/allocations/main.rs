@@ -17,6 +17,7 @@ use vstun::model::{
     AdminState, FloodMarks, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent,
     RealSpec, RealValue, SchedulerKind, Seed, ServiceSpec,
 };
+use vstun::trace::ring::Ring;
 use vstun::wire::Packet;
 use vstun::wire::icmp::{Quoted, QuotedPacket};
 use vstun::wire::packet::MAX_PACKET_LEN;
@@ -180,6 +181,23 @@ fn packets_of_known_flows_allocate_nothing() {
         }
     });
     assert_eq!(steady, 0);
+}
+
+/// Without a trace and a recorder nothing of this runs.
+#[test]
+fn a_full_recorder_keeps_decisions_without_allocating() {
+    let mut director = director(2_000);
+    let opening = of_clients(0..100, |family| family.tcp(Flags::SYN));
+    let mut ring = Ring::new(50);
+    let mut decide = |packet: &[u8]| {
+        let parsed = Packet::parse(packet).unwrap();
+        let seen = director.observe(&parsed);
+        let verdict = director.forward(Millis(0), &parsed);
+        ring.push(director.record(Millis(0), &parsed, &seen, &verdict), packet);
+    };
+    opening.iter().for_each(|packet| decide(packet));
+    assert_eq!(allocations(|| opening.iter().for_each(|packet| decide(packet))), 0);
+    assert_eq!(ring.count(), 400);
 }
 
 #[test]

@@ -53,12 +53,68 @@ fn shells_take_the_completions() {
             assert_eq!(said.unwrap_or_default(), "", "{shell} {program}");
         }
     }
-    // The completions that bash offers after `vstun dr`.
-    let script = format!(
-        "source {}/bash/vstun; COMP_WORDS=(vstun dr); COMP_CWORD=1; _vstun vstun dr vstun; \
-         echo ${{COMPREPLY[@]}}",
-        folder.display()
-    );
-    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "drops drain");
+}
+
+/// Prints what bash offers for the last word of a command line.
+const BASH: &str = r#"source "$1/bash/$2"; COMP_WORDS=("${@:2}"); COMP_CWORD=$(($# - 2))
+    "_${2//-/__}" "$2" "${!#}" "${@: -2:1}"; printf '%s\n' "${COMPREPLY[@]}""#;
+
+const FISH: &str = r#"source "$argv[1]/fish/$argv[2].fish"; complete -C "$argv[2..]""#;
+
+/// Presses Tab in an interactive zsh in a pseudo-terminal, and prints what it shows within ten
+/// seconds, until the words after the line have all come. Each piece of a mark is typed apart, so
+/// that the echo of the typing is not taken for it.
+const ZSH: &str = r#"
+    zmodload zsh/zpty; zpty shell zsh -f -i
+    shown() {
+        local piece; all=
+        repeat 200 {
+            while zpty -r -t shell piece; do all+=$piece; done
+            for word; do [[ $all == *$word* ]] || { sleep 0.05; continue 2 }; done
+            return
+        }
+    }
+    zpty -w shell "PS1=; stty cols 200; fpath=($1/zsh \$fpath); LISTMAX=0; unsetopt list_beep
+        autoload -Uz compinit; compinit -u -D; echo MA''RK"
+    shown MARK
+    zpty -n -w shell "$2"$'\t'; shown ${@:3}
+    print -r -- $all; zpty -d shell"#;
+
+/// The output of a shell that is installed.
+fn run_shell(shell: &str, script: &str, arguments: &[&str]) -> Option<String> {
+    let name: &[&str] = if shell == "fish" { &[] } else { &["shell"] };
+    let mut command = Command::new(shell);
+    if shell == "zsh" {
+        command.arg("-f");
+    }
+    let output = command.arg("-c").arg(script).args(name).args(arguments).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn shells_offer_commands_options_and_values() {
+    let folder = written("offers");
+    let folder = folder.to_str().unwrap();
+    for (line, offers) in [
+        (&["vstun", "dr"][..], &["drops", "drain"][..]),
+        (&["vstun", "drain", "--de"], &["--deadline"]),
+        (&["vstun", "trace", "--verdict", "re"], &["reply", "reset"]),
+        (&["vstun-director", "--conf"], &["--config"]),
+        (&["vstun-realserver", "--vi"], &["--vip"]),
+    ] {
+        let arguments = [&[folder][..], line].concat();
+        let typed = line.join(" ");
+        let zsh = [&[folder, &typed][..], offers].concat();
+        for (shell, script, arguments) in
+            [("bash", BASH, &arguments), ("fish", FISH, &arguments), ("zsh", ZSH, &zsh)]
+        {
+            let Some(output) = run_shell(shell, script, arguments) else { continue };
+            for offer in offers {
+                assert!(output.contains(offer), "{shell} {line:?}: {output:?}");
+            }
+            if shell != "zsh" {
+                assert_eq!(output.lines().count(), offers.len(), "{shell} {line:?}: {output}");
+            }
+        }
+    }
 }

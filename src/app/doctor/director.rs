@@ -16,7 +16,7 @@ use crate::doctor::{
 };
 
 use super::inquiry::{self, End};
-use super::{clients, fault, firewall, missing};
+use super::{clients, fault, firewall, missing, problems, start};
 use crate::doctor::inquiry::MAX_PORTS;
 use crate::host::ProblemKind;
 use crate::model::{Encap, Listen};
@@ -79,14 +79,13 @@ fn carried_at(stats: &Stats) -> Option<Vec<String>> {
 /// Observes a director whose daemon does not run.
 pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Diagnosis> {
     let config = config_file::director(path)?;
-    let start = "systemctl start vstun-director".to_owned();
     let mut facts = DirectorFacts {
         tun: config.tun.clone(),
-        daemon: Some((missing(why), start)),
+        daemon: Some((missing(why), "vstun-director".to_owned())),
         ..DirectorFacts::default()
     };
     let survey = survey::director(&desired(&config, [].into(), false), false).await?;
-    facts.host = survey.problems.iter().map(fault).collect();
+    facts.host = problems(&survey);
     look(&mut facts, &config, &survey);
     Ok(diagnose_director(&facts))
 }
@@ -112,13 +111,19 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
     facts.ways = config.reals().into_iter().map(|real| way(real, used(real), survey)).collect();
 }
 
-/// Adds the captures that fail now, which the daemon may report only in a moment.
+/// Adds the captures that fail now and the settings that explain it, which the daemon may report
+/// only in a moment.
 fn add_captures(facts: &mut DirectorFacts, survey: &Survey) {
-    let now = survey.problems.iter().filter(|problem| problem.kind == ProblemKind::Capture);
-    for problem in now.map(fault) {
+    let captures = survey.problems.iter().filter(|problem| problem.kind == ProblemKind::Capture);
+    let mut now: Vec<HostFault> = captures.map(fault).collect();
+    let reported = facts.host.iter().any(|known| known.what == "step");
+    if !now.is_empty() && !reported {
+        now.extend(start::drifted(survey));
+    }
+    for problem in now {
         let same =
             |known: &HostFault| (&known.what, known.address) == (&problem.what, problem.address);
-        if !facts.host.iter().any(same) {
+        if problem.what == "step" || !facts.host.iter().any(same) {
             facts.host.push(problem);
         }
     }
@@ -213,7 +218,7 @@ fn way(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> RouteToReal 
 
 fn reported(wrong: &Wrong) -> HostFault {
     let Wrong { what, address, since, text, .. } = wrong.clone();
-    HostFault { what, address, text, since }
+    HostFault { what, address, text, since, prevents_start: false }
 }
 
 fn faulty(path: &Path, why: &str) -> Finding {

@@ -7,11 +7,13 @@ mod firewall;
 mod inquiry;
 mod marked;
 mod realserver;
+mod start;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::host::survey::Survey;
 use super::operator::daemon::Daemon;
 use crate::control::{Request, Setup};
 use crate::doctor::{Diagnosis, HostFault};
@@ -58,6 +60,11 @@ async fn stopped(why: &anyhow::Error, config: &Path) -> anyhow::Result<Diagnosis
     }
 }
 
+/// The problems of a host whose daemon does not run.
+fn problems(survey: &Survey) -> Vec<HostFault> {
+    survey.problems.iter().map(fault).chain(start::obstacles(survey)).collect()
+}
+
 /// Why no daemon answers, in a line.
 fn missing(why: &anyhow::Error) -> String {
     why.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ")
@@ -69,5 +76,6 @@ fn fault(problem: &Problem) -> HostFault {
         address: problem.address,
         text: problem.text.clone(),
         since: String::new(),
+        prevents_start: problem.refusal.is_some(),
     }
 }

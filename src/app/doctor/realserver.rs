@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::{fault, firewall, missing};
+use super::{firewall, missing, problems};
 use crate::app::config_file;
 use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
@@ -45,8 +45,8 @@ pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<
     let survey = survey::realserver(&desired(&config), false).await?;
     let mut facts = configured_facts(&config.tun, &config.vips, &config.directors);
     facts.tunnelled = Tunnelled { encap: config.encap, gue_port: config.gue_port };
-    facts.host = survey.problems.iter().map(fault).collect();
-    facts.daemon = Some((missing(why), "systemctl start vstun-realserver".to_owned()));
+    facts.host = problems(&survey);
+    facts.daemon = Some((missing(why), "vstun-realserver".to_owned()));
     look(&mut facts, &survey);
     Ok(diagnose_realserver(&facts))
 }
@@ -72,5 +72,5 @@ fn look(facts: &mut RealServerFacts, survey: &Survey) {
 
 fn reported(wrong: &Wrong) -> HostFault {
     let Wrong { what, address, since, text, .. } = wrong.clone();
-    HostFault { what, address, text, since }
+    HostFault { what, address, text, since, prevents_start: false }
 }

@@ -90,13 +90,16 @@ fn restore_beside(beside: &BTreeMap<String, String>, written: &str) -> Result<()
     Ok(())
 }
 
+/// Where settings can be written.
+pub(crate) const WRITABLE: &str = "or run where /proc/sys/net can be written (a container needs \
+                                   CAP_NET_ADMIN and a writable /proc/sys)";
+
 fn write(setting: &str, value: &str) -> Result<()> {
     sysctl::write(setting, value).map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => format!(
                 "; set it from outside with `sysctl -w {setting}={value}` before the start (for an \
-                 interface that is made later, the same of `default`), or run where /proc/sys/net \
-                 can be written (a container needs CAP_NET_ADMIN and a writable /proc/sys)"
+                 interface that is made later, the same of `default`), {WRITABLE}"
             ),
             _ => String::new(),
         };

@@ -51,6 +51,8 @@ use crate::sys::host_events::HostEvents;
 use crate::sys::netlink::{Netlink, NetlinkEvents};
 use crate::sys::netns;
 
+pub(crate) use apply::WRITABLE;
+
 pub use crate::host::DesiredDirector;
 pub use crate::host::DesiredRealServer;
 

@@ -76,6 +76,10 @@ struct Server {
 
 impl Server {
     fn start(ready: bool) -> Self {
+        Self::patient(ready, PATIENCE)
+    }
+
+    fn patient(ready: bool, patience: Patience) -> Self {
         let events = EventPublisher::new();
         let handler = Arc::new(Echo { events: events.clone(), ready });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -86,7 +90,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 tokio::select! {
-                    _ = connection::serve(HttpSocket::Tcp(listener), handler, PATIENCE) => {}
+                    _ = connection::serve(HttpSocket::Tcp(listener), handler, patience) => {}
                     _ = stopped => {}
                 }
             });
@@ -209,11 +213,39 @@ fn idle_clients_are_closed_soon_and_at_once_for_others() {
     assert!(server.ask("GET /metrics HTTP/1.0").contains("200 OK"));
 }
 
+/// Its answers fill the buffers between both; then the connection is reset.
+#[test]
+fn a_client_that_never_reads_is_closed_after_the_time_for_writing() {
+    let write = Duration::from_millis(200);
+    let server = Server::patient(true, Patience { write, ..PATIENCE });
+    let mut stream = server.connect();
+    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    let requests = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
+    let began = Instant::now();
+    let error = loop {
+        if let Err(error) = stream.write_all(requests.as_bytes()) {
+            break error;
+        }
+    };
+    let kinds = [std::io::ErrorKind::ConnectionReset, std::io::ErrorKind::BrokenPipe];
+    assert!(kinds.contains(&error.kind()), "{error} after {:?}", began.elapsed());
+    assert!(server.ask("GET /healthz HTTP/1.0").contains(" 200 OK"));
+}
+
 #[test]
 fn heads_that_are_too_large_are_refused() {
     let server = Server::start(true);
     let many = "X: y\r\n".repeat(65);
     let reply = server.ask(&format!("GET /metrics HTTP/1.0\r\n{}", many.trim_end()));
+    assert!(reply.contains(" 431 "), "{reply}");
+    for long in [format!("GET /metrics?{}", "x".repeat(20_000)), "GET /metrics".to_owned()] {
+        let line = format!("{long} HTTP/1.0\r\nX: {}", "y".repeat(10_000));
+        let reply = server.ask(&line);
+        let refused = long.len() > 16_384;
+        let status = if refused { " 431 " } else { " 200 " };
+        assert!(reply.contains(status), "{} bytes: {reply}", line.len());
+    }
+    let reply = server.ask(&format!("GET /metrics HTTP/1.0\r\nX: {}", "y".repeat(20_000)));
     assert!(reply.contains(" 431 "), "{reply}");
     let fits = "X: y\r\n".repeat(60);
     let reply = server.ask(&format!("GET /metrics HTTP/1.0\r\n{}", fits.trim_end()));

@@ -121,27 +121,32 @@ impl InquiryAnswers {
     }
 
     fn send(&mut self, asked: &Asked, answer: &InquiryAnswer) {
-        let Asked { director, encap, port, here, asker, vip, question } = asked;
-        let source = here.or_else(|| source_towards(*director));
-        let payload = answer.encode(question.len);
-        let shim = match encap {
-            Encap::Ipip => Shim::None,
-            Encap::Gre => Shim::Gre,
-            Encap::Gue => Shim::Gue { source_port: self.config.borrow().gue_port, port: *port },
-        };
-        let tunnel = source.map(|from| InquiryTunnel { from, to: *director, shim });
-        let Some(bytes) = tunnel.and_then(|tunnel| packet(tunnel, (*vip, *asker), &payload, false))
-        else {
+        let destination = asked.director;
+        let source = asked.here.or_else(|| source_towards(destination));
+        let gue_port = self.config.borrow().gue_port;
+        let Some(bytes) = source.and_then(|source| reply(asked, answer, source, gue_port)) else {
             return;
         };
-        let payload = 0..bytes.len();
         let message =
-            BatchMessage { destination: *director, header: 0..0, payload, fragment_of: 0 };
+            BatchMessage { destination, header: 0..0, payload: 0..bytes.len(), fragment_of: 0 };
         self.batch.push(message);
         self.batch.flush(&self.sender, &[], &bytes, |_, error| {
             log::debug!("cannot answer vstun doctor: {error}");
         });
     }
+}
+
+/// The answer as a packet to the director that has asked, not longer than what it has sent. `None`
+/// if addresses are of different families.
+fn reply(asked: &Asked, answer: &InquiryAnswer, from: IpAddr, gue_port: u16) -> Option<Vec<u8>> {
+    let Asked { director, encap, port, asker, vip, question, .. } = asked;
+    let shim = match encap {
+        Encap::Ipip => Shim::None,
+        Encap::Gre => Shim::Gre,
+        Encap::Gue => Shim::Gue { source_port: gue_port, port: *port },
+    };
+    let tunnel = InquiryTunnel { from, to: *director, shim };
+    packet(tunnel, (*vip, *asker), &answer.encode(question.len), false)
 }
 
 /// The address that the routing table picks towards the director.
@@ -209,4 +214,60 @@ fn listening(vip: IpAddr, ports: &[Ports]) -> std::io::Result<Vec<ListenerKinds>
         }
     })?;
     Ok(heard)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::doctor::inquiry::{MAX_PORTS, MIN_LEN};
+    use crate::wire::Packet;
+
+    /// A forged inquiry makes this host send nothing to another than a director, and no more bytes
+    /// than it has received.
+    #[test]
+    fn a_reply_goes_to_the_director_alone_and_is_not_longer_than_what_was_asked() {
+        let tunnels = [("10.0.0.1", "10.0.0.11"), ("2001:db8:a::1", "2001:db8:a::11")];
+        let insides = [("198.51.100.10", "192.0.2.10"), ("2001:db8:c::10", "2001:db8:b::10")];
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let ports = vec![Ports { protocol: 6, first: 80, last: 80 }; MAX_PORTS];
+        let heard = InquiryAnswer {
+            listening: vec![ListenerKinds::VIP; MAX_PORTS],
+            program: "0.1.0".to_owned(),
+            text: "a long text about a fault. ".repeat(100),
+            ..InquiryAnswer::default()
+        };
+        for ((director, here), (asker, vip)) in
+            tunnels.into_iter().flat_map(|tunnel| insides.map(|inside| (tunnel, inside)))
+        {
+            let (director, here) = (address(director), address(here));
+            let (asker, vip) = (address(asker), address(vip));
+            for encap in Encap::ALL {
+                for len in [MIN_LEN, MIN_LEN + 1, 1_400] {
+                    let question = Question { nonce: 1, ports: ports.clone(), len };
+                    let shim = match encap {
+                        Encap::Ipip => Shim::None,
+                        Encap::Gre => Shim::Gre,
+                        Encap::Gue => Shim::Gue { source_port: 61_440, port: 6_080 },
+                    };
+                    let tunnel = InquiryTunnel { from: director, to: here, shim };
+                    let sent = packet(tunnel, (asker, vip), &question.encode(), true).unwrap();
+                    let question = Question::parse(&question.encode()).unwrap();
+                    let asked = Asked {
+                        director,
+                        encap,
+                        port: 61_440,
+                        here: Some(here),
+                        asker,
+                        vip,
+                        question,
+                    };
+                    let replied = reply(&asked, &heard, here, 6_080).unwrap();
+                    assert!(replied.len() <= sent.len(), "{} for {}", replied.len(), sent.len());
+                    let outer = Packet::parse(&replied).unwrap();
+                    assert_eq!((outer.source, outer.destination), (here, director));
+                }
+            }
+        }
+    }
 }
