@@ -80,3 +80,12 @@ expect_eq "its command" "$(first 'mend[0]')" "timedatectl set-ntp true"
 stop end
 start_real real1
 healthy director
+
+# In GUE an ICMP error about the tunnel's port is not one about the service's.
+stop director
+SERVICE_KEYS='encap = "gue"'
+start_director rr 1 1
+healthy director
+stop real1
+named director real_server_daemon "${ADDRESS[real1]}"
+[[ $(first text) == *"or its \`gue_port\` is not 6080" ]] || fail "it says: $(first text)"

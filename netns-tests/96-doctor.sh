@@ -57,6 +57,56 @@ mend vt-director
 healthy director
 unheard
 
+# What an operator has done.
+ask director disable "${ADDRESS[real1]}" >"$WORK/verbs.log"
+EXIT=0
+named director outage
+ask director set-weight "${ADDRESS[real2]}" --weight 0 >"$WORK/verbs.log"
+EXIT=1
+named director outage
+expect_eq "its commands" "$(first 'mend | join("; ")')" \
+    "vstun enable ${ADDRESS[real1]}; vstun set-weight ${ADDRESS[real2]} --weight 1"
+at vt-director env PATH="$VSTUN_BIN:$PATH" sh -c "$(first 'mend | join("; ")')" >"$WORK/verbs.log"
+healthy director
+expect_eq "findings" "$(jq '.findings | length' "$WORK/report")" 0
+ask director withdraw "$VIP" >"$WORK/verbs.log"
+EXIT=0
+named director withdrawn "$VIP"
+EXIT=1
+mend vt-director
+healthy director
+expect_eq "findings" "$(jq '.findings | length' "$WORK/report")" 0
+
+# An ordinary host's firewall, and the real server's with the rules for tunnels only.
+if [[ $INNER == 6 ]]; then
+    at vt-director nft -f - <<-NFT
+	table inet filter {
+	    chain input {
+	        type filter hook input priority 0; policy drop
+	        ct state established,related accept
+	        iifname "lo" accept
+	    }
+	}
+	NFT
+    named director neighbours
+    mend vt-director
+    healthy director
+    unheard
+    at vt-real1 nft -f - <<-NFT
+	table inet filter {
+	    chain input {
+	        type filter hook input priority 0; policy drop
+	        meta l4proto { 4, 41 } accept
+	        iifname "vstun0" accept
+	    }
+	}
+	NFT
+    named real1 neighbours
+    mend vt-real1
+    healthy real1
+    at vt-real1 nft delete table inet filter
+fi
+
 stop real1
 named director real_server_daemon "${ADDRESS[real1]}"
 start_real real1
@@ -110,6 +160,8 @@ TRUSTED=("${LAN_OTHERS[$OUTER]}")
 start_real real1
 TRUSTED=()
 named director tunnel "${ADDRESS[real1]}"
+named real1 gate
+[[ $(first evidence) == *"${LAN_OTHERS[$OUTER]}"* ]] || fail "its evidence: $(first evidence)"
 
 stop director
 doctor director --config "$WORK/director.toml"

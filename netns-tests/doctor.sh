@@ -33,5 +33,5 @@ named() { # DAEMON CAUSE [ADDRESS]
 }
 mend() { # NAMESPACE
     say "    $(first 'mend[0]')"
-    at "$1" sh -c "$(first 'mend[0]')"
+    at "$1" env PATH="$VSTUN_BIN:$PATH" sh -c "$(first 'mend[0]')"
 }

@@ -16,8 +16,14 @@ pub enum Cause {
     Tun,
     /// No daemon answers on the control socket. The causes before this one keep it from starting.
     DaemonMissing,
+    /// An operator has taken real servers out of service.
+    Outage,
+    /// This director does not announce a virtual IP.
+    Withdrawn,
     /// Clients may reach a real server without the director.
     Announcing,
+    /// A firewall drops neighbour discovery.
+    Neighbours,
     /// Packets for a virtual IP do not reach the TUN.
     Capture,
     /// A reverse path filter drops packets.
@@ -36,6 +42,8 @@ pub enum Cause {
     RealServerRoute,
     /// No program at the real server receives tunnelled packets.
     RealServerDaemon,
+    /// The real server admits none of the packets that it gets.
+    Gate,
     /// The real server answers no packet that comes through the tunnel.
     Tunnel,
     /// The real server's program is of another release.
@@ -60,14 +68,17 @@ pub enum Cause {
 
 impl Cause {
     /// All, in order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::Configuration,
         Self::VirtualIp,
         Self::Conflict,
         Self::Uplink,
         Self::Tun,
         Self::DaemonMissing,
+        Self::Outage,
+        Self::Withdrawn,
         Self::Announcing,
+        Self::Neighbours,
         Self::Capture,
         Self::RpFilter,
         Self::Firewall,
@@ -77,6 +88,7 @@ impl Cause {
         Self::Source,
         Self::RealServerRoute,
         Self::RealServerDaemon,
+        Self::Gate,
         Self::Tunnel,
         Self::Version,
         Self::VipMissing,
@@ -99,7 +111,10 @@ impl Cause {
             Self::Conflict => "conflict",
             Self::Uplink => "uplink",
             Self::Tun => "tun",
+            Self::Outage => "outage",
+            Self::Withdrawn => "withdrawn",
             Self::Announcing => "announcing",
+            Self::Neighbours => "neighbours",
             Self::Capture => "capture",
             Self::RpFilter => "rp_filter",
             Self::Firewall => "firewall",
@@ -109,6 +124,7 @@ impl Cause {
             Self::Source => "source",
             Self::RealServerRoute => "real_server_route",
             Self::RealServerDaemon => "real_server_daemon",
+            Self::Gate => "gate",
             Self::Tunnel => "tunnel",
             Self::Version => "version",
             Self::VipMissing => "vip_missing",

@@ -9,8 +9,9 @@ use super::host::{host_findings, not_running};
 use super::observed::DirectorFacts;
 use super::passage;
 use super::ports::{self, PortAnswers};
-use super::{Cause, Diagnosis, Finding, Severity};
+use super::{Cause, Diagnosis, Finding, Severity, neighbours, serving};
 use crate::control::{Probed, ProbedPort, counted};
+use crate::wire::encap::Encap;
 
 /// The most findings of one sort about real servers or ports; further ones are only counted.
 const MOST_ALIKE: usize = 100;
@@ -23,6 +24,8 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
         facts.daemon.as_ref().map(|daemon| not_running("the director does not run", daemon)),
     );
     findings.extend(host_findings(&facts.host));
+    findings.extend(serving::findings(&facts.services, &facts.vips));
+    findings.extend(undiscovered(facts));
     findings.extend(passage::findings(facts));
     let mut well: Vec<String> = passage::well(facts).into_iter().collect();
     if let Some(probed) = &facts.probed {
@@ -35,6 +38,15 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     // What the operator has chosen comes after what is observed.
     findings.extend(facts.carried_at.as_deref().map(|links| fast_path(links, facts)));
     Diagnosis::new("director", findings, well)
+}
+
+/// Where IPv6 hosts and this one do not find each other.
+fn undiscovered(facts: &DirectorFacts) -> Option<Finding> {
+    let clients = facts.listened.iter().filter(|one| one.listen.address.is_ipv6());
+    let tunnels = facts.ways.iter().filter(|way| way.real.is_ipv6());
+    let links = clients.map(|one| one.uplink.as_str());
+    let links = links.chain(tunnels.filter_map(|way| way.link.as_deref()));
+    neighbours::finding(links, facts.ruleset.as_ref()?)
 }
 
 /// The most chains that a finding names.
@@ -94,9 +106,13 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
     });
     let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
     let answered = matches!(heard, Some(EndAnswer::Answered { .. }));
-    let answers = match (ports::answers(ports), heard) {
+    let tunnelled = facts.ways.iter().find(|way| way.real == real).map(|way| &way.tunnelled[..]);
+    let gue = tunnelled.unwrap_or_default().iter().find(|one| one.encap == Encap::Gue);
+    let answers = match (ports::answers(ports, gue.is_some()), heard) {
         // Its daemon receives tunnelled packets.
         (_, Some(EndAnswer::Answered { .. })) => PortAnswers::Some,
+        // In UDP a closed port of the tunnel looks like one of a service.
+        (PortAnswers::Some, Some(EndAnswer::Refused(_))) if gue.is_some() => PortAnswers::Refused,
         (PortAnswers::Untried | PortAnswers::Silent, Some(EndAnswer::Refused(_))) => {
             PortAnswers::Refused
         }
@@ -117,7 +133,11 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
         PortAnswers::Refused => {
             let text = format!(
                 "nothing at real server {real} takes tunnelled packets: vstun-realserver does not \
-                 run there, or its socket is full"
+                 run there, {}",
+                gue.map_or_else(
+                    || "or its socket is full".to_owned(),
+                    |one| format!("or its `gue_port` is not {}", one.gue_port),
+                )
             );
             let found = Finding::new(Cause::RealServerDaemon, Severity::Fault, text).seen(seen);
             vec![found.about(real).mended_by("systemctl start vstun-realserver").on(on)]

@@ -96,8 +96,18 @@ fn on_real(finding: Finding, real: IpAddr, on: &str) -> Finding {
 fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
     let (real, vip) = (end.real, end.vip);
     let tun = if answer.tun.is_empty() { TUN } else { &answer.tun };
-    let mut found: Vec<Finding> = missing(real, vip, tun, answer.state).into_iter().collect();
     let texts = || answer.text.split(" | ").filter(|text| !text.is_empty());
+    // What its daemon says about this address is more exact.
+    let about = format!("virtual IP {vip} ");
+    let named = |text: &str| text.starts_with(&about) && !commands(text).is_empty();
+    let missing = missing(real, vip, tun, answer.state);
+    let known = missing.clone().and_then(|one| {
+        let text = texts().find(|text| named(text))?;
+        let words = format!("real server {real} reports: {text}");
+        Some(Finding { text: words, mend: commands(text), ..one })
+    });
+    let reported = known.is_some();
+    let mut found: Vec<Finding> = known.or(missing).into_iter().collect();
     // Its own text about the other interface has the command.
     let second = texts().find(|text| text.contains(&format!("addr del {vip}/")));
     found.extend(settings(real, vip, tun, answer.state).map(|one| match second {
@@ -113,6 +123,7 @@ fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
     if answer.state.has(EndState::FAULTS) {
         let texts =
             texts().filter(|text| second != Some(*text) || !answer.state.has(EndState::ELSEWHERE));
+        let texts = texts.filter(|text| !reported || !named(text));
         found.extend(texts.map(|text| {
             let words = format!("real server {real} reports: {text}");
             // The only one of its reported problems that has a cause of its own.

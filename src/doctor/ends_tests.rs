@@ -66,6 +66,17 @@ fn commands_name_the_real_server_s_own_tun() {
     }
 }
 
+/// An address cannot be added while its family is off.
+#[test]
+fn the_daemon_s_own_text_about_a_missing_address_is_the_finding() {
+    let mut end = end(EndState::CONFIGURED.and(EndState::FAULTS), ListenerKinds::VIP);
+    let EndAnswer::Answered { answer, .. } = &mut end.heard else { panic!("it has answered") };
+    answer.text = "virtual IP 192.0.2.10 is off; turn it on with `sysctl -w x=0` | another".into();
+    let found = findings(&end, "1");
+    let mends: Vec<_> = found.iter().map(|one| (one.cause, one.mend[0].as_str())).collect();
+    assert_eq!(mends, [(Cause::VipMissing, "sysctl -w x=0"), (Cause::Host, "vstun doctor")]);
+}
+
 #[test]
 fn another_release_a_wrong_clock_and_a_narrow_path_are_named() {
     let mut end = end(EndState::CONFIGURED.and(EndState::PRESENT), ListenerKinds::VIP);

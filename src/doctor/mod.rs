@@ -15,10 +15,12 @@ pub mod firewall;
 mod host;
 pub mod inquiry;
 pub mod marked;
+mod neighbours;
 mod observed;
 mod passage;
 mod ports;
 mod realserver;
+mod serving;
 mod tunnels;
 mod way_back;
 

@@ -8,7 +8,7 @@ use super::firewall::Ruleset;
 use super::host::HostFault;
 use super::marked::MarkedClient;
 use super::tunnels::Tunnelled;
-use crate::control::Probed;
+use crate::control::{ListedService, Probed, VirtualIp};
 use crate::model::Listen;
 
 /// A virtual IP's port on an uplink.
@@ -40,6 +40,10 @@ pub struct DirectorFacts {
     pub daemon: Option<(String, String)>,
     /// The problems of the host.
     pub host: Vec<HostFault>,
+    /// The services as they run.
+    pub services: Vec<ListedService>,
+    /// The virtual IPs as they run.
+    pub vips: Vec<VirtualIp>,
     /// The TUN's name.
     pub tun: String,
     /// The ports on each uplink.

@@ -131,6 +131,7 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
         destination: Some(listen.address),
         protocol: listen.protocol.number(),
         port: Some(listen.ports.first),
+        icmp: None,
         state,
     };
     // Before the routing decision there is no output.
@@ -189,6 +190,7 @@ fn sent(way: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
         destination: Some(way.real),
         protocol,
         port,
+        icmp: None,
         state: CtState::New,
     };
     let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];

@@ -21,11 +21,15 @@ pub(super) enum PortAnswers {
 /// The texts of such ICMP errors in check results.
 const NO_TUNNEL: [&str; 2] = ["protocol unreachable", "next header"];
 
-/// The result of these ports.
-pub(super) fn answers(ports: &[&ProbedPort]) -> PortAnswers {
+/// The result of these ports. `gue`: their tunnels are in UDP, so a port that is unreachable is the
+/// tunnel's if a TCP probe reports it.
+pub(super) fn answers(ports: &[&ProbedPort], gue: bool) -> PortAnswers {
+    let outer = |port: &ProbedPort| {
+        gue && !port.passed && !port.is_udp() && port.detail.contains("port unreachable")
+    };
     if ports.is_empty() {
         PortAnswers::Untried
-    } else if ports.iter().any(|port| refused_tunnel(port)) {
+    } else if ports.iter().any(|port| refused_tunnel(port) || outer(port)) {
         PortAnswers::Refused
     } else if ports.iter().any(|port| answered(port)) {
         PortAnswers::Some

@@ -10,7 +10,7 @@ use super::firewall::{
 use super::host::{HostFault, host_findings, not_running};
 use super::passage::{dropped, insert};
 use super::tunnels::{Tunnelled, pcap_of_all};
-use super::{Cause, Diagnosis, Finding, Severity, way_back};
+use super::{Cause, Diagnosis, Finding, Severity, neighbours, way_back};
 use crate::wire::protocol;
 
 /// The observations at a real server.
@@ -22,6 +22,8 @@ pub struct RealServerFacts {
     pub host: Vec<HostFault>,
     /// The TUN's name.
     pub tun: String,
+    /// The other interfaces, where packets arrive.
+    pub links: Vec<String>,
     /// The virtual IPs.
     pub vips: Vec<IpAddr>,
     /// The hosts that may send tunnelled packets.
@@ -53,6 +55,11 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
     findings.extend(settings(facts));
     findings.extend(firewall(facts));
     findings.extend(replies(facts));
+    let six = facts.vips.iter().any(IpAddr::is_ipv6)
+        || facts.directors.iter().any(|net| net.addr().is_ipv6());
+    if let (Some(ruleset), true) = (&facts.ruleset, six) {
+        findings.extend(neighbours::finding(facts.links.iter().map(String::as_str), ruleset));
+    }
     findings.extend(facts.no_way_back.iter().map(|vip| way_back::finding(*vip, "this host has")));
     let mut well = Vec::new();
     match facts.read {
@@ -60,7 +67,7 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
         Some((read, strangers)) => {
             well.push(format!("{read} tunnelled packets have come"));
             well.push(way_back::unseen(&facts.vips));
-            findings.extend((strangers > 0).then(|| refused(strangers, facts)));
+            findings.extend((strangers > 0).then(|| refused(strangers, read, facts)));
         }
         None => {}
     }
@@ -104,6 +111,7 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             destination: None,
             protocol: number,
             port,
+            icmp: None,
             state: CtState::New,
         };
         let inner = |number| {
@@ -120,6 +128,11 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
                 return None;
             };
+            // They have come: a rule that may drop them does not.
+            let come = facts.read.is_some_and(|(read, strangers)| read > strangers);
+            if come && !point.certain {
+                return None;
+            }
             let family = if source.is_ipv4() { "ip" } else { "ip6" };
             let rule = format!("{} {family} saddr {net} accept", tunnelled.nft());
             let port = port.map_or_else(String::new, |port| format!(" --dport {port}"));
@@ -129,7 +142,13 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             Some(finding.mended_by(let_through(&point, &rule, &legacy)))
         })
     });
-    let delivered = facts.vips.iter().find_map(|vip| {
+    tunnelled.into_iter().chain(delivered(facts, ruleset)).collect()
+}
+
+/// The ruleset's effect on packets from the TUN.
+fn delivered(facts: &RealServerFacts, ruleset: &Ruleset) -> Option<Finding> {
+    let hooks = [Hook::Ingress, Hook::Prerouting, Hook::Input];
+    facts.vips.iter().find_map(|vip| {
         let probe = JudgedPacket {
             version: if vip.is_ipv4() { 4 } else { 6 },
             input: Some(facts.tun.clone()),
@@ -138,6 +157,7 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             destination: Some(*vip),
             protocol: protocol::TCP,
             port: None,
+            icmp: None,
             state: CtState::New,
         };
         let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe) else { return None };
@@ -146,8 +166,7 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
         let text = format!("the firewall drops what comes out of {} for {vip}", facts.tun);
         let finding = dropped(Cause::Firewall, text, &point).about(*vip);
         Some(finding.mended_by(let_through(&point, &rule, &legacy)))
-    });
-    tunnelled.into_iter().chain(delivered).collect()
+    })
 }
 
 /// The command that lets packets through where a rule drops them; `legacy`: the same condition for
@@ -176,6 +195,7 @@ fn replies(facts: &RealServerFacts) -> Option<Finding> {
             protocol: protocol::TCP,
             port: None,
             // Its request has come out of the TUN.
+            icmp: None,
             state: CtState::Established,
         };
         let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
@@ -204,12 +224,20 @@ fn captured(facts: &RealServerFacts) -> String {
     format!("tcpdump -c 5 -ni any '{}'", pcap_of_all(facts.tunnelled.gue_port))
 }
 
-fn refused(strangers: u64, facts: &RealServerFacts) -> Finding {
+fn refused(strangers: u64, read: u64, facts: &RealServerFacts) -> Finding {
+    let all = strangers >= read;
+    let which = if all { "all that came" } else { "if one is your director, add it and reload" };
     let text = format!(
-        "{strangers} tunnelled packets came from addresses that `directors` does not admit: if one \
-         is your director, add it and reload"
+        "{strangers} tunnelled packets came from addresses that `directors` does not admit: {which}"
     );
-    Finding::new(Cause::Tunnel, Severity::Note, text).mended_by(captured(facts))
+    if !all {
+        return Finding::new(Cause::Tunnel, Severity::Note, text).mended_by(captured(facts));
+    }
+    let admitted: Vec<String> = facts.directors.iter().map(ToString::to_string).collect();
+    Finding::new(Cause::Gate, Severity::Warning, text)
+        .seen(format!("`directors` admits {}", admitted.join(", ")))
+        .mended_by(captured(facts))
+        .mended_by("vstun --socket /run/vstun/realserver.sock reload")
 }
 
 #[cfg(test)]
@@ -300,7 +328,8 @@ mod tests {
             (RealServerFacts { answers_arp: links, ..base.clone() }, "announcing"),
             (RealServerFacts { read: Some((0, 0)), ..base.clone() }, "tunnel"),
             (RealServerFacts { no_way_back: base.vips.clone(), ..base.clone() }, "reply_path"),
-            (RealServerFacts { read: Some((5, 5)), ..base }, "tunnel"),
+            (RealServerFacts { read: Some((9, 5)), ..base.clone() }, "tunnel"),
+            (RealServerFacts { read: Some((5, 5)), ..base }, "gate"),
         ] {
             let report = diagnose_realserver(&facts);
             let [finding] = &report.findings[..] else { panic!("{report:?}") };

@@ -36,16 +36,23 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format for an HTTP `Accept` header: OpenMetrics if the client names its media type
-    /// without refusing it (`q=0`), the Prometheus text otherwise.
+    /// The format for an HTTP `Accept` header: OpenMetrics if the client names its media type with
+    /// at least the weight of `text/plain`, the Prometheus text otherwise.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
-        let mut media = accept.split(',').map(|media| media.split(';').map(str::trim));
-        let open = media.any(|mut parts| {
-            parts.next() == Some("application/openmetrics-text")
-                && parts.all(|parameter| !is_zero_quality(parameter))
-        });
-        if open { Self::OpenMetrics } else { Self::Prometheus }
+        let weight = |wanted: &str| {
+            let media = accept.split(',').map(|media| media.split(';').map(str::trim));
+            let named = media.filter_map(|mut parts| {
+                (parts.next() == Some(wanted)).then(|| parts.find_map(quality).unwrap_or(1.0))
+            });
+            named.fold(0.0, f32::max)
+        };
+        let open = weight("application/openmetrics-text");
+        if open > 0.0 && open >= weight("text/plain") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
     }
 
     /// The value of `Content-Type`. Prometheus 3 refuses a page without one.
@@ -58,9 +65,9 @@ impl Format {
     }
 }
 
-/// Whether a parameter is a weight of zero (RFC 9110 12.4.2).
-fn is_zero_quality(parameter: &str) -> bool {
-    parameter.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32))
+/// The weight of a media type (RFC 9110 12.4.2); one that cannot be read counts nothing.
+fn quality(parameter: &str) -> Option<f32> {
+    Some(parameter.strip_prefix("q=")?.parse().unwrap_or(0.0))
 }
 
 /// Writes a page.

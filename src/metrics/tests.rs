@@ -197,6 +197,9 @@ fn the_format_is_what_the_client_accepts() {
         ("application/openmetrics-text;q=0, text/plain", Format::Prometheus),
         ("application/openmetrics-text;q=0.000", Format::Prometheus),
         ("application/openmetrics-texts", Format::Prometheus),
+        ("application/openmetrics-text;q=0.1,text/plain;q=0.9", Format::Prometheus),
+        ("text/plain;q=0.4,application/openmetrics-text;version=1.0.0;q=0.5", Format::OpenMetrics),
+        ("application/openmetrics-text;q=x", Format::Prometheus),
     ] {
         assert_eq!(Format::accepted(accept), expected, "{accept}");
     }

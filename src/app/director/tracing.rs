@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::recorder;
 use crate::balancer::Record;
+use crate::balancer::record::{DecisionBasis, RecordedVerdict};
 use crate::model::Seed;
 use crate::trace::Filter;
 use crate::trace::capture::Snaplen;
@@ -97,7 +98,7 @@ impl Tracing {
                 None => trace.hand_on(traced),
             }
         }
-        if self.recording {
+        if self.recording && !is_probe(&record) {
             recorder::keep(record, packet);
         }
         !self.waiting.is_empty()
@@ -114,6 +115,12 @@ impl Tracing {
             trace.hand_on(traced);
         }
     }
+}
+
+/// Whether it is a health check's packet on its way: there are so many that they would leave no
+/// room for clients' packets.
+fn is_probe(record: &Record) -> bool {
+    record.why == Some(DecisionBasis::Probe) && record.verdict == RecordedVerdict::Tunnel
 }
 
 impl LiveTrace {
@@ -168,6 +175,16 @@ mod tests {
         let traced = inbox.try_recv().ok();
         let traced = traced.map(|traced| (traced.came, traced.sent));
         assert_eq!(traced, Some((Some(vec![1, 2]), vec![(4, vec![4, 5]), (1, vec![8])])));
+    }
+
+    #[test]
+    fn packets_of_health_checks_leave_the_recorder_to_clients() {
+        let why = Some(DecisionBasis::Probe);
+        let probe = Record { why, verdict: RecordedVerdict::Tunnel, ..record() };
+        let dropped = Record { why, ..record() };
+        let client = Record { why: Some(DecisionBasis::Entry), ..probe.clone() };
+        let kept = [&probe, &dropped, &client].map(|record| !is_probe(record));
+        assert_eq!(kept, [false, true, true]);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) async fn running(
     let (tun, program) = (setup.tun.clone(), setup.program.clone());
     let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
+    (facts.services, facts.vips) = (list.services.clone(), list.vips.clone());
     facts.carried_at = carried_at(&daemon.exchange(&Request::Stats)?);
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
     let mut ends = Vec::new();

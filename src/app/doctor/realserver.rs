@@ -64,6 +64,9 @@ fn look(facts: &mut RealServerFacts, survey: &Survey) {
     let host = &survey.facts;
     let conf = |link: &str, name: &str| host.conf(link, name).max(host.conf("all", name));
     facts.strict = conf(&facts.tun, "rp_filter") == 1;
+    let arriving = host.links.iter().filter(|link| link.up && !link.loopback);
+    let arriving = arriving.filter(|link| link.name != facts.tun);
+    facts.links = arriving.map(|link| link.name.clone()).collect();
     let others = host.links.iter().filter(|link| link.arp && link.name != facts.tun);
     // 1, 2 and 8 keep the kernel from answering for an address of another interface.
     let answers = others.filter(|link| !matches!(conf(&link.name, "arp_ignore"), 1 | 2 | 8));

@@ -48,6 +48,8 @@ pub struct JudgedPacket {
     pub protocol: u8,
     /// Its destination port, of TCP and UDP.
     pub port: Option<u16>,
+    /// Its type, of ICMPv6.
+    pub icmp: Option<u8>,
     /// Its connection tracking state.
     pub state: CtState,
 }
@@ -102,6 +104,8 @@ enum PacketField<'a> {
     Number(u64),
     /// An IP protocol's number; a listing may have its name instead.
     Protocol(u8),
+    /// An ICMPv6 type; a listing has its name.
+    IcmpType(u8),
     /// The packet has no such field: nothing is equal to it.
     Absent,
 }
@@ -130,7 +134,9 @@ fn field<'a>(left: &Value, probe: &'a JudgedPacket) -> Option<PacketField<'a>> {
         ("ip", "protocol") | ("ip6", "nexthdr") => Some(PacketField::Protocol(probe.protocol)),
         ("tcp", _) if probe.protocol != 6 => Some(PacketField::Absent),
         ("udp", _) if probe.protocol != 17 => Some(PacketField::Absent),
-        ("icmp" | "icmpv6", _) if !matches!(probe.protocol, 1 | 58) => Some(PacketField::Absent),
+        ("icmp", _) if probe.protocol != 1 => Some(PacketField::Absent),
+        ("icmpv6", _) if probe.protocol != 58 => Some(PacketField::Absent),
+        ("icmpv6", "type") => probe.icmp.map(PacketField::IcmpType),
         ("tcp" | "udp" | "th", "dport") => probe.port.map(|port| PacketField::Number(port.into())),
         _ => None,
     }
@@ -155,6 +161,27 @@ fn protocol_number(name: &str) -> Option<u64> {
     })
 }
 
+/// The ICMPv6 type of a name in a listing of nft.
+fn icmp_type(name: &str) -> Option<u64> {
+    Some(match name {
+        "destination-unreachable" => 1,
+        "packet-too-big" => 2,
+        "time-exceeded" => 3,
+        "parameter-problem" => 4,
+        "echo-request" => 128,
+        "echo-reply" => 129,
+        "mld-listener-query" => 130,
+        "mld-listener-report" => 131,
+        "mld-listener-done" | "mld-listener-reduction" => 132,
+        "nd-router-solicit" => 133,
+        "nd-router-advert" => 134,
+        "nd-neighbor-solicit" => 135,
+        "nd-neighbor-advert" => 136,
+        "nd-redirect" => 137,
+        _ => return name.parse().ok(),
+    })
+}
+
 impl PacketField<'_> {
     /// Whether it has this value.
     fn is(&self, value: &Value) -> Met {
@@ -167,6 +194,7 @@ impl PacketField<'_> {
                 )
             }
             Self::Number(number) => is_number(value, *number, |text| text.parse().ok()),
+            Self::IcmpType(kind) => is_number(value, (*kind).into(), icmp_type),
             Self::Protocol(number) => is_number(value, (*number).into(), protocol_number),
             Self::Address(address) => {
                 if let Some(range) = value["range"].as_array() {

@@ -184,6 +184,7 @@ mod tests {
             destination: None,
             protocol,
             port,
+            icmp: None,
             state: CtState::New,
         }
     }

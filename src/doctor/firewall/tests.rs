@@ -38,6 +38,7 @@ fn probe() -> JudgedPacket {
         destination: Some("192.0.2.10".parse().unwrap()),
         protocol: 6,
         port: Some(80),
+        icmp: None,
         state: CtState::New,
     }
 }
