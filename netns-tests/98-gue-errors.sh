@@ -9,6 +9,8 @@ source "$here/daemons.sh"
 FAR=([4]=10.7.0.11 [6]=2001:db8:7::11)
 NARROW=1400
 
+# Errors are recognised by these.
+DIRECTOR_KEYS='gue_source_ports = "5000-5003"'
 TUNNELLED+=("udp dport 6080")
 REAL_KEYS='encap = "gue"'
 JOINED=1

@@ -1,11 +1,13 @@
 # What the director sends in GUE by UDP sockets, many packets in one call: the outer headers on the
 # wire, how many calls there are, that small packets of different sizes arrive as they were; and
-# without its ports, or on a kernel without UDP_SEGMENT, the same one by one.
+# without its ports, or on a kernel without UDP_SEGMENT, the same one by one. A reload names other
+# ports.
 # usual: 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/refusing.sh"
+source "$here/doctor.sh"
 
 TUNNELLED+=("udp dport 6080")
 REAL_KEYS='encap = "gue"'
@@ -21,6 +23,8 @@ upload() { # HOW
 }
 calls() { number director stats .batches; }
 segments() { number director stats .segments_sent; }
+figure() { number director stats ".gue_$1"; } # NAME
+ports() { values .source_port | jq -c '[min, max]'; }
 
 make_topology
 gro vt-director eth0 on
@@ -34,7 +38,7 @@ wait_for "the sniffer" log_has sniffer '^ready'
 
 fetch 10 >/dev/null
 at vt-client python3 "$here/traffic/udp_marked.py" "$VIP" 9000 {0..255}
-for size in 18 60 120 1000; do
+for size in 18 60 120 1000 18-120; do
     at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 10 20 "$size" >"$WORK/answers"
     expect_eq "answers to 200 datagrams of $size bytes" "$(tail -n 1 "$WORK/answers")" "answers 200"
 done
@@ -67,6 +71,15 @@ sent=$(($(segments) - before[1])) made=$(($(calls) - before[0]))
 expect_between "segments" "$sent" 2000 20000
 ((made * 4 < sent)) || fail "$made calls for $sent segments"
 say "$made calls for $sent segments"
+joined=$(figure joined) sends=$(figure sends)
+expect_between "segments by UDP sockets" "$joined" "$sent" "$(segments)"
+expect_between "calls for them" "$sends" 1 $((joined / 2))
+mixed() {
+    at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 1 40 18-120 >/dev/null
+    (($(figure padding) > 0))
+}
+wait_for "datagrams of different sizes to go together" mixed
+expect_between "bytes of padding" "$(figure padding)" 1 $((512 * $(figure joined)))
 expect_accounted
 stop director
 
@@ -75,8 +88,8 @@ without() { # WHAT WARNING
     upload "$1"
     expect_log director "$2"
     (($(calls) > 0)) || fail "$1: nothing was sent"
+    expect_eq "$1, by UDP sockets" "$(figure joined) $(figure sends) $(figure padding)" "0 0 0"
     JOINED=0 expect_accounted
-    stop director
 }
 say "another program has the source ports"
 spawn vt-director squatter python3 -c 'import socket, time
@@ -93,9 +106,28 @@ while True:
     time.sleep(1000)'
 wait_for "the ports to be taken" log_has squatter '^ready'
 without "without ports" 'could not use UDP port 614'
+expect_between "ports that are taken" "$(figure ports_taken)" 1 16
+doctor director
+jq -e 'any(.findings[]; .cause == "gue_ports")' "$WORK/report" >/dev/null ||
+    fail "vstun doctor does not name the ports: $(<"$WORK/report")"
+
+say "other ports by a reload"
+spawn vt-real1 sniffer python3 "$here/traffic/outer.py" eth0
+wait_for "the sniffer" log_has sniffer '^ready'
+DIRECTOR_KEYS='gue_source_ports = "5000-5002"' configure "$WORK/director.toml" rr 1
+ask director reload
+upload "by other ports"
+(($(figure joined) > 1000)) || fail "$(figure joined) segments by UDP sockets"
+expect_eq "ports that are taken" "$(figure ports_taken)" 0
+fetch 30 >/dev/null
+other_ports() { [[ $(ports) == "[5000,5002]" ]]; }
+wait_for "the three ports on the wire" other_ports
+stop sniffer
+stop director
 stop squatter
 
 say "a kernel without UDP_SEGMENT"
 refusing segment
 without "without UDP_SEGMENT" 'this kernel has no UDP_SEGMENT'
 expect_eq "warnings" "$(grep -c 'UDP_SEGMENT' "$WORK/director.log")" 1
+stop director

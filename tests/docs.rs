@@ -203,7 +203,7 @@ fn every_key_that_is_named_exists() {
 }
 
 /// The keys of `[director]` that a reload applies; it refuses the others, which the page lists.
-const RELOADED: [&str; 15] = [
+const RELOADED: [&str; 16] = [
     "announce",
     "http",
     "hooks",
@@ -219,6 +219,7 @@ const RELOADED: [&str; 15] = [
     "busy_poll",
     "max_connections",
     "gue_port",
+    "gue_source_ports",
 ];
 
 #[test]

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::flow::Key;
 use super::tunnel::Tunnel;
-use crate::wire::encap::{Encap, Outer, Shim, gue, pieces::Pieces};
+use crate::wire::encap::{Encap, GuePorts, Outer, Shim, SourcePorts, pieces::Pieces};
 use crate::wire::{Fragment, Packet, Transport, ecn, protocol};
 
 /// TTL of tunnelled packets.
@@ -68,9 +68,29 @@ impl Inner {
         Self { mergeable: true, ..Self::of(packet, key) }
     }
 
-    /// The outer header of the `index`th packet of those sent into the tunnel together. `fallback`
-    /// is the source if the tunnel has none; with 0.0.0.0 the kernel picks it by its routing table.
-    /// `random` must differ unpredictably from packet to packet.
+    /// The outer header of the `index`th packet of those sent into the tunnel together, and what
+    /// follows it. `fallback` is the source if the tunnel has none; with 0.0.0.0 the kernel picks
+    /// it by its routing table. `random` must differ unpredictably from packet to packet.
+    #[inline]
+    #[must_use]
+    pub fn headers(
+        self,
+        tunnel: &Tunnel,
+        index: usize,
+        fallback: IpAddr,
+        random: u16,
+        ports: GuePorts,
+    ) -> (Outer, Shim) {
+        let mut outer = self.outer(tunnel, index, fallback, random);
+        let shim = self.shim(tunnel.encap, ports);
+        if let Shim::Gue { source_port, .. } = shim {
+            outer.flow_label = source_port.into();
+        }
+        (outer, shim)
+    }
+
+    /// The outer header alone, see [`Self::headers`]. In GUE its flow label depends on what
+    /// follows.
     #[inline]
     #[must_use]
     pub fn outer(self, tunnel: &Tunnel, index: usize, fallback: IpAddr, random: u16) -> Outer {
@@ -90,7 +110,7 @@ impl Inner {
             dont_fragment,
             // Without DF the kernel would replace an ID of 0 by a counter, with which GRO merges.
             identification: if dont_fragment { 0 } else { random.max(1) },
-            flow_label: if gue { self.source_port().into() } else { self.flow_label },
+            flow_label: self.flow_label,
         }
     }
 
@@ -104,14 +124,14 @@ impl Inner {
     /// What stands between the outer IP header and the packet.
     #[inline]
     #[must_use]
-    pub fn shim(self, encap: Encap, gue_port: u16) -> Shim {
-        let source_port = if encap == Encap::Gue { self.source_port() } else { 0 };
-        Shim::new(encap, source_port, gue_port)
+    pub fn shim(self, encap: Encap, ports: GuePorts) -> Shim {
+        let source_port = if encap == Encap::Gue { self.source_port(ports.sources) } else { 0 };
+        Shim::new(encap, source_port, ports.destination)
     }
 
     #[inline]
-    fn source_port(self) -> u16 {
-        gue::source_port(self.flow_label, self.mergeable)
+    fn source_port(self, ports: SourcePorts) -> u16 {
+        ports.of_flow(self.flow_label, self.mergeable)
     }
 }
 

@@ -61,7 +61,8 @@ impl Settings for OfHost<'_> {
             ("source", joined(&config.sources).into()),
             ("announce_table", config.announce_table.into()),
             ("neighbour_routes", config.neighbour_routes.into()),
-            ("gue_port", u32::from(config.gue_port).into()),
+            ("gue_port", u32::from(config.gue.destination).into()),
+            ("gue_source_ports", config.gue.sources.to_string().into()),
             ("busy_poll", config.busy_poll.into()),
         ]
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::balancer::maglev;
 use crate::model::{ServiceSpec, Timeouts};
+use crate::wire::encap::GuePorts;
 
 use crate::health::{Plan, ServiceInput};
 
@@ -74,8 +75,8 @@ pub struct Director {
     pub offload: bool,
     /// Whether the kernel carries the packets of established flows.
     pub fast_path: FastPath,
-    /// The UDP port on which real servers receive GUE.
-    pub gue_port: u16,
+    /// The UDP ports of packets in GUE.
+    pub gue: GuePorts,
     /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
     /// How many of the latest decisions are kept; 0: none.
@@ -224,7 +225,7 @@ impl Director {
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
             fast_path: fast_path_of(&section, faults),
-            gue_port: value::gue_port(&section, faults),
+            gue: gue_ports(&section, faults),
             busy_poll: busy_poll(&section, faults),
             recorder: recorder(&section, faults),
             hash_seed: section
@@ -267,6 +268,27 @@ fn unique(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 /// A switch that is on by default.
 pub(super) fn boolean(section: &Section<'_>, key: &'static str, faults: &mut Faults) -> bool {
     section.entry(key).and_then(|entry| entry.boolean(faults)).unwrap_or(true)
+}
+
+/// A packet's source port must not be a port on which real servers receive: a real server answers
+/// its director's inquiries, and each end tells the two sorts of packets by their ports.
+fn gue_ports(section: &Section<'_>, faults: &mut Faults) -> GuePorts {
+    let destination = value::gue_port(section, faults);
+    let entry = section.entry("gue_source_ports");
+    let sources = entry.as_ref().and_then(|entry| entry.parsed(value::source_ports, faults));
+    let sources = sources.unwrap_or_default();
+    if sources.contains(destination) {
+        let message = match &entry {
+            Some(_) => format!("{sources} contains gue_port, {destination}; write other ports"),
+            None => format!(
+                "{destination} is one of gue_source_ports, {sources} by default; write another port"
+            ),
+        };
+        if let Some(entry) = entry.or_else(|| section.entry("gue_port")) {
+            entry.fault(message, faults);
+        }
+    }
+    GuePorts { sources, destination }
 }
 
 /// Zero by default.

@@ -7,7 +7,7 @@ use crate::model::{Policy, RealValues, Timeouts};
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 23] = [
+pub const DIRECTOR: [&str; 24] = [
     "tun",
     "uplinks",
     "arp",
@@ -26,6 +26,7 @@ pub const DIRECTOR: [&str; 23] = [
     "offload",
     "fast_path",
     "gue_port",
+    "gue_source_ports",
     "busy_poll",
     "recorder",
     "hash_seed",

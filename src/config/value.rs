@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::balancer::maglev;
 use crate::model::duration;
 use crate::model::{AdminState, Existing, SchedulerKind, Timeouts};
-use crate::wire::encap::{Encap, gue};
+use crate::wire::encap::{Encap, SourcePorts, gue};
 
 use super::bounds::MAX_SERVICES;
 use super::fault::{Faults, quoted};
@@ -192,6 +192,26 @@ pub(super) fn gue_port(section: &Section<'_>, faults: &mut Faults) -> u16 {
     let port = section.entry("gue_port");
     let port = port.and_then(|entry| entry.number(1..=u32::from(u16::MAX), faults));
     port.and_then(|port| u16::try_from(port).ok()).unwrap_or(gue::PORT)
+}
+
+/// The UDP source ports of a director's packets in GUE.
+pub(super) fn source_ports(text: &str) -> Result<SourcePorts, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().ok()).flatten().filter(|port: &u16| *port > 0)
+    };
+    let (Some(first), Some(last)) = (port(first), port(last)) else {
+        let shown = quoted(text);
+        return Err(format!("{shown} is not a range of ports; write one such as \"61440-61455\""));
+    };
+    if last < first {
+        return Err(format!("{text} is the wrong way round; write {last}-{first}"));
+    }
+    SourcePorts::new(first, last).ok_or_else(|| {
+        let (count, most) = (u32::from(last - first) + 1, SourcePorts::MOST);
+        format!("{text} are {count} ports; at most {most} are taken")
+    })
 }
 
 /// The value of that name.

@@ -148,6 +148,14 @@ pub struct DirectorStats {
     pub bytes_sent: u64,
     /// `sendmmsg` calls.
     pub batches: u64,
+    /// Segments and replies in GUE that the kernel took from UDP sockets, many in a call.
+    pub gue_joined: u64,
+    /// The calls for these.
+    pub gue_sends: u64,
+    /// Bytes of zeros behind those that were shorter than others of their call.
+    pub gue_padding: u64,
+    /// Source ports of GUE that another program has: their flows' packets go one by one.
+    pub gue_ports_taken: u64,
     /// Segments that the kernel refused, by errno's name.
     pub send_errors: Counts,
     /// Errors from the tunnels, whether or not their real server is known.
@@ -405,6 +413,10 @@ impl DirectorStats {
             ("reads", self.reads),
             ("wake-ups", self.wakeups),
             ("send batches", self.batches),
+            ("sent in GUE by UDP sockets", self.gue_joined),
+            ("  in calls", self.gue_sends),
+            ("  bytes of padding", self.gue_padding),
+            ("source ports of GUE that are taken", self.gue_ports_taken),
             ("connections", table.current),
             ("connections that fit", table.capacity),
             ("connections expired", self.timers.expired),

@@ -34,6 +34,8 @@ pub enum Cause {
     CtInvalid,
     /// Carried packets pass no firewall.
     FastPath,
+    /// Another program has source ports of packets in GUE.
+    GuePorts,
     /// Another part of the host is not as planned.
     Host,
     /// The tunnels' source address is not the expected one.
@@ -68,7 +70,7 @@ pub enum Cause {
 
 impl Cause {
     /// All, in order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Configuration,
         Self::VirtualIp,
         Self::Conflict,
@@ -84,6 +86,7 @@ impl Cause {
         Self::Firewall,
         Self::CtInvalid,
         Self::FastPath,
+        Self::GuePorts,
         Self::Host,
         Self::Source,
         Self::RealServerRoute,
@@ -120,6 +123,7 @@ impl Cause {
             Self::Firewall => "firewall",
             Self::CtInvalid => "ct_invalid",
             Self::FastPath => "fast_path",
+            Self::GuePorts => "gue_ports",
             Self::Host => "host",
             Self::Source => "source",
             Self::RealServerRoute => "real_server_route",

@@ -11,7 +11,7 @@ use super::passage;
 use super::ports::{self, PortAnswers};
 use super::{Cause, Diagnosis, Finding, Severity, neighbours, serving};
 use crate::control::{Probed, ProbedPort, counted};
-use crate::wire::encap::Encap;
+use crate::wire::encap::{Encap, SourcePorts};
 
 /// The most findings of one sort about real servers or ports; further ones are only counted.
 const MOST_ALIKE: usize = 100;
@@ -37,6 +37,8 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     }
     // What the operator has chosen comes after what is observed.
     findings.extend(facts.carried_at.as_deref().map(|links| fast_path(links, facts)));
+    let taken = facts.gue_ports_taken.filter(|(taken, _)| *taken > 0);
+    findings.extend(taken.map(|(taken, ports)| gue_ports(taken, ports)));
     Diagnosis::new("director", findings, well)
 }
 
@@ -47,6 +49,19 @@ fn undiscovered(facts: &DirectorFacts) -> Option<Finding> {
     let links = clients.map(|one| one.uplink.as_str());
     let links = links.chain(tunnels.filter_map(|way| way.link.as_deref()));
     neighbours::finding(links, facts.ruleset.as_ref()?)
+}
+
+/// Packets in GUE without a socket for their source port.
+fn gue_ports(taken: u64, ports: SourcePorts) -> Finding {
+    let text = format!(
+        "other programs use {} of packets in GUE: those of their flows are sent one by one, at the \
+         cost of IP in IP; end the programs and restart the director, or name free ports with \
+         gue_source_ports in [director]",
+        counted(taken, "source port")
+    );
+    let (first, last) = ports.range().into_inner();
+    Finding::new(Cause::GuePorts, Severity::Warning, text)
+        .mended_by(format!("ss -unap 'sport >= :{first} and sport <= :{last}'"))
 }
 
 /// The most chains that a finding names.

@@ -10,6 +10,7 @@ use super::marked::MarkedClient;
 use super::tunnels::Tunnelled;
 use crate::control::{ListedService, Probed, VirtualIp};
 use crate::model::Listen;
+use crate::wire::encap::SourcePorts;
 
 /// A virtual IP's port on an uplink.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -66,6 +67,8 @@ pub struct DirectorFacts {
     pub failing: Vec<(IpAddr, String, String)>,
     /// The interfaces where the kernel carries established connections; `None`: nowhere.
     pub carried_at: Option<Vec<String>>,
+    /// How many of these source ports of GUE another program has.
+    pub gue_ports_taken: Option<(u64, SourcePorts)>,
     /// Further findings, about things that could not be observed.
     pub unseen: Vec<Finding>,
 }

@@ -133,6 +133,9 @@ impl DirectorPage {
             ),
             ("sent_outer_fragments", "Outer fragments of these", stats.outer_fragments),
             ("send_batches", "Calls of sendmmsg", stats.batches),
+            ("gue_joined_packets", "Segments in GUE sent by UDP sockets", stats.gue_joined),
+            ("gue_sends", "Calls for these", stats.gue_sends),
+            ("gue_padding_bytes", "Bytes of zeros behind shorter ones", stats.gue_padding),
             (
                 "tunnel_errors_received",
                 "ICMP errors about tunnels, the unverified ones too",
@@ -143,6 +146,8 @@ impl DirectorPage {
         }
         let errors = named("error", &stats.send_errors.0);
         families.counters("send_errors", "Segments that the kernel refused, by error", errors)?;
+        let help = "Source ports of GUE that another program has";
+        families.gauge("gue_ports_taken", help, stats.gue_ports_taken)?;
         let help = "Whether the TUN delivers super-frames";
         families.gauge("tun_offload", help, u32::from(stats.offload))
     }

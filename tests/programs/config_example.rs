@@ -63,6 +63,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.access, minimal.access);
     assert_eq!(example.max_connections, minimal.max_connections);
     assert_eq!(example.offload, minimal.offload);
+    assert_eq!(example.gue, minimal.gue);
     assert_eq!(example.hash_seed, minimal.hash_seed);
     assert_eq!(example.maglev_slots, minimal.maglev_slots);
     assert_eq!(example.timeouts, minimal.timeouts);
@@ -101,6 +102,8 @@ fn the_defaults_are_those_of_the_design() {
     assert!(director.arp && director.announce && director.offload);
     assert_eq!(director.access, Access { mode: 0o660, group: None });
     assert_eq!(director.announce_table, 0);
+    assert_eq!(director.gue.destination, 6080);
+    assert_eq!(director.gue.sources.range(), 61_440..=61_455);
     assert_eq!(director.control.to_str(), Some("/run/vstun/director.sock"));
     assert_eq!(director.max_connections, 1_000_000);
     assert_eq!((director.hash_seed.as_deref(), director.maglev_slots), (None, 65_537));

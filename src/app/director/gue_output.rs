@@ -10,13 +10,10 @@ use std::net::{IpAddr, SocketAddr};
 use crate::balancer::outer::TTL;
 use crate::sys::raw::segmented::{Headers, SegmentedSender};
 use crate::wire::encap::joins::{GuePacket, Joins, MAX_INNER, OuterFields, Send};
-use crate::wire::encap::{self, MAX_OUTER_LEN, Outer, Shim, gue};
+use crate::wire::encap::{self, GuePorts, MAX_OUTER_LEN, Outer, Shim, SourcePorts, gue};
 use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
 
 use super::sent::SendLog;
-
-/// Source ports, and so sockets for each family.
-const PORTS: usize = (*gue::SOURCE_PORTS.end() - *gue::SOURCE_PORTS.start()) as usize + 1;
 
 /// Sends that the kernel may refuse in a row before no more are made.
 const REFUSALS: u32 = 8;
@@ -35,28 +32,38 @@ enum Port {
 #[derive(Debug)]
 pub(super) struct GueOutput {
     joins: Joins,
-    v4: [Port; PORTS],
-    v6: [Port; PORTS],
-    /// The UDP port of real servers.
-    port: u16,
+    ports: GuePorts,
+    /// For each source port.
+    v4: Vec<Port>,
+    v6: Vec<Port>,
     /// How many sends in a row the kernel has refused.
     refused: u32,
 }
 
 impl GueOutput {
-    pub(super) fn new(port: u16) -> Self {
-        let ports = || std::array::from_fn(|_| Port::Unused);
-        Self { joins: Joins::default(), v4: ports(), v6: ports(), port, refused: 0 }
+    pub(super) fn new(ports: GuePorts) -> Self {
+        let (v4, v6) = (unused(ports.sources), unused(ports.sources));
+        Self { joins: Joins::default(), ports, v4, v6, refused: 0 }
     }
 
-    /// The UDP port of real servers.
-    pub(super) fn port(&self) -> u16 {
-        self.port
+    /// The source ports, and the UDP port of real servers.
+    #[inline]
+    pub(super) fn ports(&self) -> GuePorts {
+        self.ports
     }
 
-    /// From now on real servers take GUE on this UDP port.
-    pub(super) fn set_port(&mut self, port: u16) {
-        self.port = port;
+    /// From now on packets have these ports. No packet waits.
+    pub(super) fn set_ports(&mut self, ports: GuePorts) {
+        if ports.sources != self.ports.sources {
+            (self.v4, self.v6) = (unused(ports.sources), unused(ports.sources));
+        }
+        self.ports = ports;
+    }
+
+    /// How many source ports another program has.
+    pub(super) fn taken(&self) -> usize {
+        let both = self.v4.iter().zip(&self.v6);
+        both.filter(|(v4, v6)| matches!(v4, Port::Taken) || matches!(v6, Port::Taken)).count()
     }
 
     /// Whether no packet waits.
@@ -109,15 +116,20 @@ impl GueOutput {
 
     fn send(&mut self, send: &Send, send_log: &mut SendLog) {
         let OuterFields { source, destination, source_port, traffic_class } = send.way();
-        let to = SocketAddr::new(destination, self.port);
+        let to = SocketAddr::new(destination, self.ports.destination);
         let flow_label = source_port.into();
         let headers = Headers { source, destination: to, traffic_class, flow_label };
         let ip = if destination.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
         send_log.sent.bytes += (send.len() + send.count() * (ip + UDP_HEADER_LEN)) as u64;
         send_log.sent.calls += 1;
-        let Some(socket) = self.open(destination.is_ipv6(), source_port) else { return };
+        let Some(socket) = self.open(destination.is_ipv6(), source_port) else {
+            return send_log.without_socket(destination, send.count());
+        };
         match again(|| socket.send(&headers, send.datagrams(), send.size())) {
-            Ok(()) => self.refused = 0,
+            Ok(()) => {
+                self.refused = 0;
+                send_log.sent.joined(send.count(), send.padding());
+            }
             Err(error) => self.failed(send, &headers, &error, send_log),
         }
     }
@@ -142,14 +154,19 @@ impl GueOutput {
             return;
         }
         let source_port = send.way().source_port;
-        let Some(socket) = self.open(destination.is_ipv6(), source_port) else { return };
+        let Some(socket) = self.open(destination.is_ipv6(), source_port) else {
+            return send_log.without_socket(destination, send.count());
+        };
         let mut any_too_big = false;
         for datagram in send.datagrams() {
             send_log.sent.calls += 1;
             let one = || socket.send(headers, std::iter::once(datagram), datagram.len());
-            if let Err(error) = again(one) {
-                any_too_big |= too_big(&error);
-                send_log.failed(destination, &error, 0);
+            match again(one) {
+                Ok(()) => send_log.sent.joined(1, 0),
+                Err(error) => {
+                    any_too_big |= too_big(&error);
+                    send_log.failed(destination, &error, 0);
+                }
             }
         }
         if refused && !any_too_big {
@@ -165,8 +182,7 @@ impl GueOutput {
     /// The socket of that port, which is opened if it has not been used.
     fn open(&mut self, ipv6: bool, source_port: u16) -> Option<&SegmentedSender> {
         let ports = if ipv6 { &mut self.v6 } else { &mut self.v4 };
-        let index = usize::from(source_port.checked_sub(*gue::SOURCE_PORTS.start())?);
-        let port = ports.get_mut(index)?;
+        let port = ports.get_mut(self.ports.sources.position(source_port)?)?;
         if let Port::Unused = port {
             *port = match SegmentedSender::open(ipv6, source_port, TTL) {
                 Ok(socket) => Port::Open(socket),
@@ -196,7 +212,7 @@ impl GueOutput {
             identification: 0,
             flow_label: source_port.into(),
         };
-        let shim = Shim::Gue { source_port, port: self.port };
+        let shim = Shim::Gue { source_port, port: self.ports.destination };
         for datagram in send.datagrams() {
             let inner = datagram.get(gue::HEADER_LEN..).unwrap_or_default();
             let version = inner.first().map_or(0, |first| first >> 4);
@@ -207,6 +223,10 @@ impl GueOutput {
             }
         }
     }
+}
+
+fn unused(ports: SourcePorts) -> Vec<Port> {
+    ports.range().map(|_| Port::Unused).collect()
 }
 
 /// Repeats a call that a signal has interrupted.
@@ -232,8 +252,34 @@ fn not_opened(source_port: u16, error: &io::Error, refused: &mut u32) {
     } else {
         log::warn!(
             source_port;
-            "could not use UDP port {source_port} for packets in GUE: {error}; those of a 16th of \
-             the flows are sent one by one"
+            "could not use UDP port {source_port} for packets in GUE: {error}; those of its flows \
+             are sent one by one; `gue_source_ports` names other ports"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::director::sent::{Joined, SendError};
+
+    /// They are not lost without a count, whatever the ports are when they leave.
+    #[test]
+    fn packets_without_a_socket_are_counted() {
+        let mut output = GueOutput::new(GuePorts::default());
+        let mut send_log = SendLog::default();
+        let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 11].into());
+        let way = OuterFields { source, destination, source_port: 61_440, traffic_class: 0 };
+        for flow in 0..3 {
+            let packet = GuePacket::new(way, flow, 4, [&[], &[0x45; 20]]).expect("a packet");
+            assert_eq!(output.enter(&packet), Ok(()));
+            send_log.sent.queued += 1;
+        }
+        let sources = SourcePorts::new(5_000, 5_000).expect("a port");
+        output.set_ports(GuePorts { sources, ..GuePorts::default() });
+        output.leave(0, &mut send_log, None);
+        assert_eq!(send_log.sent.failed[SendError::NoPort as usize], 3);
+        assert_eq!((send_log.sent.segments(), send_log.sent.joined), (0, Joined::default()));
+        assert!(output.is_empty());
     }
 }

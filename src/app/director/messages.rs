@@ -19,6 +19,7 @@ use crate::app::health::HealthThread;
 use crate::app::serve::ConnectionPage;
 use crate::config;
 use crate::model::{Millis, Seed};
+use crate::wire::encap::GuePorts;
 
 use super::packets::Reads;
 use super::recorder::RecordedPiece;
@@ -30,6 +31,8 @@ use super::tracing::LiveTrace;
 pub(super) struct DirectorReport {
     pub(super) snapshot: Snapshot,
     pub(super) sent: SendCounters,
+    /// How many source ports of GUE another program has.
+    pub(super) gue_ports_taken: u64,
     pub(super) reads: Reads,
     /// Whether flows are carried.
     pub(super) fast_path: bool,
@@ -57,16 +60,16 @@ pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
 pub(super) struct LoopSettings {
     /// The outer source address for IPv4; `None`: the routing table picks it.
     pub(super) source_v4: Option<Ipv4Addr>,
-    /// The UDP port on which real servers receive GUE.
-    pub(super) gue_port: u16,
+    /// The UDP ports of packets in GUE.
+    pub(super) gue: GuePorts,
     /// How long the loop looks for more before it sleeps.
     pub(super) busy_poll: Duration,
 }
 
 impl LoopSettings {
     pub(super) fn of(config: &config::Director) -> Self {
-        let &config::Director { gue_port, busy_poll, .. } = config;
-        Self { source_v4: config.source_v4(), gue_port, busy_poll }
+        let &config::Director { gue, busy_poll, .. } = config;
+        Self { source_v4: config.source_v4(), gue, busy_poll }
     }
 }
 

@@ -425,7 +425,7 @@ fn start(
     let [first, second, third, label_key] = random_words()?;
     let balancer = balancer(config.max_connections, Seed(first, second));
     prefer_huge_pages(&balancer);
-    let output = Output::new(sender, config.source_v4(), config.gue_port, third);
+    let output = Output::new(sender, config.source_v4(), config.gue, third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
     let ends = PacketThreadEnds { inbox, notices, checks };

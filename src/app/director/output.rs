@@ -9,7 +9,7 @@ use crate::balancer::{Sources, Tunnel};
 use crate::sys::raw::{BatchMessage, SendBatch, Sender};
 use crate::wire::encap::joins::{self, OuterFields};
 use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
-use crate::wire::encap::{self, Encap, MAX_SHIM_LEN, Outer, Shim};
+use crate::wire::encap::{self, Encap, GuePorts, MAX_SHIM_LEN, Outer, Shim};
 use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::gue_output::GueOutput;
@@ -53,7 +53,7 @@ impl Output {
     pub(super) fn new(
         sender: Sender,
         source_v4: Option<Ipv4Addr>,
-        gue_port: u16,
+        gue: GuePorts,
         seed: u64,
     ) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl Output {
             batch: SendBatch::new(BATCH),
             headers: vec![0; BATCH * SLOT],
             source_v4: source_v4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
-            gue: GueOutput::new(gue_port),
+            gue: GueOutput::new(gue),
             queued_gue: false,
             random: seed.max(1),
             send_log: SendLog::default(),
@@ -78,9 +78,20 @@ impl Output {
         self.source_v4 = source.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
     }
 
-    /// Sets the UDP port on which real servers receive GUE.
-    pub(super) fn set_gue_port(&mut self, port: u16) {
-        self.gue.set_port(port);
+    /// The UDP ports of packets in GUE.
+    pub(super) fn gue_ports(&self) -> GuePorts {
+        self.gue.ports()
+    }
+
+    /// How many source ports of GUE another program has.
+    pub(super) fn gue_ports_taken(&self) -> u64 {
+        self.gue.taken() as u64
+    }
+
+    /// Sets these ports. What waits leaves by the old ones.
+    pub(super) fn set_gue_ports(&mut self, input: &Input, ports: GuePorts) {
+        self.finish(input);
+        self.gue.set_ports(ports);
     }
 
     /// Updates the tunnels' sources. Each packet contains its source, but if all have the same one,
@@ -114,8 +125,8 @@ impl Output {
         }
         self.after_joined(input, inner, tunnel);
         self.make_room(input);
-        let outer = inner.outer(tunnel, 0, self.source_v4, self.random());
-        let shim = inner.shim(tunnel.encap, self.gue.port());
+        let (source, random) = (self.source_v4, self.random());
+        let (outer, shim) = inner.headers(tunnel, 0, source, random, self.gue.ports());
         if let Some(pieces) = outer::pieces(tunnel, end - start) {
             let cut = Cut { pieces, shim, inner_version: inner.version };
             return self.in_pieces(input, &outer, cut, 0, at);
@@ -143,8 +154,8 @@ impl Output {
         let packet = input.packet_range();
         for index in 0..plan.count() {
             self.make_room(input);
-            let outer = inner.outer(tunnel, index, self.source_v4, self.random());
-            let shim = inner.shim(tunnel.encap, self.gue.port());
+            let (source, random) = (self.source_v4, self.random());
+            let (outer, shim) = inner.headers(tunnel, index, source, random, self.gue.ports());
             let slot = self.batch.len() * SLOT;
             let Some((room, header)) = self
                 .headers
@@ -263,8 +274,8 @@ impl Output {
         if tunnel.encap != Encap::Gue || outer::pieces(tunnel, len).is_some() {
             return None;
         }
-        let outer = inner.outer(tunnel, 0, self.source_v4, 1);
-        self.gue.way(&outer, inner.shim(tunnel.encap, self.gue.port()), len)
+        let (outer, shim) = inner.headers(tunnel, 0, self.source_v4, 1, self.gue.ports());
+        self.gue.way(&outer, shim, len)
     }
 
     /// Joins a packet, which is there in two parts, with others.
@@ -297,7 +308,8 @@ impl Output {
     /// flow, and came first.
     fn after_joined(&mut self, input: &Input, inner: Inner, tunnel: &Tunnel) {
         if tunnel.encap == Encap::Gue {
-            while let Some(position) = self.gue.before(inner.shim(tunnel.encap, 0), tunnel.real) {
+            let shim = inner.shim(tunnel.encap, self.gue.ports());
+            while let Some(position) = self.gue.before(shim, tunnel.real) {
                 self.leave(input, position);
             }
             self.queued_gue = true;

@@ -226,9 +226,11 @@ impl DirectorLoop {
                 return;
             }
             let mut room = [0; raw::MAX_ERROR];
+            let sources = self.output.gue_ports().sources;
+            let ours = |port| sources.contains(port);
             let report = match self.errors.next(&mut room) {
-                Ok(RawError::V4(packet)) => icmp::report_v4(packet),
-                Ok(RawError::V6(sender, message)) => icmp::report_v6(sender, message),
+                Ok(RawError::V4(packet)) => icmp::report_v4(packet, ours),
+                Ok(RawError::V6(sender, message)) => icmp::report_v6(sender, message, ours),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
                 Err(_) => {
                     self.errors_ready = false;

@@ -20,13 +20,22 @@ pub(super) enum SendError {
     Refused,
     /// `ENETUNREACH`, `EHOSTUNREACH`: no route.
     Unreachable,
+    /// Without an errno: the socket of a packet's source port is not open.
+    NoPort,
     /// Any other.
     Other,
 }
 
 impl SendError {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Again, Self::NoBuffers, Self::TooBig, Self::Refused, Self::Unreachable, Self::Other];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Again,
+        Self::NoBuffers,
+        Self::TooBig,
+        Self::Refused,
+        Self::Unreachable,
+        Self::NoPort,
+        Self::Other,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -35,6 +44,7 @@ impl SendError {
             Self::TooBig => "send_too_big",
             Self::Refused => "send_refused",
             Self::Unreachable => "send_unreachable",
+            Self::NoPort => "send_no_port",
             Self::Other => "send_other",
         }
     }
@@ -51,6 +61,7 @@ impl SendError {
                  (IPv6 inside), 47 for GRE, UDP for GUE"
             }
             Self::Unreachable => "no route to the real server",
+            Self::NoPort => "the socket of its source port was not open",
             Self::Other => "another error; the log names it",
         }
     }
@@ -68,6 +79,17 @@ impl SendError {
     }
 }
 
+/// Packets in GUE that the kernel took from UDP sockets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Joined {
+    /// The packets.
+    pub(super) packets: u64,
+    /// The calls for them.
+    pub(super) sends: u64,
+    /// Bytes of zeros behind those that were shorter than others of their call.
+    pub(super) padding: u64,
+}
+
 /// Counters of sent packets. `queued == sent + failed` once the queue is flushed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SendCounters {
@@ -81,6 +103,8 @@ pub(super) struct SendCounters {
     pub(super) bytes: u64,
     /// Calls of `sendmmsg` and `sendmsg`.
     pub(super) calls: u64,
+    /// Those of them that went by UDP sockets.
+    pub(super) joined: Joined,
     /// Segments and replies that failed as a whole or in part, by [`SendError`].
     pub(super) failed: [u64; SendError::ALL.len()],
     fragments_failed: u64,
@@ -97,6 +121,13 @@ impl SendCounters {
     /// Outer fragments that the kernel took.
     pub(super) fn outer_fragments(&self) -> u64 {
         self.fragments - self.fragments_failed
+    }
+
+    /// Counts a call that the kernel took, of packets in GUE with so many bytes of padding.
+    pub(super) fn joined(&mut self, packets: usize, padding: usize) {
+        self.joined.packets += packets as u64;
+        self.joined.sends += 1;
+        self.joined.padding += padding as u64;
     }
 
     /// Counts a packet that has failed: a fragmented one once, with its first fragment that did.
@@ -140,6 +171,16 @@ impl SendLog {
         let kind = SendError::Unreachable;
         self.sent.fail_early(kind, packets);
         self.log(real, &io::Error::from_raw_os_error(libc::ENETUNREACH), kind);
+    }
+
+    /// Counts queued packets in GUE whose source port has no socket.
+    #[cold]
+    pub(super) fn without_socket(&mut self, real: IpAddr, packets: usize) {
+        let kind = SendError::NoPort;
+        for _ in 0..packets {
+            self.sent.fail(kind, 0);
+        }
+        self.log(real, &io::Error::from_raw_os_error(libc::EBADF), kind);
     }
 
     /// Counts a packet that has no space for an outer header: the datagram would be longer than IP

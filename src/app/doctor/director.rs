@@ -21,6 +21,7 @@ use crate::doctor::inquiry::MAX_PORTS;
 use crate::host::ProblemKind;
 use crate::model::{Encap, Listen};
 use crate::sys::fast_path;
+use crate::wire::encap::GuePorts;
 
 /// The most virtual IPs asked about at one real server: its daemon answers 50 inquiries a second.
 const MOST_VIPS: usize = 8;
@@ -42,9 +43,14 @@ pub(super) async fn running(
     let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
     (facts.services, facts.vips) = (list.services.clone(), list.vips.clone());
-    facts.carried_at = carried_at(&daemon.exchange(&Request::Stats)?);
+    let stats = daemon.exchange(&Request::Stats)?;
+    facts.carried_at = carried_at(&stats);
+    let taken = match stats {
+        Stats::Director(DirectorStats { gue_ports_taken, .. }) => gue_ports_taken,
+        Stats::RealServer(_) => 0,
+    };
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
-    let mut ends = Vec::new();
+    let (mut ends, mut ports) = (Vec::new(), GuePorts::default());
     let read = path.map(|path| (path, config_file::director(path)));
     match read {
         Some((_, Ok(config))) => {
@@ -52,13 +58,14 @@ pub(super) async fn running(
             look(&mut facts, &config, &survey);
             add_captures(&mut facts, &survey);
             mark(&mut facts, &survey);
-            ends = ends_of(&config, &survey, &list);
+            (ends, ports) = (ends_of(&config, &survey, &list), config.gue);
+            facts.gue_ports_taken = Some((taken, ports.sources));
         }
         Some((path, Err(refused))) => facts.unseen.push(faulty(path, &refused.to_string())),
         None => {}
     }
     // At the same time as the probes of ports: both wait for other hosts.
-    let asking = std::thread::spawn(move || inquiry::ask(&ends));
+    let asking = std::thread::spawn(move || inquiry::ask(&ends, ports));
     facts.probed = Some(daemon.exchange::<Probed>(&Request::Probe)?);
     // Immediately, since a daemon closes a connection that is idle for seconds.
     facts.failing = failing(&daemon.exchange(&Request::Checks)?);
@@ -107,7 +114,8 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
         let all = config.specs().flat_map(|service| service.reals.iter());
         let encaps: BTreeSet<Encap> =
             all.filter(|one| one.address == real).map(|one| one.values.encap).collect();
-        encaps.into_iter().map(|encap| Tunnelled { encap, gue_port: config.gue_port }).collect()
+        let gue_port = config.gue.destination;
+        encaps.into_iter().map(|encap| Tunnelled { encap, gue_port }).collect()
     };
     facts.ways = config.reals().into_iter().map(|real| way(real, used(real), survey)).collect();
 }
@@ -165,7 +173,7 @@ fn ends_of(config: &config::Director, survey: &Survey, list: &ServiceList) -> Ve
         *count += 1;
         *count <= MOST_VIPS
     });
-    let tunnelled = |encap| Tunnelled { encap, gue_port: config.gue_port };
+    let tunnelled = |encap| Tunnelled { encap, gue_port: config.gue.destination };
     few.filter_map(|((real, vip, encap), listens)| {
         end((real, tunnelled(encap)), vip, listens, survey)
     })

@@ -21,7 +21,7 @@ use crate::sys::raw::{
     Receiver, SendBatch, Sender,
 };
 use crate::wire::Packet;
-use crate::wire::encap::{self, Encap, Shim, gre, gue};
+use crate::wire::encap::{self, Encap, GuePorts, Shim, gre, gue};
 use crate::wire::icmp::{TunnelCause, TunnelReport, report_v4, report_v6};
 use crate::wire::inquiry::{PROTOCOL, is_inquiry};
 
@@ -71,6 +71,8 @@ struct Exchange {
     receivers: Vec<Receiver>,
     errors: ErrorQueue,
     poll: Poll,
+    /// The director's ports of GUE.
+    ports: GuePorts,
     batch: SendBatch,
     datagrams: ReceiveBuffers,
     /// By nonce.
@@ -80,12 +82,12 @@ struct Exchange {
     path_mtus: HashMap<IpAddr, u16>,
 }
 
-/// Sends inquiries to all ends; blocks for a few seconds.
+/// Sends inquiries to all ends; blocks for a few seconds. `ports` are the director's.
 ///
 /// # Errors
 /// `EPERM` without `CAP_NET_RAW`.
-pub(super) fn ask(ends: &[End]) -> io::Result<Vec<EndFacts>> {
-    let mut exchange = Exchange::open()?;
+pub(super) fn ask(ends: &[End], ports: GuePorts) -> io::Result<Vec<EndFacts>> {
+    let mut exchange = Exchange::open(ports)?;
     let small: Vec<usize> = ends.iter().map(|_| SMALL).collect();
     let heard = exchange.round(ends, &small, TIMES)?;
     let mut facts: Vec<EndFacts> = ends
@@ -162,15 +164,15 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
 }
 
 impl Exchange {
-    fn open() -> io::Result<Self> {
+    fn open(ports: GuePorts) -> io::Result<Self> {
         let (sender, errors, poll) = (Sender::open()?, ErrorQueue::open()?, Poll::new()?);
         // An answer comes in the inquiry's encapsulation.
         let mut receivers = Receiver::open_each()?;
         for receiver in receivers.iter().filter(|receiver| receiver.inner_version().is_some()) {
             receiver.attach_filter(filter(receiver).into_iter())?;
         }
-        // Another inquiry has the port.
-        receivers.extend(Receiver::open_gue(gue::INQUIRY_PORT).unwrap_or_default());
+        // If another inquiry has the port, answers in GUE do not come here.
+        receivers.extend(Receiver::open_gue(ports.inquiry()).unwrap_or_default());
         let descriptors = receivers.iter().map(AsRawFd::as_raw_fd).chain(errors.descriptors());
         for (index, descriptor) in descriptors.enumerate() {
             let mut source = SourceFd(&descriptor);
@@ -181,6 +183,7 @@ impl Exchange {
             receivers,
             errors,
             poll,
+            ports,
             batch: SendBatch::new(1),
             datagrams: ReceiveBuffers::new(BATCH),
             answers: HashMap::new(),
@@ -248,7 +251,7 @@ impl Exchange {
             Tunnelled { encap: Encap::Ipip, .. } => Shim::None,
             Tunnelled { encap: Encap::Gre, .. } => Shim::Gre,
             Tunnelled { encap: Encap::Gue, gue_port } => {
-                Shim::Gue { source_port: gue::INQUIRY_PORT, port: gue_port }
+                Shim::Gue { source_port: self.ports.inquiry(), port: gue_port }
             }
         };
         let tunnel = InquiryTunnel { from: end.source, to: end.real, shim };
@@ -280,10 +283,13 @@ impl Exchange {
             }
         }
         let mut room = [0; MAX_ERROR];
+        // The daemon's packets show the same causes.
+        let ports = self.ports;
+        let ours = |port| ports.sources.contains(port) || port == ports.inquiry();
         while let Ok(error) = self.errors.next(&mut room) {
             let report = match error {
-                RawError::V4(bytes) => report_v4(bytes),
-                RawError::V6(sender, bytes) => report_v6(sender, bytes),
+                RawError::V4(bytes) => report_v4(bytes, ours),
+                RawError::V6(sender, bytes) => report_v6(sender, bytes, ours),
             };
             if let Some(TunnelReport { real, cause, .. }) = report {
                 match cause {

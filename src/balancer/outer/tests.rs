@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::wire::build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip};
-use crate::wire::encap::{Encap, Shim};
+use crate::wire::encap::{Encap, GuePorts, Shim, SourcePorts};
 use crate::wire::tcp::Flags;
 
 const KEY: u64 = 0x0123_4567_89ab_cdef;
+const GUE_PORTS: GuePorts = GuePorts { sources: SourcePorts::DEFAULT, destination: 6080 };
 
 fn inner(packet: Ip, key: u64) -> Inner {
     Inner::of(&Packet::parse(&packet.bytes()).unwrap(), key)
@@ -216,9 +217,10 @@ fn in_gue_the_source_port_decides_the_label_and_datagrams_have_one_hop_limit() {
                 [family.udp(53), family.tcp(Flags::ACK)].into_iter().zip(&mut ports)
             {
                 let inner = inner(packet.source_port(number), KEY);
-                let header = inner.outer(&gue, 3, outer.director(), 7);
+                let (header, shim) = inner.headers(&gue, 3, outer.director(), 7, GUE_PORTS);
                 assert_eq!((header.ttl, header.dont_fragment), (TTL, true));
-                let Shim::Gue { source_port, .. } = inner.shim(Encap::Gue, 6080) else { panic!() };
+                let Shim::Gue { source_port, port: 6080 } = shim else { panic!() };
+                assert!(GUE_PORTS.sources.contains(source_port));
                 assert_eq!(header.flow_label, u32::from(source_port));
                 ports.insert(source_port);
             }

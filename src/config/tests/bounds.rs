@@ -128,6 +128,18 @@ fn numbers() {
     }
     assert!(!takes(&announce(u64::from(u32::MAX) + 1), "out of range"));
 
+    let ports = |range: &str| with_key(&format!("gue_source_ports = \"{range}\""));
+    for range in ["1-64", "65472-65535", "5000-5000", "5000", "6017-6079", "6081-6090"] {
+        assert!(takes(&ports(range), ""), "{range}");
+    }
+    assert!(!takes(&ports("1-65"), "1-65 are 65 ports; at most 64 are taken"));
+    assert!(!takes(&ports("6080-6090"), "contains gue_port, 6080"));
+    assert!(!takes(&ports("9-8"), "write 8-9"));
+    for text in ["0-3", "", "-", "1-", "-9", "1-2-3", "+1-2", "1 - 2", "65536", "65500-65536"] {
+        assert!(!takes(&ports(text), "is not a range of ports"), "{text}");
+    }
+    assert!(!takes(&with_key("gue_port = 61455"), "is one of gue_source_ports"));
+
     let slots = |slots: u32| with_key(&format!("maglev_slots = {slots}"));
     for prime in [1_031, 65_537, 1_048_573] {
         assert!(takes(&slots(prime), ""), "{prime}");

@@ -391,6 +391,8 @@ fn keys_of_the_host_are_no_changes_of_the_balancer() {
         "announce_table = 9",
         "neighbour_routes = true",
         "busy_poll = \"50us\"",
+        "gue_port = 6081",
+        "gue_source_ports = \"5000-5063\"",
     ] {
         let new = read(&format!("{line}\n{services}"));
         assert_ne!(old, new);

@@ -91,6 +91,7 @@ fn shown(one: &Difference) -> String {
 fn the_directors_keys_that_a_reload_changes_are_shown_and_the_seed_is_not() {
     let keys = "uplinks = [\"eth0\", \"eth1\"]\narp = false\nsource = \"10.0.0.1\"\n\
         announce_table = 7\nneighbour_routes = true\nbusy_poll = \"50us\"\n\
+        gue_port = 7\ngue_source_ports = \"5000-5003\"\n\
         hash_seed = \"first seed\"\nmaglev_slots = 1031\n\
         hooks = [\"/bin/hook\", \"x\"]\nwithdraw_without_quorum = true\n";
     let (none, all) = (read("", ""), read(keys, ""));
@@ -101,6 +102,8 @@ fn the_directors_keys_that_a_reload_changes_are_shown_and_the_seed_is_not() {
         "source unset → 10.0.0.1",
         "announce_table 0 → 7",
         "neighbour_routes false → true",
+        "gue_port 6080 → 7",
+        "gue_source_ports 61440-61455 → 5000-5003",
         "busy_poll 0s → 50us",
         "hash_seed random → configured",
         "maglev_slots 65537 → 1031",

@@ -17,32 +17,11 @@ pub const HEADER_LEN: usize = 4;
 /// The UDP port that IANA has registered for GUE.
 pub const PORT: u16 = 6080;
 
-/// The source ports of tunnelled packets. Each flow has one of them, so that routers and receive
-/// queues spread flows; the range is short, so that firewall rules can name it.
-pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 61_440..=61_455;
-
-/// The source port of inquiries of `vstun doctor`; answers come to it. The daemon's sockets have
-/// [`SOURCE_PORTS`].
-pub const INQUIRY_PORT: u16 = *SOURCE_PORTS.end() + 1;
-
 /// The header before a packet of IP version 4 or 6; `None` for another version.
 #[inline]
 #[must_use]
 pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
     Some([0, super::ipip::protocol_of(inner_version)?, 0, 0])
-}
-
-/// Flows other than TCP use the first source ports, this many. Their packets are small and come one
-/// by one: with fewer ports more of them go in one send.
-const SMALL_PACKETS_PORTS: u32 = 4;
-
-/// The source port of a flow with this label: the label is a hash of the flow.
-#[inline]
-#[must_use]
-pub fn source_port(flow_label: u32, tcp: bool) -> u16 {
-    const COUNT: u32 = (*SOURCE_PORTS.end() - *SOURCE_PORTS.start()) as u32 + 1;
-    let number = if tcp { flow_label % COUNT } else { flow_label % SMALL_PACKETS_PORTS };
-    SOURCE_PORTS.start() + u16::try_from(number).unwrap_or_default()
 }
 
 /// The IP version of the inner packet in a UDP datagram's payload, and where it starts.
@@ -120,12 +99,6 @@ mod tests {
             if let Ok((version, start)) = open(&bytes) {
                 prop_assert!(matches!(version, 4 | 6) && start <= bytes.len());
             }
-        }
-
-        #[test]
-        fn a_source_port_is_in_the_range(label: u32) {
-            prop_assert!(SOURCE_PORTS.contains(&source_port(label, true)));
-            prop_assert!((61_440..61_444).contains(&source_port(label, false)));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod error;
 pub mod gre;
 pub mod gue;
+mod gue_ports;
 pub mod ipip;
 pub mod joins;
 mod kind;
@@ -12,6 +13,7 @@ pub mod pieces;
 mod shim;
 
 pub use error::{OpenError, ShimError};
+pub use gue_ports::{GuePorts, SourcePorts};
 pub use kind::{Encap, MAX_OUTER_LEN, MAX_SHIM_LEN};
 pub use opened::{Opened, open};
 pub use outer::Outer;

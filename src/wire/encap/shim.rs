@@ -28,8 +28,8 @@ pub enum Shim {
 }
 
 impl Shim {
-    /// The shim of a flow with that [`gue::source_port`], towards real servers that receive GUE on
-    /// `gue_port`.
+    /// The shim of a packet that has this source port if it is in GUE, towards real servers that
+    /// receive GUE on `gue_port`.
     #[inline]
     #[must_use]
     pub fn new(encap: Encap, source_port: u16, gue_port: u16) -> Self {

@@ -105,7 +105,7 @@ impl Quoted {
     #[must_use]
     pub fn of(packet: &Packet<'_>) -> Self {
         let version = if packet.version() == 4 { protocol::IPIP } else { protocol::IPV6 };
-        inside(version, packet.bytes()).unwrap_or(Self::Other)
+        inside(version, packet.bytes(), |_| false).unwrap_or(Self::Other)
     }
 }
 
@@ -123,9 +123,9 @@ pub struct TunnelReport {
 }
 
 /// The error in an IPv4 packet. `None` if it is not about a tunnelled packet, or its checksum is
-/// wrong.
+/// wrong. A datagram is a packet in GUE only if `sends_from` is true for its source port.
 #[must_use]
-pub fn report_v4(bytes: &[u8]) -> Option<TunnelReport> {
+pub fn report_v4(bytes: &[u8], sends_from: impl Fn(u16) -> bool) -> Option<TunnelReport> {
     let packet = Packet::parse(bytes).ok()?;
     if packet.version() != 4 || !super::checksum_ok(&packet) {
         return None;
@@ -138,13 +138,18 @@ pub fn report_v4(bytes: &[u8]) -> Option<TunnelReport> {
         return None;
     }
     let real = outer.destination_addr().into();
-    let quoted = inside(outer.protocol().0, inner)?;
+    let quoted = inside(outer.protocol().0, inner, sends_from)?;
     Some(TunnelReport { sender: packet.source, real, cause, quoted })
 }
 
-/// The error in an ICMPv6 message from `sender` whose checksum has been verified.
+/// The error in an ICMPv6 message from `sender` whose checksum has been verified. `sends_from` as for
+/// [`report_v4`].
 #[must_use]
-pub fn report_v6(sender: Ipv6Addr, message: &[u8]) -> Option<TunnelReport> {
+pub fn report_v6(
+    sender: Ipv6Addr,
+    message: &[u8],
+    sends_from: impl Fn(u16) -> bool,
+) -> Option<TunnelReport> {
     let (header, quoted) = message.split_first_chunk::<ICMP_HEADER_LEN>()?;
     let cause = cause_v6(*header)?;
     let outer = Ipv6HeaderSlice::from_slice(quoted).ok()?;
@@ -155,28 +160,27 @@ pub fn report_v6(sender: Ipv6Addr, message: &[u8]) -> Option<TunnelReport> {
         return None;
     }
     let real = outer.destination_addr().into();
-    let quoted = inside(chain.protocol, upper.get(chain.len..)?)?;
+    let quoted = inside(chain.protocol, upper.get(chain.len..)?, sends_from)?;
     Some(TunnelReport { sender: sender.into(), real, cause, quoted })
 }
 
 /// What is quoted of the inner packet.
-fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
+fn inside(protocol: u8, inner: &[u8], sends_from: impl Fn(u16) -> bool) -> Option<Quoted> {
     match protocol {
         protocol::GRE => {
             let (version, start) = gre::open(inner).ok()?;
             inside_ip(ipip::protocol_of(version)?, inner.get(start..)?)
         }
-        protocol::UDP => inside_udp(inner),
+        protocol::UDP => inside_udp(inner, sends_from),
         _ => inside_ip(protocol, inner),
     }
 }
 
-/// A datagram is GUE only if it has one of the director's source ports. RFC 792 requires no more
-/// than the UDP header.
-fn inside_udp(datagram: &[u8]) -> Option<Quoted> {
+/// RFC 792 requires no more of the datagram than the UDP header.
+fn inside_udp(datagram: &[u8], sends_from: impl Fn(u16) -> bool) -> Option<Quoted> {
     let (header, payload) = datagram.split_first_chunk::<UDP_HEADER_LEN>()?;
     let source_port = u16::from_be_bytes([header[0], header[1]]);
-    if !gue::SOURCE_PORTS.contains(&source_port) && source_port != gue::INQUIRY_PORT {
+    if !sends_from(source_port) {
         return None;
     }
     match gue::open(payload) {
@@ -279,6 +283,9 @@ mod tests {
     use crate::wire::encap::{self, Encap, MAX_OUTER_LEN, Outer, Shim};
     use crate::wire::tcp::Flags;
 
+    /// The source port of packets in GUE.
+    const PORT: u16 = 61_455;
+
     /// An error about a tunnelled segment that quotes `quoted` bytes of the inner packet.
     fn error(inner: Family, outer: Family, quoted: usize) -> Vec<u8> {
         error_of(Encap::Ipip, inner, outer, quoted)
@@ -295,19 +302,37 @@ mod tests {
             identification: 0,
             flow_label: 5,
         };
-        let (mut room, shim) =
-            ([0; MAX_OUTER_LEN], Shim::new(encap, *gue::SOURCE_PORTS.end(), 6080));
+        let (mut room, shim) = ([0; MAX_OUTER_LEN], Shim::new(encap, PORT, 6080));
         let len = encap::write(shim, &header, inner.pick(4, 6), [&[], &packet], &mut room).unwrap();
         let quote = [&room[MAX_OUTER_LEN - len..], &packet[..quoted]].concat();
         outer.icmp_error(outer.pick((3, 4), (2, 0)), &quote).from(outer.router()).bytes()
     }
 
     fn report(outer: Family, packet: &[u8]) -> Option<TunnelReport> {
+        report_if(outer, packet, |port| port == PORT)
+    }
+
+    fn report_if(
+        outer: Family,
+        packet: &[u8],
+        sends_from: impl Fn(u16) -> bool,
+    ) -> Option<TunnelReport> {
         match outer {
-            Family::V4 => report_v4(packet),
+            Family::V4 => report_v4(packet, sends_from),
             Family::V6 => {
                 let IpAddr::V6(sender) = outer.router() else { panic!() };
-                report_v6(sender, &packet[40..])
+                report_v6(sender, &packet[40..], sends_from)
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_from_a_port_that_is_not_the_director_s_is_not_gue() {
+        for (inner, outer) in MIXES {
+            for encap in Encap::ALL {
+                let error = error_of(encap, inner, outer, inner.header_len() + 8);
+                let found = report_if(outer, &error, |port| port == PORT + 1);
+                assert_eq!(found.is_some(), encap != Encap::Gue, "{encap:?}");
             }
         }
     }
@@ -335,12 +360,12 @@ mod tests {
     #[test]
     fn a_wrong_checksum_and_another_protocol_are_no_report() {
         let mut packet = error(Family::V4, Family::V4, 28);
-        assert!(report_v4(&packet).is_some());
+        assert!(report_v4(&packet, |_| true).is_some());
         packet[30] ^= 1;
-        assert_eq!(report_v4(&packet), None);
+        assert_eq!(report_v4(&packet, |_| true), None);
         let plain = Family::V4.tcp(Flags::ACK).bytes();
-        assert_eq!(report_v4(&Family::V4.icmp_error((3, 4), &plain).bytes()), None);
-        assert_eq!(report_v4(&[]), None);
-        assert_eq!(report_v6(Ipv6Addr::LOCALHOST, &[]), None);
+        assert_eq!(report_v4(&Family::V4.icmp_error((3, 4), &plain).bytes(), |_| true), None);
+        assert_eq!(report_v4(&[], |_| true), None);
+        assert_eq!(report_v6(Ipv6Addr::LOCALHOST, &[], |_| true), None);
     }
 }

@@ -58,9 +58,9 @@ impl DirectorLoop {
                     // The control thread frees the batch's memory.
                     drop(answer.send((changes, applied)));
                 }
-                DirectorMessage::Configure(LoopSettings { source_v4, gue_port, busy_poll }) => {
+                DirectorMessage::Configure(LoopSettings { source_v4, gue, busy_poll }) => {
                     self.output.set_source_v4(source_v4);
-                    self.output.set_gue_port(gue_port);
+                    self.output.set_gue_ports(&self.input, gue);
                     self.busy_poll = BusyPoll::new(busy_poll);
                 }
                 DirectorMessage::Explain { flow, answer } => {
@@ -86,6 +86,7 @@ impl DirectorLoop {
             not_carried: self.balancer.not_carried(),
             snapshot: self.balancer.figures(),
             sent: self.output.sent().clone(),
+            gue_ports_taken: self.output.gue_ports_taken(),
             reads: self.reads,
             fast_path: self.balancer.carries(),
             next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),

@@ -54,6 +54,7 @@ fn running(config: config::Director) -> RunningDirector {
                     let snapshot = balancer.figures();
                     let (sent, reads, next_timer) = Default::default();
                     drop(answer.send(DirectorReport {
+                        gue_ports_taken: 0,
                         snapshot,
                         sent,
                         reads,
