@@ -1,7 +1,7 @@
 # What the director sends in GUE by UDP sockets, many packets in one call: the outer headers on the
 # wire, how many calls there are, that small packets of different sizes arrive as they were; and
 # without its ports, or on a kernel without UDP_SEGMENT, the same one by one. A reload names other
-# ports.
+# ports. What does not fit a smaller link goes alone to nobody, and the client learns of it.
 # usual: 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -80,6 +80,31 @@ mixed() {
 }
 wait_for "datagrams of different sizes to go together" mixed
 expect_between "bytes of padding" "$(figure padding)" 1 $((512 * $(figure joined)))
+
+say "a smaller link while packets wait"
+mkfifo "$WORK/go"
+spawn vt-client udp sh -c "exec python3 '$here/traffic/udp_held.py' $VIP 9000 1 40 20 1350 1000 \
+    <'$WORK/go'"
+exec {go}>"$WORK/go"
+wait_for "the flow" log_has udp '^held'
+sends=$(figure sends)
+kill -STOP "${PID[director]}"
+echo >&"$go"
+wait_for "datagrams" log_has udp '^sent'
+ip -n vt-director link set dev eth1 mtu 1340
+kill -CONT "${PID[director]}"
+exit_code udp
+exec {go}>&-
+expect_eq "the client's exit code, with 20 small ones answered" "$CODE" 0
+expect_eq "datagrams that were too big" "$(number director stats .send_errors.send_too_big)" 20
+expect_eq "all errors of sends" "$(number director stats '[.send_errors[]] | add')" 20
+expect_eq "calls that the kernel took, of one datagram each" "$(($(figure sends) - sends))" 20
+upload "over the smaller link"
+expect_between "answers that packets are too big" "$(counter vt-client too_big)" 1 100
+ip -n vt-director link set dev eth1 mtu 1500
+at vt-client ip route flush cache
+at vt-client ip -6 route flush cache
+REFUSED_LATE=20
 expect_accounted
 stop director
 

@@ -1,9 +1,12 @@
 """gue.py SOURCE REAL lone HEX...: sends each payload to REAL's GUE port, from a port of a director.
 
+gue.py SOURCE REAL unsummed HEX...: the same, with a UDP checksum of zero.
+
 gue.py SOURCE REAL merged CLIENT VIP PORT COUNT: sends COUNT segments of a stream from CLIENT to VIP
 and between them as many UDP datagrams, padded to one length, in GUE by one call (UDP_SEGMENT)."""
 
 import socket
+import struct
 import sys
 
 import frames
@@ -28,6 +31,12 @@ def stream(client, vip, port, count):
 
 
 source, real, what = sys.argv[1:4]
+if what == "unsummed":
+    raw = socket.socket(frames.address_family(real), socket.SOCK_RAW, socket.IPPROTO_RAW)
+    for inside in map(bytes.fromhex, sys.argv[4:]):
+        header = struct.pack("!HHHH", SOURCE_PORT, GUE, 8 + len(inside), 0)
+        raw.sendto(frames.ip(source, real, frames.UDP, header + inside), (real, 0))
+    sys.exit()
 end = socket.socket(frames.address_family(real), socket.SOCK_DGRAM)
 end.bind((source, SOURCE_PORT))
 if what == "lone":
