@@ -12,7 +12,9 @@ use anyhow::{Context, Result};
 
 use crate::node::{Node, Program};
 use crate::sandbox;
-use crate::topology::{DIRECTOR, DIRECTOR_V6, End, NEIGHBOUR, NEIGHBOUR_V6, Topology, alone};
+use crate::topology::{
+    BEHIND_NIC, DIRECTOR, DIRECTOR_V6, End, NEIGHBOUR, NEIGHBOUR_V6, Topology, alone,
+};
 
 /// One side: a path to a VIP.
 pub(crate) struct Side {
@@ -27,9 +29,9 @@ pub(crate) struct Side {
 }
 
 /// The bare loop; a second, equal one, whose ratio to the first is the noise of the measurement;
-/// the director's structure without its decisions; the bare loop for IPv6; and the bare loop with
-/// this project's real server.
-pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 5]> {
+/// the director's structure without its decisions; the bare loop for IPv6; the bare loop with this
+/// project's real server, and the same in GUE.
+pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 6]> {
     const LOOP: &str = "bare-director";
     Ok([
         bare(topology, BARE_LOOP, V4_BARE, End::Bare, ("bare0", LOOP))?,
@@ -37,6 +39,7 @@ pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 5]
         bare(topology, BARE_BATCHED, V4_BATCHED, End::Bare, ("bare2", "bare-batched"))?,
         bare(topology, BARE_LOOP_6IN6, V6_BARE, End::Bare, ("bare3", LOOP))?,
         bare(topology, BARE_LOOP_VSTUN, V4_BARE_VSTUN, End::Vstun, ("bare4", LOOP))?,
+        bare(topology, BARE_GUE, V4_BARE_GUE, End::Vstun, ("bare5", "bare-gue"))?,
     ])
 }
 
@@ -121,7 +124,7 @@ fn service(&(name, vip, real, _): &Way) -> String {
          [[service.real]]\n\
          address = \"{real}\"\n\
          weight = 1\n",
-        encap = if name == VSTUN_GUE { "gue" } else { "ipip" },
+        encap = if [VSTUN_GUE, VSTUN_GUE_NIC].contains(&name) { "gue" } else { "ipip" },
         name = name.replace(", ", "-").replace(' ', "-"),
     )
 }
@@ -145,7 +148,7 @@ pub(crate) fn written(file: &str, text: &str) -> Result<String> {
 pub(crate) fn tunnelled(end: End) -> Vec<IpAddr> {
     let bare: &[IpAddr] = match end {
         End::Bare => &[V4_BARE, V4_BARE_AGAIN, V4_BATCHED, V6_BARE, large::VIP],
-        End::Vstun => &[V4_BARE_VSTUN],
+        End::Vstun => &[V4_BARE_VSTUN, V4_BARE_GUE],
     };
     let ways = WAYS.iter().chain(&FAST_WAYS).filter(|way| way.3 == end).map(|way| way.1);
     bare.iter().copied().chain(ways).collect()
@@ -163,7 +166,7 @@ const fn v6(host: u16) -> IpAddr {
 /// the tunnel there.
 type Way = (&'static str, IpAddr, IpAddr, End);
 
-const WAYS: [Way; 8] = [
+const WAYS: [Way; 9] = [
     (VSTUN, v4(12), IpAddr::V4(End::Bare.v4()), End::Bare),
     (VSTUN_6IN6, v6(0x10), IpAddr::V6(End::Bare.v6()), End::Bare),
     (VSTUN_6IN4, v6(0x11), IpAddr::V4(End::Bare.v4()), End::Bare),
@@ -172,6 +175,7 @@ const WAYS: [Way; 8] = [
     (VSTUN_6IN6_NEIGHBOUR, v6(0x13), IpAddr::V6(NEIGHBOUR_V6), End::Bare),
     (VSTUN_BOTH, v4(16), IpAddr::V4(End::Vstun.v4()), End::Vstun),
     (VSTUN_GUE, v4(24), IpAddr::V4(End::Vstun.v4()), End::Vstun),
+    (VSTUN_GUE_NIC, v4(26), IpAddr::V4(BEHIND_NIC), End::Vstun),
 ];
 
 const FAST_WAYS: [Way; 2] = [
@@ -184,6 +188,7 @@ const V4_BARE_AGAIN: IpAddr = v4(11);
 pub(crate) const V4_KERNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 13);
 const V4_BATCHED: IpAddr = v4(14);
 const V4_BARE_VSTUN: IpAddr = v4(17);
+const V4_BARE_GUE: IpAddr = v4(25);
 pub(crate) const V4_ROUTING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 18);
 pub(crate) const V4_HAPROXY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 19);
 pub(crate) const V4_NGINX: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 20);
@@ -192,6 +197,8 @@ const V6_BARE: IpAddr = v6(0x12);
 pub(crate) const BARE_LOOP: &str = "bare loop";
 pub(crate) const BARE_LOOP_AGAIN: &str = "bare loop (again)";
 pub(crate) const BARE_BATCHED: &str = "bare loop, batched";
+/// With `UDP_SEGMENT`, to this project's real server.
+pub(crate) const BARE_GUE: &str = "bare loop, GUE";
 pub(crate) const BARE_LOOP_6IN6: &str = "bare loop 6in6";
 /// IPv4 in IPv4, like all sides without another mix in their name.
 pub(crate) const VSTUN: &str = "vstun-director";
@@ -200,6 +207,8 @@ pub(crate) const VSTUN_6IN4: &str = "vstun-director 6in4";
 pub(crate) const VSTUN_4IN6: &str = "vstun-director 4in6";
 /// With `encap = "gue"`, which only this project's real server takes.
 pub(crate) const VSTUN_GUE: &str = "vstun-director, GUE";
+/// The same by a wire that cuts a send's datagrams apart itself.
+pub(crate) const VSTUN_GUE_NIC: &str = "vstun-director, GUE, NIC that segments";
 /// With `neighbour_routes`.
 pub(crate) const VSTUN_NEIGHBOUR: &str = "vstun-director, neighbour route";
 pub(crate) const VSTUN_6IN6_NEIGHBOUR: &str = "vstun-director 6in6, neighbour route";

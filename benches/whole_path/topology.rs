@@ -1,4 +1,4 @@
-//! Four nodes and five wires, set up so that costs can be attributed correctly:
+//! Five nodes and seven wires, set up so that costs can be attributed correctly:
 //!
 //! ```text
 //!   client ──── requests ────► director ──── tunnelled requests ────► real server
@@ -9,6 +9,9 @@
 //! - There are two real servers with wires of their own, one for each kind of tunnel end: a
 //!   namespace has room for one only, since every raw socket in it receives everything that is
 //!   tunnelled to it.
+//! - A further way to this project's real server leads through a switch. The director's device there
+//!   takes what one send has put together whole (UDP segmentation), and the switch cuts it: for the
+//!   director, that is a NIC that segments.
 //! - Each veth's receive work runs in a kernel thread of its own (threaded NAPI): the sender is not
 //!   billed for it.
 //! - 1,500-byte packets arrive everywhere (TCP and UDP segmentation off at the sender), and receive
@@ -18,9 +21,9 @@
 //! - Everything is pinned to one CPU, or the director alone to another.
 //! - Each wire has addresses of both families.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{self, Command};
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use vstun::netns::{self, Device};
@@ -68,6 +71,9 @@ impl End {
 pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 3);
 pub(crate) const NEIGHBOUR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 3);
 
+/// This project's real server once more, behind the switch.
+pub(crate) const BEHIND_NIC: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
+
 /// Which CPU runs what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
@@ -90,12 +96,22 @@ pub(crate) struct RealNode {
     outlet: String,
 }
 
+/// What stands for a NIC that segments UDP.
+struct Switch {
+    node: Node,
+    /// Where its packets leave the director.
+    wire: String,
+    /// Where single datagrams leave it for the real server.
+    outlet: String,
+}
+
 /// The nodes, and the devices whose counters and threads are read.
 pub(crate) struct Topology {
     pub(crate) client: Node,
     pub(crate) director: Node,
     bare: RealNode,
     vstun: RealNode,
+    switch: Switch,
     /// Where clients' packets leave the client.
     request_wire: String,
     /// Where they reach the director.
@@ -117,12 +133,13 @@ impl Topology {
         let bare = real(&client, &director, End::Bare, placement)?;
         let vstun = real(&client, &director, End::Vstun, placement)?;
         neighbour(&director, &bare)?;
+        let switch = switch(&director, &vstun, placement)?;
         // Devices made from now on, the TUNs, get no link-local address, so that the kernel sends
         // nothing into them.
         for node in [&director, &bare.node, &vstun.node] {
             node.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
         }
-        let director_receive = [&uplink, &bare.tunnel_wire, &vstun.tunnel_wire]
+        let director_receive = [&uplink, &bare.tunnel_wire, &vstun.tunnel_wire, &switch.wire]
             .map(|device| receive_thread(device, placement.director))
             .into_iter()
             .collect::<Result<_>>()?;
@@ -132,6 +149,7 @@ impl Topology {
             director,
             bare,
             vstun,
+            switch,
             request_wire,
             uplink,
             director_receive,
@@ -155,7 +173,8 @@ impl Topology {
     /// Packets that have left the director for the real servers.
     pub(crate) fn tunnelled(&self) -> Result<u64> {
         let sent = |real: &RealNode| self.director.sent_packets(&real.tunnel_wire);
-        Ok(sent(&self.bare)? + sent(&self.vstun)?)
+        let cut = self.switch.node.sent_packets(&self.switch.outlet)?;
+        Ok(sent(&self.bare)? + sent(&self.vstun)? + cut)
     }
 
     /// Sends the client's packets for `vip` to the director.
@@ -169,14 +188,18 @@ impl Topology {
     }
 
     /// Gives a director's TUN a queue that lasts 100 ms without the CPU: the same for every
-    /// director.
+    /// director. `TUN_QUEUE=500` is Linux's own.
     pub(crate) fn deepen_queue(&self, tun: &str) -> Result<()> {
-        self.director.run(&format!("ip link set {tun} txqueuelen 5000"))
+        let length = env::var("TUN_QUEUE").unwrap_or_else(|_| "5000".to_owned());
+        self.director.run(&format!("ip link set {tun} txqueuelen {length}"))
     }
 
-    /// Shapes requests and replies on all paths to 1 Gbit/s, or restores the wires' plain queues.
-    pub(crate) fn shape(&self, shaped: bool) -> Result<()> {
-        let queue = if shaped { SHAPER } else { QUEUE };
+    /// Shapes requests and replies on all paths to this rate, or restores the wires' plain queues.
+    pub(crate) fn shape(&self, rate: Option<&str>) -> Result<()> {
+        let queue = match rate {
+            Some(rate) => format!("tbf rate {rate} {SHAPER}"),
+            None => queue(),
+        };
         let shape = |node: &Node, device: &str| {
             node.run(&format!("tc qdisc replace dev {device} root {queue}"))
         };
@@ -251,6 +274,22 @@ fn real(client: &Node, director: &Node, end: End, placement: Placement) -> Resul
     Ok(RealNode { node, tunnel_wire, inlet, reply_wire, outlet })
 }
 
+/// The way to [`BEHIND_NIC`].
+fn switch(director: &Node, real: &RealNode, placement: Placement) -> Result<Switch> {
+    let node = Node::new("switch", placement.others)?;
+    node.sysctl("net/ipv4/ip_forward", "1")?;
+    let [wire_out, inlet] = [device("ds"), device("sd")];
+    let [outlet, end] = [device("sv"), device("vs")];
+    wire(6, (director, &wire_out, 1), (&node, &inlet, 2))?;
+    wire(7, (&node, &outlet, 1), (&real.node, &end, 2))?;
+    director.run(&format!("ethtool -K {wire_out} tx-udp-segmentation on"))?;
+    director.run("ip route add 10.7.0.0/24 via 10.6.0.2")?;
+    for device in [&inlet, &outlet, &end] {
+        receive_thread(device, placement.others)?;
+    }
+    Ok(Switch { node, wire: wire_out, outlet })
+}
+
 /// The second addresses of a real server, and the routes to them.
 fn neighbour(director: &Node, real: &RealNode) -> Result<()> {
     real.node.run(&format!("ip addr add {NEIGHBOUR}/24 dev {}", real.inlet))?;
@@ -280,7 +319,7 @@ fn wire(number: u8, left: Attached<'_>, right: Attached<'_>) -> Result<()> {
         plug(attached).address(&format!("2001:db8:{number}::{host}/64"))?;
         node.run(&format!("ethtool -K {device} tso off tx-udp-segmentation off gro on"))?;
         plug(attached).up()?;
-        node.run(&format!("tc qdisc replace dev {device} root {QUEUE}"))?;
+        node.run(&format!("tc qdisc replace dev {device} root {}", queue()))?;
         receive_knobs(node, device, &[THREADED])?;
         receive_knobs(node, device, &MERGING)?;
     }
@@ -326,8 +365,11 @@ fn device(role: &str) -> String {
 const THREADED: (&str, &str) = ("threaded", "1");
 /// Receivers wait 100 microseconds for more to merge.
 const MERGING: [(&str, &str); 2] = [("gro_flush_timeout", "100000"), ("napi_defer_hard_irqs", "2")];
-/// More than one TCP window, so that a stream is delayed and loses nothing.
-const QUEUE: &str = "pfifo limit 5000";
-/// 1 Gbit/s with bursts of 1 ms; room for a whole TCP window, since a loss here would measure TCP's
+/// More than one TCP window, so that a stream is delayed and loses nothing. `WIRE_QUEUE=noqueue` is
+/// a veth's own: what finds the peer's ring full is lost.
+fn queue() -> String {
+    env::var("WIRE_QUEUE").unwrap_or_else(|_| "pfifo limit 5000".to_owned())
+}
+/// Bursts of 1 ms at 1 Gbit/s; room for a whole TCP window, since a loss here would measure TCP's
 /// recovery.
-const SHAPER: &str = "tbf rate 1gbit burst 128kb limit 8mb";
+const SHAPER: &str = "burst 128kb limit 8mb";

@@ -10,11 +10,14 @@ use super::{END_1000, HOST_1000, PROCESS_1000, RATE, Spec, at_least, at_most, pe
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
+use crate::side::{
+    BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH, VSTUN_GUE,
+};
 
 /// Measures each side.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let mut contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
+    let mut contestants =
+        bed.sides(&[VSTUN_BOTH, VSTUN_GUE, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
     let all = interleave(bed, WORK, plan, &contestants, |bed, &place| window(bed, place, plan));
     let mut table = rows(WORK, &all, ROWS);
@@ -35,6 +38,7 @@ fn window(bed: &mut Bed, place: usize, plan: Plan) -> Result<Sample> {
 const ROWS: &[Spec] = &[
     (HOST_1000, VSTUN_BOTH, HAPROXY, at_most(1.0 / 3.5)),
     (HOST_1000, VSTUN_BOTH, NGINX, None),
+    (HOST_1000, VSTUN_GUE, HAPROXY, at_most(0.20)),
     (HOST_1000, BARE_BOTH, HAPROXY, None),
     (HOST_1000, VSTUN_BOTH, BARE_BOTH, None),
     (HOST_1000, VSTUN_BOTH, ROUTING, None),

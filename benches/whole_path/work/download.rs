@@ -20,9 +20,9 @@ use crate::side::{
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for load in LOADS {
-        bed.topology.shape(load.shaped)?;
+        bed.topology.shape(load.rate)?;
         let measured = streams(bed, plan, load);
-        bed.topology.shape(false)?;
+        bed.topology.shape(None)?;
         rows.extend(measured?);
     }
     Ok(rows)
@@ -30,14 +30,14 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 
 fn streams(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
     let mut contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH, BARE_LOOP_VSTUN, ROUTING, KERNEL]);
-    if !load.shaped {
+    if load.rate.is_none() {
         contestants.extend(bed.sides(&[HAPROXY, NGINX]));
         contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
     }
     let all = interleave(bed, load.work, plan, &contestants, |bed, &place| {
         sample(bed, place, "down", load, plan.window)
     });
-    Ok(rows(load.work, &all, if load.shaped { SHAPED } else { PLAIN }))
+    Ok(rows(load.work, &all, if load.rate.is_some() { SHAPED } else { PLAIN }))
 }
 
 const SHAPED: &[Spec] = &[
@@ -67,8 +67,8 @@ const PLAIN: &[Spec] = &[
     (END_GB, VSTUN_BOTH, BARE_BOTH, None),
 ];
 const LOADS: [Load; 4] = [
-    Load { work: "download over 1 Gbit/s, one stream", streams: 1, shaped: true },
-    Load { work: "download over 1 Gbit/s, eight streams", streams: 8, shaped: true },
-    Load { work: "download, one stream", streams: 1, shaped: false },
-    Load { work: "download, eight streams", streams: 8, shaped: false },
+    Load { work: "download over 1 Gbit/s, one stream", streams: 1, rate: Some("1gbit") },
+    Load { work: "download over 1 Gbit/s, eight streams", streams: 8, rate: Some("1gbit") },
+    Load { work: "download, one stream", streams: 1, rate: None },
+    Load { work: "download, eight streams", streams: 8, rate: None },
 ];

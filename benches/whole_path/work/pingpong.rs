@@ -7,7 +7,9 @@ use super::{Figure, Spec, at_most, figure, number, rows};
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, interleave};
-use crate::side::{BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
+use crate::side::{
+    BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH, VSTUN_GUE,
+};
 
 /// Measures each side, without the wait for more packets to merge.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
@@ -18,7 +20,8 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 }
 
 fn measure(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let mut contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
+    let mut contestants =
+        bed.sides(&[VSTUN_BOTH, VSTUN_GUE, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
     let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
         let order = format!("pingpong {} {}", bed.sides[place].vip, plan.window);
@@ -35,6 +38,7 @@ const ROWS: &[Spec] = &[
     (P50, VSTUN_BOTH, KERNEL, None),
     (P50, VSTUN_BOTH, HAPROXY, None),
     (P50, VSTUN_BOTH, NGINX, None),
+    (P50, VSTUN_GUE, VSTUN_BOTH, at_most(1.05)),
     (P50, FAST_BOTH, ROUTING, at_most(1.15)),
     (P50, FAST_BOTH, HAPROXY, None),
     (P99, VSTUN_BOTH, BARE_BOTH, None),

@@ -12,11 +12,14 @@ use super::{
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, interleave};
-use crate::side::{BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
+use crate::side::{
+    BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH, VSTUN_GUE,
+};
 
 /// Measures each side.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let mut contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
+    let mut contestants =
+        bed.sides(&[VSTUN_BOTH, VSTUN_GUE, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
     let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
         let vip = bed.sides[place].vip;
@@ -33,6 +36,8 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 const ROWS: &[Spec] = &[
     (HOST_GB, VSTUN_BOTH, HAPROXY, at_most(1.0 / 6.0)),
     (HOST_GB, VSTUN_BOTH, NGINX, at_most(1.0 / 6.0)),
+    (HOST_GB, VSTUN_GUE, HAPROXY, at_most(0.12)),
+    (HOST_GB, VSTUN_GUE, VSTUN_BOTH, None),
     (HOST_GB, FAST_BOTH, HAPROXY, at_most(0.06)),
     (HOST_GB, FAST_BOTH, VSTUN_BOTH, None),
     (HOST_GB, FAST_BOTH, KERNEL, None),

@@ -12,7 +12,7 @@ use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
 use crate::side::{
-    BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, FAST, KERNEL, ROUTING, VSTUN, VSTUN_GUE,
+    BARE_BATCHED, BARE_GUE, BARE_LOOP, BARE_LOOP_AGAIN, FAST, KERNEL, ROUTING, VSTUN, VSTUN_GUE,
 };
 
 /// How packets are offered.
@@ -41,7 +41,17 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 }
 
 fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Vec<Row>> {
-    let names = [BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN, VSTUN_GUE, FAST, ROUTING, KERNEL];
+    let names = [
+        BARE_LOOP,
+        BARE_LOOP_AGAIN,
+        BARE_BATCHED,
+        BARE_GUE,
+        VSTUN,
+        VSTUN_GUE,
+        FAST,
+        ROUTING,
+        KERNEL,
+    ];
     // Only those that a row uses.
     let has = |name| specs.iter().any(|spec| spec.1 == name || spec.2 == name);
     let names: Vec<_> = names.into_iter().filter(|name| has(*name)).collect();
@@ -100,6 +110,8 @@ const CLEAN: &[Spec] = &[
     (PROCESS, VSTUN, BARE_LOOP, at_most(0.95)),
     (HOST, VSTUN, BARE_LOOP, None),
     (PROCESS, VSTUN_GUE, BARE_LOOP, None),
+    (HOST, VSTUN_GUE, BARE_LOOP, None),
+    (PROCESS, VSTUN_GUE, BARE_GUE, at_most(1.15)),
     (HOST, VSTUN, ROUTING, None),
     (HOST, VSTUN, KERNEL, None),
     (HOST, FAST, ROUTING, at_most(1.5)),
@@ -113,6 +125,9 @@ const FULL: &[Spec] = &[
     (DELIVERED, FAST, ROUTING, at_least(0.9)),
     (PROCESS, VSTUN_GUE, BARE_LOOP, at_most(0.5)),
     (HOST, VSTUN_GUE, BARE_LOOP, None),
+    (PROCESS, VSTUN_GUE, BARE_GUE, at_most(1.15)),
+    (PROCESS, BARE_GUE, BARE_LOOP, None),
+    (DELIVERED, BARE_GUE, BARE_LOOP, None),
     (PROCESS, VSTUN, BARE_LOOP, None),
     (HOST, VSTUN, BARE_LOOP, None),
 ];

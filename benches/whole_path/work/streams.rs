@@ -6,14 +6,14 @@ use super::{THROUGHPUT, gigabits, number, per_gigabyte, per_packet};
 use crate::bed::Bed;
 use crate::rounds::Sample;
 
-/// One of the four loads with streams.
+/// One of the loads with streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     /// Its name in the table.
     pub(super) work: &'static str,
     pub(super) streams: usize,
-    /// Over 1 Gbit/s.
-    pub(super) shaped: bool,
+    /// The rate of all wires; `None`: as fast as they are.
+    pub(super) rate: Option<&'static str>,
 }
 
 /// One window of streams `up` or `down` by the side at `place`.

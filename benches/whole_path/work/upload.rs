@@ -13,38 +13,64 @@ use crate::bed::{Bed, READY_MADE, Spenders};
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
 use crate::side::{
-    BARE_BATCHED, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN, VSTUN_GUE,
+    BARE_BATCHED, BARE_GUE, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN, VSTUN_GUE,
+    VSTUN_GUE_NIC,
 };
 
-/// Measures each side over plain and shaped wires, and the ready-made packets.
+/// Measures each side over plain wires and over 1 Gbit/s, and the ready-made packets.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
+    loads(bed, plan, &LOADS)
+}
+
+/// Measures each side over 500 Mbit/s, where none is saturated.
+pub(crate) fn run_slowly(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
+    loads(bed, plan, &SLOW_LOADS)
+}
+
+fn loads(bed: &mut Bed, plan: Plan, loads: &[Load]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for load in LOADS {
-        bed.topology.shape(load.shaped)?;
+    for &load in loads {
+        bed.topology.shape(load.rate)?;
         let measured = measure(bed, plan, load);
-        bed.topology.shape(false)?;
+        bed.topology.shape(None)?;
         rows.extend(measured?);
     }
     Ok(rows)
 }
 
 fn measure(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
-    let names: &[&'static str] = match load.shaped {
-        true => &[VSTUN, VSTUN_GUE, BARE_BATCHED, BARE_LOOP, ROUTING],
-        false => {
-            &[VSTUN, VSTUN_GUE, FAST, BARE_BATCHED, BARE_LOOP, ROUTING, KERNEL, HAPROXY, NGINX]
-        }
+    let names: &[&'static str] = match load.rate {
+        None => &[
+            VSTUN,
+            VSTUN_GUE,
+            VSTUN_GUE_NIC,
+            FAST,
+            BARE_BATCHED,
+            BARE_GUE,
+            BARE_LOOP,
+            ROUTING,
+            KERNEL,
+            HAPROXY,
+            NGINX,
+        ],
+        Some(SLOW) => &[VSTUN, VSTUN_GUE, VSTUN_GUE_NIC, BARE_BATCHED, BARE_GUE, ROUTING, HAPROXY],
+        Some(_) => &[VSTUN, VSTUN_GUE, BARE_BATCHED, BARE_LOOP, ROUTING],
     };
     let ways = bed.sides(names).into_iter().map(|(name, place)| (name, Some(place)));
     let mut contestants: Vec<_> = ways.collect();
-    if !load.shaped {
+    if load.rate.is_none() {
         contestants.push((READY_MADE, None));
     }
     let all = interleave(bed, load.work, plan, &contestants, |bed, &side| match side {
         Some(place) => streams::sample(bed, place, "up", load, plan.window),
         None => ready_made(bed, plan.window),
     });
-    Ok(rows(load.work, &all, if load.shaped { SHAPED } else { PLAIN }))
+    let specs = match load.rate {
+        None => PLAIN,
+        Some(SLOW) => SLOWLY,
+        Some(_) => SHAPED,
+    };
+    Ok(rows(load.work, &all, specs))
 }
 
 fn ready_made(bed: &mut Bed, seconds: f64) -> Result<Sample> {
@@ -66,6 +92,12 @@ const PLAIN: &[Spec] = &[
     (HOST_GB, VSTUN, NGINX, None),
     (HOST_GB, VSTUN_GUE, VSTUN, at_most(0.60)),
     (HOST_GB, VSTUN_GUE, HAPROXY, at_most(1.8)),
+    (PROCESS, VSTUN_GUE, BARE_GUE, at_most(1.15)),
+    (HOST_GB, VSTUN_GUE, BARE_GUE, at_most(1.15)),
+    (PROCESS, VSTUN_GUE_NIC, READY_MADE, at_most(0.35)),
+    (HOST_GB, VSTUN_GUE_NIC, VSTUN, at_most(0.50)),
+    (HOST_GB, VSTUN_GUE_NIC, HAPROXY, at_most(1.4)),
+    (HOST_GB, BARE_GUE, HAPROXY, None),
     (THROUGHPUT, VSTUN_GUE, VSTUN, None),
     (HOST_GB, FAST, ROUTING, at_most(1.15)),
     (HOST_GB, FAST, HAPROXY, at_most(1.0)),
@@ -86,9 +118,27 @@ const SHAPED: &[Spec] = &[
     (PROCESS_GB, VSTUN, BARE_LOOP, None),
     (HOST_GB, VSTUN, BARE_LOOP, None),
 ];
+const SLOWLY: &[Spec] = &[
+    (HOST_GB, VSTUN_GUE, HAPROXY, at_most(1.25)),
+    (HOST_GB, VSTUN_GUE_NIC, HAPROXY, at_most(1.1)),
+    (HOST_GB, VSTUN, HAPROXY, None),
+    (HOST_GB, BARE_GUE, HAPROXY, None),
+    (HOST_GB, VSTUN_GUE, BARE_GUE, at_most(1.15)),
+    (PROCESS, VSTUN_GUE, BARE_GUE, at_most(1.15)),
+    (PROCESS, VSTUN_GUE, BARE_BATCHED, None),
+    (HOST_GB, VSTUN_GUE, ROUTING, None),
+    (HOST_GB, VSTUN_GUE, VSTUN, None),
+    (THROUGHPUT, VSTUN_GUE, ROUTING, None),
+];
+/// Below what any side can do here.
+const SLOW: &str = "500mbit";
+const SLOW_LOADS: [Load; 2] = [
+    Load { work: "upload over 500 Mbit/s, one stream", streams: 1, rate: Some(SLOW) },
+    Load { work: "upload over 500 Mbit/s, eight streams", streams: 8, rate: Some(SLOW) },
+];
 const LOADS: [Load; 4] = [
-    Load { work: "upload, one stream", streams: 1, shaped: false },
-    Load { work: "upload, eight streams", streams: 8, shaped: false },
-    Load { work: "upload over 1 Gbit/s, one stream", streams: 1, shaped: true },
-    Load { work: "upload over 1 Gbit/s, eight streams", streams: 8, shaped: true },
+    Load { work: "upload, one stream", streams: 1, rate: None },
+    Load { work: "upload, eight streams", streams: 8, rate: None },
+    Load { work: "upload over 1 Gbit/s, one stream", streams: 1, rate: Some("1gbit") },
+    Load { work: "upload over 1 Gbit/s, eight streams", streams: 8, rate: Some("1gbit") },
 ];

@@ -11,6 +11,7 @@
 
 mod bare_batched;
 mod bare_director;
+mod bare_gue;
 mod bare_real;
 mod ready_made;
 mod tcp;
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     match *arguments.as_slice() {
         ["bare-director", tun, from, to] => bare_director::run(tun, from.parse()?, to.parse()?),
         ["bare-batched", tun, from, to] => bare_batched::run(tun, from.parse()?, to.parse()?),
+        ["bare-gue", tun, from, to] => bare_gue::run(tun, from.parse()?, to.parse()?),
         ["bare-real", tun] => bare_real::run(tun),
         ["ready-made", from, to] => ready_made::run(from.parse()?, to.parse()?),
         ["udp-sink", port] => udp::sink(port.parse()?),

@@ -1,0 +1,125 @@
+//! The bare loop in GUE: TUN with offload, `UDP_SEGMENT`, no tables, no logic.
+//!
+//! The cost of a program with the director's calls before it decides anything. All packets that are
+//! there go in one send as long as they fit, those that are shorter with zeros behind them, from
+//! one source port to one real server.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use vstun::sys::raw::segmented::{Headers, MAX_SEGMENTS, SegmentedSender};
+use vstun::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
+use vstun::wire::Packet;
+use vstun::wire::encap::gue;
+use vstun::wire::encap::joins::MAX_BYTES;
+use vstun::wire::segment::{self, MAX_HEADER_LEN, SplitPlan};
+use vstun::wire::virtio::{self, Offload};
+
+use super::ready;
+
+/// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address
+/// `from`.
+pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
+    let device = Tun::create(tun, MTU, true).with_context(|| format!("create {tun}"))?;
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(4);
+    let mut source = SourceFd(&device.as_raw_fd());
+    poll.registry().register(&mut source, Token(0), Interest::READABLE)?;
+    let mut send = Send {
+        socket: SegmentedSender::open(false, SOURCE_PORT, 64)?,
+        headers: Headers {
+            source: from.into(),
+            destination: SocketAddr::new(to.into(), gue::PORT),
+            traffic_class: 0,
+            flow_label: 0,
+        },
+        bytes: Vec::with_capacity(MAX_BYTES),
+        ends: Vec::with_capacity(MAX_SEGMENTS),
+        size: 0,
+    };
+    let mut frame = vec![0; MAX_FRAME_LEN];
+    ready()?;
+    loop {
+        while let Ok(length) = device.read(&mut frame) {
+            add(&mut send, &mut frame[..length]);
+        }
+        send.flush();
+        poll.poll(&mut events, None)?;
+    }
+}
+
+fn add(send: &mut Send, frame: &mut [u8]) {
+    match virtio::split_frame(frame) {
+        Ok((Offload::Checksum { start, offset }, _)) => {
+            let packet = &mut frame[VIRTIO_HEADER_LEN..];
+            let _ = segment::complete_checksum(packet, start, offset);
+        }
+        Ok((offload @ Offload::Tcp { .. }, _)) => {
+            return split(send, &frame[VIRTIO_HEADER_LEN..], offload);
+        }
+        _ => {}
+    }
+    send.push([&frame[VIRTIO_HEADER_LEN..], &[]]);
+}
+
+fn split(send: &mut Send, packet: &[u8], offload: Offload) {
+    let plan = Packet::parse(packet).ok();
+    let plan = plan.and_then(|packet| SplitPlan::new(&packet, offload).ok());
+    let Some(plan) = plan else { return };
+    let mut header = [0; MAX_HEADER_LEN];
+    for index in 0..plan.count() {
+        let Some(payload) = plan.write(index, packet, &mut header) else { return };
+        send.push([&header[..plan.header_len()], &packet[payload]]);
+    }
+}
+
+/// Packets that leave together.
+struct Send {
+    socket: SegmentedSender,
+    headers: Headers,
+    bytes: Vec<u8>,
+    /// Where each datagram's bytes end.
+    ends: Vec<usize>,
+    /// Bytes of the longest datagram.
+    size: usize,
+}
+
+impl Send {
+    fn push(&mut self, parts: [&[u8]; 2]) {
+        let len = gue::HEADER_LEN + parts[0].len() + parts[1].len();
+        let size = self.size.max(len);
+        if self.ends.len() == MAX_SEGMENTS || size * (self.ends.len() + 1) > MAX_BYTES {
+            self.flush();
+        }
+        self.bytes.extend_from_slice(&IPV4_INSIDE);
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.ends.push(self.bytes.len());
+        self.size = self.size.max(len);
+    }
+
+    fn flush(&mut self) {
+        if !self.ends.is_empty() {
+            let mut start = 0;
+            let datagrams = self.ends.iter().map(|&end| {
+                let datagram = &self.bytes[start..end];
+                start = end;
+                datagram
+            });
+            // What cannot be sent is lost, as on any wire.
+            let _ = self.socket.send(&self.headers, datagrams, self.size);
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        self.size = 0;
+    }
+}
+
+/// GUE's header before an IPv4 packet.
+const IPV4_INSIDE: [u8; gue::HEADER_LEN] = [0, 4, 0, 0];
+/// A wire's 1,500 bytes less the outer headers.
+const MTU: u16 = 1_468;
+/// None of the director's own.
+const SOURCE_PORT: u16 = 61_500;
