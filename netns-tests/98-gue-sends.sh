@@ -1,7 +1,7 @@
 # What the director sends in GUE by UDP sockets, many packets in one call: the outer headers on the
 # wire, how many calls there are, that small packets of different sizes arrive as they were; and
 # without its ports, or on a kernel without UDP_SEGMENT, the same one by one. A reload names other
-# ports. What does not fit a smaller link goes alone to nobody, and the client learns of it.
+# ports. Of what waits when the link becomes smaller, only what does not fit is lost.
 # usual: 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
