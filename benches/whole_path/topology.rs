@@ -9,9 +9,9 @@
 //! - There are two real servers with wires of their own, one for each kind of tunnel end: a
 //!   namespace has room for one only, since every raw socket in it receives everything that is
 //!   tunnelled to it.
-//! - A further way to this project's real server leads through a switch. The director's device there
-//!   takes what one send has put together whole (UDP segmentation), and the switch cuts it: for the
-//!   director, that is a NIC that segments.
+//! - A further way to this project's real server leads through a switch. The director's device
+//!   there takes what one send has put together whole (UDP segmentation), and the switch cuts it:
+//!   for the director, that is a NIC that segments.
 //! - Each veth's receive work runs in a kernel thread of its own (threaded NAPI): the sender is not
 //!   billed for it.
 //! - 1,500-byte packets arrive everywhere (TCP and UDP segmentation off at the sender), and receive

@@ -1,5 +1,5 @@
-"""strangers.py SOURCE REAL CLIENT DESTINATION RATE [GUE-PORT]: sends tunnelled datagrams from SOURCE
-to REAL, RATE a second, until its standard input ends; in GUE to that port."""
+"""strangers.py SOURCE REAL CLIENT DESTINATION RATE [GUE-PORT]: sends tunnelled datagrams from
+SOURCE to REAL, RATE a second, until its standard input ends; in GUE to that port."""
 
 import select
 import socket

@@ -1,7 +1,7 @@
-"""udp_held.py ADDRESS PORT FLOWS DATAGRAMS ANSWERS [LENGTH...]: sends a datagram on each of FLOWS sockets and
-prints `held` when all are answered. After a line on standard input it sends DATAGRAMS more on each,
-in turn and without waiting, of each LENGTH in turn, and prints `sent`; after ANSWERS answers it prints `COUNT NAME` for
-each server."""
+"""udp_held.py ADDRESS PORT FLOWS DATAGRAMS ANSWERS [LENGTH...]: sends a datagram on each of FLOWS
+sockets and prints `held` when all are answered. After a line on standard input it sends DATAGRAMS
+more on each, in turn and without waiting, of each LENGTH in turn, and prints `sent`; after ANSWERS
+answers it prints `COUNT NAME` for each server."""
 
 import collections
 import select

@@ -261,7 +261,7 @@ fn not_opened(source_port: u16, error: &io::Error, refused: &mut u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::director::sent::{Joined, SendError};
+    use crate::app::director::sent::{JoinedSends, SendError};
 
     /// They are not lost without a count, whatever the ports are when they leave.
     #[test]
@@ -279,7 +279,7 @@ mod tests {
         output.set_ports(GuePorts { sources, ..GuePorts::default() });
         output.leave(0, &mut send_log, None);
         assert_eq!(send_log.sent.failed[SendError::NoPort as usize], 3);
-        assert_eq!((send_log.sent.segments(), send_log.sent.joined), (0, Joined::default()));
+        assert_eq!((send_log.sent.segments(), send_log.sent.joined), (0, JoinedSends::default()));
         assert!(output.is_empty());
     }
 }

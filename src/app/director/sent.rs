@@ -81,7 +81,7 @@ impl SendError {
 
 /// Packets in GUE that the kernel took from UDP sockets.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Joined {
+pub(super) struct JoinedSends {
     /// The packets.
     pub(super) packets: u64,
     /// The calls for them.
@@ -104,7 +104,7 @@ pub(super) struct SendCounters {
     /// Calls of `sendmmsg` and `sendmsg`.
     pub(super) calls: u64,
     /// Those of them that went by UDP sockets.
-    pub(super) joined: Joined,
+    pub(super) joined: JoinedSends,
     /// Segments and replies that failed as a whole or in part, by [`SendError`].
     pub(super) failed: [u64; SendError::ALL.len()],
     fragments_failed: u64,

@@ -142,8 +142,8 @@ pub fn report_v4(bytes: &[u8], sends_from: impl Fn(u16) -> bool) -> Option<Tunne
     Some(TunnelReport { sender: packet.source, real, cause, quoted })
 }
 
-/// The error in an ICMPv6 message from `sender` whose checksum has been verified. `sends_from` as for
-/// [`report_v4`].
+/// The error in an ICMPv6 message from `sender` whose checksum has been verified. `sends_from` as
+/// for [`report_v4`].
 #[must_use]
 pub fn report_v6(
     sender: Ipv6Addr,
