@@ -1,5 +1,6 @@
 # SIGHUP: new weights and real servers apply to new connections, open ones stay. A faulty
-# configuration changes nothing, and the fault is logged, whatever caused the reload.
+# configuration changes nothing, and the fault is logged, whatever caused the reload. Services that
+# are split, merged and renamed lose no connection.
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -40,3 +41,34 @@ expect_eq "reloads in the log" "$(grep -c 'reloaded ' "$WORK/director.log")" 2
 release held 10
 expect_direct_replies 200
 expect_accounted
+
+# Services are split and merged: connections follow their port, whatever the services are called.
+layout() { # NAME PORTS...
+    local port listens
+    configure "$WORK/web.toml" wrr 1 1 1
+    sed '/^\[\[service/,$d' "$WORK/web.toml" >"$WORK/director.toml"
+    while (($#)); do
+        listens=$(for port in $2; do printf '"%s:%s/tcp",' "$(in_url "$VIP")" "$port"; done)
+        sed -n '/^\[\[service\]\]/,$p' "$WORK/web.toml" |
+            sed "s|^name = .*|name = \"$1\"|; s|^listen = .*|listen = [$listens]|" \
+                >>"$WORK/director.toml"
+        shift 2
+    done
+}
+of_service() { # NAME: its active connections
+    number director list "[.services[] | select(.name == \"$1\") | .reals[].active] | add"
+}
+hold kept 10
+layout web "80 81"
+ask director reload
+layout web 81 split 80
+ask director reload
+expect_eq "open connections of the service split off" "$(of_service split)" 10
+layout split "80 81"
+ask director plan "$WORK/director.toml" >"$WORK/plan" || true # it exits 3 for any change
+grep ' 0 lost' "$WORK/plan" || fail "a merge loses connections"
+ask director reload
+layout merged "79-90" other "91"
+ask director reload
+expect_eq "open connections of the merged service" "$(of_service merged)" 10
+release kept 10

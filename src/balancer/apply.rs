@@ -110,16 +110,18 @@ impl Balancer {
         Ok(())
     }
 
-    /// Its connections' entries stay until they expire, but their packets no longer belong to a
-    /// service; see [`Self::forward`](Balancer::forward).
+    /// Its connections' entries that no other service takes over stay until they expire, but their
+    /// packets no longer belong to a service; see [`Self::forward`](Balancer::forward).
     fn remove_service(&mut self, name: &str) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let Some(service) = self.registry.services.remove(id) else { return Ok(()) };
         self.registry.names.remove_service(name);
         for &listen in &*service.listens {
             self.registry.listens.remove(listen);
+            self.listen_is_lost(id, listen);
         }
         for id_of_real in service.reals {
+            self.may_stray(id_of_real);
             let real = &mut self.registry.reals[id_of_real];
             real.set_life(Life::Gone);
             self.registry.names.remove_real(id, real.address());
@@ -147,8 +149,13 @@ impl Balancer {
     fn set_listens(&mut self, name: &str, listens: &[Listen]) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let service = &mut self.registry.services[id];
-        for &listen in &*std::mem::replace(&mut service.listens, listens.into()) {
+        let before = std::mem::replace(&mut service.listens, listens.into());
+        for real in service.reals.clone() {
+            self.may_stray(real);
+        }
+        for &listen in &*before {
             self.registry.listens.remove(listen);
+            self.listen_is_lost(id, listen);
         }
         for &listen in listens {
             self.registry.listens.insert(listen, id);
@@ -283,7 +290,7 @@ impl Balancer {
     }
 
     /// As [`Self::collect`], within a batch.
-    fn give_up(&mut self, id: RealId) {
+    pub(super) fn give_up(&mut self, id: RealId) {
         let real = &self.registry.reals[id];
         if real.life() == Life::Up || !real.idle() {
             return;

@@ -55,6 +55,7 @@ impl Balancer {
             let applied = self.make(now, change);
             debug_assert_eq!(applied, Ok(()), "what was checked can be applied: {change:?}");
         }
+        self.follow_listens(now, changes);
         self.registry.refresh_pools();
         Ok(())
     }

@@ -18,7 +18,8 @@ use crate::model::{
 pub enum Change {
     /// Adds a service with its real servers.
     AddService(ServiceSpec),
-    /// Removes a service with its connections.
+    /// Removes a service. A connection stays if another service listens there after the batch and
+    /// has its real server; the others end.
     RemoveService {
         /// The service's name.
         service: String,
@@ -28,7 +29,8 @@ pub enum Change {
         /// Each service's old name and its new one.
         names: Vec<(String, String)>,
     },
-    /// Replaces a service's listens.
+    /// Replaces a service's listens. Connections follow them, as for
+    /// [`RemoveService`](Self::RemoveService), or stay with the service.
     SetListens {
         /// The service's name.
         service: String,

@@ -79,7 +79,7 @@ impl Balancer {
             self.time_opening(handle, real);
         }
         if let Some(template) = template {
-            self.tables.connections.set_template(handle, template);
+            self.tables.connections.set_template(handle, Some(template));
             self.tables.templates.bind(template);
         }
     }

@@ -30,6 +30,7 @@ pub mod handshakes;
 mod hash;
 mod latency;
 mod limit;
+mod listen_moves;
 pub mod listing;
 pub mod maglev;
 mod names;

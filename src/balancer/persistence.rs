@@ -166,6 +166,23 @@ impl Balancer {
         Some(template)
     }
 
+    /// The template of a connection that this real server has taken over from another service: its
+    /// client's, if that names the real server too, else a new one.
+    pub(super) fn template_of_moved(
+        &mut self,
+        now: Millis,
+        key: &Key,
+        real: RealId,
+    ) -> Option<Handle> {
+        let id = self.registry.reals[real].service();
+        let persistence = self.registry.services[id].policy.persistence?;
+        let client = key.of_persistent_client(&persistence, number(id));
+        match self.tables.templates.find(&client) {
+            Some((template, named)) => (named == real).then_some(template),
+            None => self.new_template(client, real, now, persistence.timeout),
+        }
+    }
+
     fn move_template(&mut self, template: Handle, to: RealId) {
         let from = self.tables.templates.set_real(template, to);
         self.registry.reals[to].remember();

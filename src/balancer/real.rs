@@ -73,6 +73,8 @@ pub(super) struct Real {
     packets: u64,
     bytes: u64,
     pub(super) carried: CarriedShare,
+    /// Whether connections of it may belong to the service that listens there now.
+    pub(super) strays: bool,
     /// See [`Sources`](super::tunnel::Sources).
     source: Option<IpAddr>,
     pub(super) room: Room,
@@ -134,6 +136,7 @@ impl Real {
             packets: 0,
             bytes: 0,
             carried: CarriedShare::default(),
+            strays: false,
             source: way.source,
             room: Room::behind(spec.address, spec.values.encap, way.mtu),
             size_trial: SizeTrial::default(),
@@ -147,6 +150,12 @@ impl Real {
     pub(super) fn bind(&mut self, state: ConnState) {
         *self.count_of(state) += 1;
         self.connections += 1;
+        self.recount();
+    }
+
+    /// Counts a connection that was another real server's before.
+    pub(super) fn take_over(&mut self, state: ConnState) {
+        *self.count_of(state) += 1;
         self.recount();
     }
 

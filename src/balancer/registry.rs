@@ -9,7 +9,7 @@ use super::outage::OutageNotice;
 use super::real::{Life, Real, Reals};
 use super::service::{Listens, Service};
 use super::tunnel::{LinkMtus, LocalRoute, Sources};
-use crate::model::{RealId, ServiceId};
+use crate::model::{Listen, RealId, ServiceId};
 
 /// Services, real servers and listens.
 #[derive(Debug)]
@@ -24,8 +24,19 @@ pub(super) struct Registry {
     by_address: HashMap<IpAddr, Vec<RealId>>,
     /// Services whose schedulers have to be refreshed before the next packet.
     stale: Vec<ServiceId>,
+    pub(super) strays: Strays,
     /// Services that have lost their last available real server, or have one again.
     pub(super) outages: Vec<OutageNotice>,
+}
+
+/// Where connections may belong to another service than their real server does.
+#[derive(Debug, Default)]
+pub(super) struct Strays {
+    /// Listens that services have lost in this batch.
+    pub(super) lost: Vec<(ServiceId, Listen)>,
+    /// Whether connections have stayed behind: the service that listens there now does not have
+    /// their real server.
+    pub(super) left: bool,
 }
 
 impl Registry {
@@ -40,6 +51,7 @@ impl Registry {
             by_address: HashMap::new(),
             // Ending the last connection of a real server must not allocate.
             stale: Vec::with_capacity(1),
+            strays: Strays::default(),
             outages: Vec::new(),
         }
     }

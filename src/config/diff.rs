@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::balancer::Change;
-use crate::model::{Listen, RealSpec, ServiceSpec};
+use crate::model::{Listen, PortRange, Protocol, RealSpec, ServiceSpec};
 
 use super::director::Director;
 use super::fault::Fault;
@@ -49,19 +49,11 @@ struct Matched<'a> {
 }
 
 /// A service is identified by its listens: under another name it is the same one if it shares a
-/// listen. If several share one, the service of the same name wins, then the one that shares most.
-/// A service that shares no listen is identified by its name.
+/// port. If several share one, the service of the same name wins, then the one that shares most
+/// listens, then most ports. A service that shares no port is identified by its name.
 fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     let (old, new): (Vec<_>, Vec<_>) = (old.specs().collect(), new.specs().collect());
-    let listens = |index, spec: &'a ServiceSpec| spec.listens.iter().map(move |one| (*one, index));
-    let owners: HashMap<Listen, usize> =
-        old.iter().enumerate().flat_map(|(index, spec)| listens(index, spec)).collect();
-    let mut shared: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for (index, spec) in new.iter().enumerate() {
-        for owner in spec.listens.iter().filter_map(|listen| owners.get(listen)) {
-            *shared.entry((index, *owner)).or_default() += 1;
-        }
-    }
+    let shared = shared_ports(&old, &new);
     let is_named = |&(new_place, old_place): &(usize, usize)| {
         let names = (new.get(new_place), old.get(old_place));
         matches!(names, (Some(new), Some(old)) if new.name == old.name)
@@ -89,6 +81,36 @@ fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
         gone: gone.map(|(_, spec)| *spec).collect(),
         fresh: fresh.into_iter().map(|(_, new)| new).collect(),
     }
+}
+
+/// How many listens and ports a new and an old service share, by their indexes, where they share
+/// any.
+fn shared_ports(
+    old: &[&ServiceSpec],
+    new: &[&ServiceSpec],
+) -> BTreeMap<(usize, usize), (usize, usize)> {
+    let mut owners: BTreeMap<(Protocol, IpAddr, u16), (PortRange, usize)> = BTreeMap::new();
+    for (index, spec) in old.iter().enumerate() {
+        for Listen { protocol, address, ports } in &spec.listens {
+            owners.insert((*protocol, *address, ports.first), (*ports, index));
+        }
+    }
+    let mut shared: BTreeMap<_, (usize, usize)> = BTreeMap::new();
+    for (index, spec) in new.iter().enumerate() {
+        for &Listen { protocol, address, ports } in &spec.listens {
+            // A configuration's listens do not overlap, so those that share a port with this one
+            // are next to each other.
+            let below = owners.range((protocol, address, 0)..=(protocol, address, ports.last));
+            let sharing = below.rev().take_while(|(_, (other, _))| other.overlaps(ports));
+            for &(other, owner) in sharing.map(|(_, value)| value) {
+                let common = other.last.min(ports.last) - other.first.max(ports.first);
+                let (listens, count) = shared.entry((index, owner)).or_default();
+                *listens += usize::from(other == ports);
+                *count += usize::from(common) + 1;
+            }
+        }
+    }
+    shared
 }
 
 /// First the ports that a service gives up, so that another service can take them.

@@ -5,6 +5,7 @@ mod bounds;
 mod changes;
 mod checks;
 mod edits;
+mod moved_listens;
 mod saves;
 mod settings;
 

@@ -254,7 +254,7 @@ impl<'a> Before<'a> {
         Altered::State { before, after: StateUntil { state: state.plain(), left } }
     }
 
-    fn service(&self, name: &str) -> Option<&'a ServiceSpec> {
+    pub(super) fn service(&self, name: &str) -> Option<&'a ServiceSpec> {
         self.configured.get(name).copied()
     }
 

@@ -28,6 +28,7 @@ mod host;
 mod latency;
 mod list;
 mod listing;
+mod passed_on;
 mod plan;
 mod printable;
 mod rates;

@@ -12,6 +12,7 @@ use crate::model::{AdminState, Difference, Existing, Policy, RealState, RealValu
 
 use super::alteration::{Alteration, Altered};
 use super::before::{After, Before};
+use super::passed_on::of_removed;
 use super::{Layout, counted, table};
 
 /// What a reload would do. The daemon's plan has its changes as values; a client reads them as
@@ -219,7 +220,13 @@ fn touched(
     before: &Before<'_>,
     after: &After<'_>,
 ) -> (u64, FlowOutcome) {
-    let (connections, fate) = concerned(change, before);
+    let (connections, fate) = match change {
+        Change::RemoveService { service } => match of_removed(service, changes, before) {
+            (all, 0) if all > 0 => (all, FlowOutcome::Kept),
+            (_, lost) => (lost, FlowOutcome::Lost),
+        },
+        _ => concerned(change, before),
+    };
     let resets = |service: &str| before.policy_after(service, after).existing == Existing::Reset;
     match change {
         Change::RenameServices { .. } => {
@@ -280,7 +287,6 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, FlowOutcome) {
     let all = |name: &str| before.reals_now(name).iter().map(connections).sum();
     let one = |name: &str, address| before.real_now(name, address).map_or(0, connections);
     match change {
-        Change::RemoveService { service } => (all(service), FlowOutcome::Lost),
         Change::RemoveReal { service, address } => (one(service, *address), FlowOutcome::Drained),
         Change::SetState { service, address, state } => {
             let fate =
@@ -304,6 +310,7 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, FlowOutcome) {
         | Change::SetScheduler { service, .. }
         | Change::SetPolicy { service, .. } => (all(service), FlowOutcome::Kept),
         Change::AddService(_)
+        | Change::RemoveService { .. }
         | Change::RenameServices { .. }
         | Change::SetMaglev { .. }
         | Change::PinProbe { .. }

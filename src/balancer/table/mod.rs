@@ -254,9 +254,9 @@ impl Table {
     }
 
     /// Records the template of a connection.
-    pub(super) fn set_template(&mut self, handle: Handle, template: Handle) {
+    pub(super) fn set_template(&mut self, handle: Handle, template: Option<Handle>) {
         if let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) {
-            entry.template = TemplatePlace::of(template);
+            entry.template = template.map_or(TemplatePlace::NONE, TemplatePlace::of);
         }
     }
 

@@ -193,7 +193,7 @@ fn a_template_s_place_is_kept_up_to_the_last_that_three_bytes_hold() {
     for (index, kept) in
         [(0, true), (1, true), (0xff_fffe, true), (0xff_ffff, false), (1 << 24, false)]
     {
-        table.set_template(handle, Handle(index));
+        table.set_template(handle, Some(Handle(index)));
         let template = table.entry(handle).unwrap().template();
         assert_eq!(template, kept.then_some(Handle(index)), "{index}");
     }

@@ -243,6 +243,9 @@ fn a_renamed_service_is_the_same_one() {
         // With a listen added or removed.
         (one("a", &["80/tcp"]), one("b", &["80/tcp", "81/tcp"]), vec![("a", "b")]),
         (one("a", &["80/tcp", "81/tcp"]), one("b", &["81/tcp"]), vec![("a", "b")]),
+        // With another range of ports.
+        (one("a", &["80-90/tcp"]), one("b", &["80-95/tcp"]), vec![("a", "b")]),
+        (one("a", &["80-90/tcp"]), one("b", &["85/tcp"]), vec![("a", "b")]),
         // Names are swapped, and passed on.
         (
             one("a", &["80/tcp"]) + &one("b", &["81/tcp"]),

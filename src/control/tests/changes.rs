@@ -68,7 +68,14 @@ fn a_plan_counts_connections_that_would_be_lost() {
     let dns = DNS.to_owned() + &reals(&[("10.0.0.11", 1)]);
     let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)]) + &dns;
     let gone = plan(&old, &dns.replace("53/tcp", "80/tcp"));
-    assert_eq!((gone.connections_lost, gone.connections_drained), (8, 0));
+    // Whoever takes the port takes the connections of the real servers that it has.
+    assert_eq!((gone.connections_lost, gone.connections_drained), (4, 0));
+    let merged = dns.replace("53/tcp", "80/tcp") + &reals(&[("10.1.0.11", 2)]);
+    let merged = plan(&old, &merged);
+    assert_eq!((merged.connections_lost, merged.connections_drained), (0, 0));
+    assert!(merged.human(Layout::UNBOUNDED).contains("2 real servers); 8 connections kept"));
+    let away = plan(&old, &dns);
+    assert_eq!((away.connections_lost, away.connections_drained), (8, 0));
     let zero = plan(&old, &old.replace("weight = 2", "weight = 0"));
     assert_eq!((zero.connections_lost, zero.connections_drained), (0, 4));
     for state in ["disabled", "down"] {
