@@ -64,6 +64,31 @@ wait_for "its end" is_wrong capture 0
 at vt-director ip -"$version" rule add fwmark 7 lookup 500 pref 101
 wait_for "a word about marks" log_has director "routing rule 101 may take packets for virtual IP"
 at vt-director ip -"$version" rule del pref 101
+# A rule that discards them, and an IPsec policy, which no route lookup shows.
+at vt-director ip -"$version" rule add to "$VIP" blackhole pref 102
+wait_for "the loss to a blackhole in the list" is_wrong capture 1
+at vt-director ip -"$version" rule del pref 102
+wait_for "its end" is_wrong capture 0
+at vt-director ip xfrm policy add dir fwd dst "$VIP" action block
+wait_for "the loss to an IPsec policy in the list" is_wrong capture 1
+command=$(number director list '.host.wrong[0].text' | grep -o 'ip xfrm policy delete [^`]*')
+at vt-director $command
+wait_for "its end" is_wrong capture 0
+# The TUN's MTU, and a setting that was right before the director started.
+mtu=$(at vt-director cat /sys/class/net/vstun0/mtu)
+tun_has() { [[ $(at "vt-$1" cat "/sys/class/net/$2/mtu") == "$3" ]]; } # HOST TUN MTU
+at vt-director ip link set vstun0 mtu 1290
+wait_for "the TUN's MTU again" tun_has director vstun0 "$mtu"
+wait_for "a word about it" log_has director "MTU $mtu of vstun0: it was gone, and is put back"
+# The TUN is renamed: it is the same one.
+at vt-director ip link set vstun0 down
+at vt-director ip link set vstun0 name edge0
+is_named() { [[ $(number director list .host.tun) == edge0 ]]; }
+wait_for "the new name in the list" is_named
+wait_for "a word about it" log_has director "interface vstun0 is called edge0 now"
+captured() { at vt-director ip -"$version" route show "$VIP" | grep -q 'dev edge0'; }
+wait_for "the route into it" captured
+expect_eq "what is wrong after that" "$(number director list '.host.wrong | length')" 0
 expect_eq "requests served in the end" "$(fetch 4 | awk '{ n += $1 } END { print n }')" 4
 
 # A rule before the daemon's own takes a real server's replies past the copies of routes.
@@ -78,6 +103,16 @@ at vt-real1 ip -"$version" rule add ipproto tcp sport 80 lookup main pref 11
 wait_for "a word about a port's replies" wrong_at_real "routing rule 11 takes the replies"
 at vt-real1 ip -"$version" rule del pref 11
 wait_for "the end of that" right_at_real
+
+# The copies of routes are removed, and the TUN gets another MTU.
+at vt-real1 ip -"$version" route flush table 1020
+copied() { [[ -n $(at vt-real1 ip -"$version" route show table 1020) ]]; }
+wait_for "the copies again" copied
+wait_for "a word about them" log_has real1 \
+    "copied routes in table 1020: it was gone, and is put back"
+at vt-real1 ip link set vstun0 mtu 1400
+wait_for "the TUN's MTU again" tun_has real1 vstun0 1500
+wait_for "a word about it" log_has real1 "MTU 1500 of vstun0: it was gone, and is put back"
 
 # A virtual IP must not become the source of a real server's own connections.
 vip_of_real1() { at vt-real1 ip -"$version" addr show dev vstun0 to "$VIP"; }
@@ -99,6 +134,16 @@ if ((version == 4)); then
     silent() { [[ $(at vt-real1 sysctl -n net.ipv4.conf.eth0.arp_ignore) == 1 ]]; }
     wait_for "arp_ignore again" silent
     wait_for "a word about it" log_has real1 'arp_ignore = 1: it was gone, and is put back'
-    expect_eq "put back at the real server" "$(number real1 stats .host.put_back)" 2
+    expect_eq "put back at the real server" "$(number real1 stats .host.put_back)" 4
     expect_eq "what is wrong there" "$(number real1 status '.host.wrong | length')" 0
 fi
+
+# Its TUN is renamed too, and at the end nothing is left.
+at vt-real1 ip link set vstun0 down
+at vt-real1 ip link set vstun0 name edge1
+has_it() { at vt-real1 ip addr show dev edge1 to "$VIP" | grep -q "$VIP"; }
+wait_for "the virtual IP on the renamed TUN" has_it
+wait_for "the end of what was wrong" right_at_real
+expect_eq "requests served by it" "$(fetch 4 | awk '{ n += $1 } END { print n }')" 4
+stop director
+expect_eq "what the director leaves" "$(at vt-director ip -"$version" neigh show proxy)" ""

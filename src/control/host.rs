@@ -19,6 +19,9 @@ pub struct HostStatus {
     /// (director).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<IpAddr>,
+    /// The current name of the TUN: another program may rename it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tun: String,
 }
 
 /// One problem.
@@ -39,6 +42,12 @@ pub struct Wrong {
 }
 
 impl HostStatus {
+    /// The TUN's current name; `configured` before the first inspection.
+    #[must_use]
+    pub fn tun_or(&self, configured: &str) -> String {
+        if self.tun.is_empty() { configured } else { &self.tun }.to_owned()
+    }
+
     /// The text output; empty without problems.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::facts::{Facts, Link, is_link_local};
+use super::facts::{Facts, Link, Rule, is_link_local};
 use super::family::Family;
 use super::problem::{Problem, ProblemKind};
 use super::route::RouteKind;
@@ -110,6 +110,9 @@ pub fn judge(
             "are delivered on this host".to_owned()
         }
         RouteAnswer::Route { .. } => "are dropped by a route".to_owned(),
+        RouteAnswer::Error(EINVAL) if discarded(question, facts) => {
+            "are discarded by a rule, or by a route to nowhere".to_owned()
+        }
         // The kernel refuses the guessed source: rp_filter, or a martian.
         RouteAnswer::Error(EXDEV | EINVAL) => return None,
         RouteAnswer::Error(EHOSTUNREACH) => {
@@ -139,6 +142,39 @@ pub fn judge(
     );
     let problem = Problem::new(ProblemKind::Capture, format!("{vip} {uplink}"), text);
     Some(Problem { address: Some(vip), ..problem })
+}
+
+/// Whether a blackhole is what the lookup meets first. For that the kernel gives the same error as
+/// for a source that it refuses.
+fn discarded(question: &RouteQuestion, facts: &Facts) -> bool {
+    let RouteQuestion { vip, from, uplink } = *question;
+    let name = facts.link_at(uplink).map(|link| link.name.as_str());
+    let family = Family::of(vip);
+    let mut rules: Vec<&Rule> = facts
+        .rules
+        .iter()
+        .filter(|rule| rule.family == family && rule.table != Some(LOCAL))
+        .filter(|rule| {
+            let only = &rule.only;
+            !only.idle
+                && !only.are_partial()
+                && only.output.is_none()
+                && only.input.as_deref().is_none_or(|input| Some(input) == name)
+                && only.to.is_none_or(|to| to.contains(&vip))
+                && rule.from.is_none_or(|range| range.contains(&from))
+        })
+        .collect();
+    rules.sort_by_key(|rule| rule.priority);
+    for rule in rules {
+        let Some(table) = rule.table else { return true };
+        let kind = facts.routes.covering(table, vip.into()).next().map(|route| route.kind);
+        match kind {
+            Some(RouteKind::Blackhole) => return true,
+            None | Some(RouteKind::Throw) => {}
+            Some(_) => return false,
+        }
+    }
+    false
 }
 
 /// The priority of the only foreign rule that may match the packets and leads to the answer;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::family::Family;
+use super::ipsec_policy::IpsecPolicy;
 use super::route::{Route, RouteKind};
 use super::routes::Routes;
 use super::selectors::Selectors;
@@ -29,6 +30,8 @@ pub struct Facts {
     pub routes: Routes,
     /// The routing rules.
     pub rules: Vec<Rule>,
+    /// The IPsec policies.
+    pub policies: Vec<IpsecPolicy>,
     /// The proxy neighbour entries.
     pub proxies: Proxies,
     /// Kernel settings by their path below `/proc/sys`, with slashes; settings that the kernel
@@ -42,6 +45,8 @@ pub struct Facts {
     /// Whether the TUN of that name is this process's own: in a later plan, after a reload or a
     /// change of the host.
     pub tun_is_ours: bool,
+    /// Whether another program has undone copies of routes: see [`undone`](super::undone).
+    pub copies_undone: bool,
 }
 
 /// An interface.
@@ -214,7 +219,7 @@ impl Facts {
         }
     }
 
-    /// Whether the host lacks what the step adds. Settings and copies are not checked.
+    /// Whether the host lacks what the step adds. Settings are not checked.
     #[must_use]
     pub fn lacks(&self, step: &HostStep) -> bool {
         let HostStep::Add(object) = step else { return false };
@@ -250,7 +255,7 @@ impl Facts {
                     rule.from == from && rule.table == Some(*table) && rule.priority == *priority
                 })
             }
-            Object::Copies { .. } => false,
+            Object::Copies { .. } => self.copies_undone,
         }
     }
 

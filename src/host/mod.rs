@@ -17,6 +17,8 @@ mod desired;
 pub mod director;
 mod facts;
 mod family;
+pub mod ipsec;
+mod ipsec_policy;
 mod ipv6;
 mod plan;
 mod problem;
@@ -33,6 +35,7 @@ pub mod selective;
 mod selectors;
 mod step;
 pub mod sysctl;
+pub mod undone;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +43,7 @@ mod tests;
 pub use desired::{DesiredDirector, DesiredRealServer, ServedPorts};
 pub use facts::{Facts, Link, LocalAddress, Lookup, Proxies, Rule, TUNNEL_MODULES, TunnelDevice};
 pub use family::Family;
+pub use ipsec_policy::{IpsecPolicy, PolicyAction, PolicyDirection};
 pub use plan::{
     AdvertisedMss, Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources,
     TunnelRoutes,
@@ -47,7 +51,7 @@ pub use plan::{
 pub use problem::{CurrentProblems, OngoingProblem, Problem, ProblemChange, ProblemKind};
 pub use record::{HostRecord, RecordKey};
 pub use refusal::{HostRefusal, resolution};
-pub use route::{Hop, Raw, Route, RouteKind, metric};
+pub use route::{Hop, Raw, Route, RouteKey, RouteKind, metric};
 pub use routes::{AmbiguousRoute, RouteEvent, Routes};
 pub use selective::SelectiveRule;
 pub use selectors::Selectors;

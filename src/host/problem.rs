@@ -159,6 +159,32 @@ impl CurrentProblems {
         turns
     }
 
+    /// Why a virtual IP is not announced although it should be: a problem with the virtual IP
+    /// itself, with the step that announces it, or with the uplinks.
+    #[must_use]
+    pub fn why_silent(&self, vip: IpAddr) -> Option<&Problem> {
+        use ProblemKind::{Conflict, Contested, Step, Uplink, VirtualIp};
+        let of_vip = |problem: &Problem| {
+            matches!(problem.kind, VirtualIp | Conflict) && problem.address == Some(vip)
+        };
+        let step = format!(" {vip} dev ");
+        let of_step = |problem: &Problem| {
+            matches!(problem.kind, Step | Contested) && problem.subject.contains(&step)
+        };
+        let of_uplink = |problem: &Problem| problem.kind == Uplink;
+        // A problem of a whole family has one of its addresses.
+        let of_family = |problem: &Problem| {
+            let same = |address: IpAddr| address.is_ipv4() == vip.is_ipv4();
+            problem.kind == VirtualIp && problem.address.is_some_and(same)
+        };
+        let all = || self.standing.iter().map(|standing| &standing.problem);
+        let first = |is: &dyn Fn(&Problem) -> bool| all().find(|problem| is(problem));
+        first(&of_vip)
+            .or_else(|| first(&of_step))
+            .or_else(|| first(&of_uplink))
+            .or_else(|| first(&of_family))
+    }
+
     /// The current problems, in the order of the last check.
     #[must_use]
     pub fn standing(&self) -> &[OngoingProblem] {

@@ -54,6 +54,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         problems.extend(arp_ignore_elsewhere(facts));
     }
     problems.extend(dropped_replies(desired, &vips, facts));
+    problems.extend(vips.iter().flat_map(|vip| proxied(*vip, desired, facts)));
     for &address in &vips {
         steps.push(HostStep::Add(Object::Address { address, link: desired.tun.clone() }));
     }
@@ -86,6 +87,27 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         ways: TunnelRoutes::default(),
         link_mtu: link_mtu(desired, facts),
     })
+}
+
+/// Interfaces on which the kernel answers neighbour discovery for the virtual IP as a proxy. For
+/// IPv4 it answers as a proxy for no address of this host (`arp_process()`), for IPv6 it does
+/// (`ndisc_recv_ns()`).
+fn proxied(vip: IpAddr, desired: &DesiredRealServer, facts: &Facts) -> Vec<Problem> {
+    let answers = |link: &&Link| {
+        let set = |name| facts.conf6(&link.name, name).is_some_and(|value| value > 0);
+        facts.proxies.contains_key(&(link.index, vip)) && set("forwarding") && set("proxy_ndp")
+    };
+    let others = facts.links.iter().filter(|link| link.name != desired.tun && vip.is_ipv6());
+    let problem = |Link { name, .. }: &Link| {
+        let text = format!(
+            "this server answers neighbour discovery for virtual IP {vip} on {name} as a proxy, so \
+             clients may go round the director; remove it with `ip -6 neigh del proxy {vip} dev \
+             {name}`"
+        );
+        let problem = Problem::new(ProblemKind::Announcing, format!("{vip} {name}"), text);
+        Problem { address: Some(vip), ..problem }
+    };
+    others.filter(answers).map(problem).collect()
 }
 
 /// Problems of replies that an earlier rule matches and does not route: blackhole, unreachable,

@@ -13,6 +13,8 @@ use super::problem::{Problem, ProblemKind};
 use super::realserver;
 use super::step::{HostStep, MAIN, Object, PROTOCOL};
 
+/// The local table.
+const LOCAL: u32 = 255;
 /// A host on the internet, where there is a default route (RFC 5737, RFC 3849).
 const FAR_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
@@ -71,7 +73,8 @@ pub fn judge(
     facts: &Facts,
 ) -> Option<Problem> {
     let Reply { vip, to } = *reply;
-    let table = table.filter(|table| *table != desired.table)?;
+    // What the local table has is no client: the anycast address of a subnet that is routed here.
+    let table = table.filter(|table| ![desired.table, LOCAL].contains(table))?;
     let mut leading = realserver::earlier(vip, desired, facts);
     if let Some(rule) = leading.find(|rule| rule.table == Some(table) && rule.protocol != PROTOCOL)
     {

@@ -128,10 +128,13 @@ impl RouteKind {
     }
 }
 
+/// What distinguishes routes of a table: destination, source, traffic class, metric.
+pub type RouteKey = (IpNet, Option<IpNet>, u8, u32);
+
 impl Route {
     /// The key that distinguishes routes of a table.
     #[must_use]
-    pub fn key(&self) -> (IpNet, Option<IpNet>, u8, u32) {
+    pub fn key(&self) -> RouteKey {
         (self.destination, self.from, self.tos, self.priority)
     }
 }

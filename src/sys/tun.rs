@@ -169,10 +169,11 @@ impl Tun {
         self.offload
     }
 
-    /// The name it was created with, also after it was deleted.
+    /// Its current name, or after it was deleted the name that it was created with. Costs a system
+    /// call.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> String {
+        self.device.name().unwrap_or_else(|_| self.name.clone())
     }
 
     /// The interface's index.

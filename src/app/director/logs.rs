@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::FloodNotice;
 use crate::control::counted;
-use crate::sys::tun;
+use crate::sys::tun::{self, Tun};
 use crate::wire::icmp::TunnelCause;
 
 /// Real servers and sorts of errors remembered for the throttle. Only errors about packets that
@@ -172,13 +172,13 @@ impl QueueLog {
     const INTERVAL: Duration = Duration::from_secs(1);
 
     /// Reads the drop counter of that TUN, at most once in an interval.
-    pub(super) fn look(&mut self, tun: &str) {
+    pub(super) fn look(&mut self, tun: &Tun) {
         let now = Instant::now();
         if self.looked.is_some_and(|looked| now.duration_since(looked) < Self::INTERVAL) {
             return;
         }
         self.looked = Some(now);
-        let lost = tun::dropped(tun).unwrap_or_default().to_program;
+        let lost = tun::dropped(&tun.name()).unwrap_or_default().to_program;
         let new = lost.saturating_sub(std::mem::replace(&mut self.known, lost));
         if new > 0
             && let Some(count) = self.throttle.note_many(new, now)

@@ -157,7 +157,10 @@ impl RunningDirector {
             true if waits => {
                 format!("{vip} is announced as soon as one of its services has its quorum")
             }
-            true => format!("{vip} is announced as soon as an uplink is up"),
+            true => match session.why_silent(vip) {
+                Some(why) => format!("{vip} is announced as soon as this is over: {why}"),
+                None => format!("{vip} is announced as soon as it has an uplink"),
+            },
             false => format!("{vip} is announced: {places}"),
         };
         Ok(Answer::done(done, self.publish(vip, false)).with(warnings))

@@ -198,7 +198,7 @@ impl DirectorLoop {
             }
             // The loop did not read everything, so the TUN's queue may have been full.
             if self.tun_ready {
-                self.queue_log.look(self.tun.name());
+                self.queue_log.look(&self.tun);
             }
             self.full_log.note(self.balancer.counters().without_entry);
             self.notices();

@@ -126,7 +126,7 @@ impl Handler {
             role: "director".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             config: Some(path.display().to_string()),
-            tun: self.tun.clone(),
+            tun: self.host.borrow().tun_or(&self.tun),
             vips: self.vips.borrow().iter().map(|vip| vip.address).collect(),
             directors: Vec::new(),
             encap: None,
@@ -200,7 +200,9 @@ impl ReportTexts {
         let base = DirectorStats::from(&report.snapshot);
         DirectorStats {
             uptime_seconds: self.since.elapsed().as_secs(),
-            tun_dropped: tun::dropped(&self.tun).unwrap_or_default().to_program,
+            tun_dropped: tun::dropped(&self.host.borrow().tun_or(&self.tun))
+                .unwrap_or_default()
+                .to_program,
             reads: report.reads.frames,
             super_frames: report.reads.super_frames,
             wakeups: report.reads.wakeups,

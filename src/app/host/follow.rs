@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::host::defence::{Claim, Defence};
 use crate::host::{
-    Announcement, Facts, ProblemKind, TunnelRoutes, capture, copies, rename, replies,
+    Announcement, Facts, HostPlan, HostStep, Object, PROTOCOL, Problem, ProblemKind, RouteEvent,
+    RouteKey, SelectiveRule, TunnelRoutes, capture, copies, rename, replies, undone,
 };
-use crate::host::{HostPlan, Problem, RouteEvent, SelectiveRule};
 use crate::sys::host_events::{HostEvent, HostEvents};
 use crate::sys::netlink::NetlinkEvents;
 
@@ -212,7 +212,8 @@ impl Session {
         let Some(role) = self.role.clone() else { return Ok(Followed::Checked) };
         let unseen = std::mem::take(&mut self.unseen);
         // If this returns early, the next check covers everything.
-        let known = self.known.take().filter(|_| !unseen.other && self.light_looks < LIGHT_LOOKS);
+        let light = !unseen.other && !self.left_copies && self.light_looks < LIGHT_LOOKS;
+        let known = self.known.take().filter(|_| light);
         let known = self.follow_routes(&role, known, &unseen.routes).await?;
         if let (Some(_), Role::RealServer(_)) = (&known, &role)
             && !self.look_due
@@ -222,16 +223,19 @@ impl Session {
             return Ok(Followed::Copies);
         }
         let begun = Instant::now();
-        let (facts, copies_are_right) = self.look_again(&role, known).await?;
+        let (mut facts, copies_are_right) = self.look_again(&role, known).await?;
         self.follow_names(&role, &facts).await?;
+        if self.tun.is_some_and(|index| facts.link_at(index).is_none()) {
+            return Ok(Followed::TunGone(self.report.tun().to_owned()));
+        }
         let role = self.current(&role, &facts);
+        if !copies_are_right {
+            facts.copies_undone = self.copies_are_undone(&role, &facts, &unseen.ours);
+        }
         // Independent of other problems of the host.
         self.ways = role.ways(&facts);
         self.uncover(&role.hiding(&facts)).await;
         let plan = role.plan_items(&facts)?;
-        if facts.link(&plan.tun).is_none() {
-            return Ok(Followed::TunGone(plan.tun));
-        }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
         let (plan, mut looked) = self.contest(plan, &facts);
@@ -242,7 +246,8 @@ impl Session {
         let known = plan.clone().without(&questions).without(&self.held_back());
         let failed = self.carry_out(&role, &known, &facts, Strict::No).await?;
         looked.failed(failed);
-        if !copies_are_right {
+        self.left_copies = self.leaves_copies(&role, &known);
+        if !copies_are_right && !self.left_copies {
             self.copy_routes(&role, &facts).await?;
         }
         self.announce_anew(&known, &facts);
@@ -266,6 +271,34 @@ impl Session {
     pub(super) fn remember_links(&mut self, facts: &Facts) {
         let (links, addresses) = (facts.links.clone(), facts.addresses.clone());
         self.last = Facts { links, addresses, ..Facts::default() };
+    }
+
+    /// Whether another program has undone copies of routes.
+    fn copies_are_undone(
+        &mut self,
+        role: &Role,
+        facts: &Facts,
+        touched: &HashSet<RouteKey>,
+    ) -> bool {
+        let Role::RealServer(desired) = role else { return false };
+        if !desired.mss_route {
+            return false;
+        }
+        let changes = copies::changes(desired, facts);
+        let were_there = self.had_copies && self.bounced.is_empty();
+        let there = facts.routes.of_table(desired.table).any(|route| route.protocol == PROTOCOL);
+        self.had_copies =
+            there || changes.iter().any(|change| matches!(change, copies::RouteChange::Replace(_)));
+        // Those that were left are missed until they are restored.
+        self.left_copies && !changes.is_empty()
+            || undone::copies(desired, facts, &changes, touched, were_there)
+    }
+
+    /// Whether the copies are left as another program has made them.
+    fn leaves_copies(&self, role: &Role, plan: &HostPlan) -> bool {
+        let Role::RealServer(desired) = role else { return false };
+        let copies = HostStep::Add(Object::Copies { table: desired.table });
+        self.state.steps.contains(&copies) && !plan.steps.contains(&copies)
     }
 
     /// Updates the known routes and the copies for changes of single routes. `None`: everything has
@@ -373,20 +406,22 @@ impl Session {
         for (question, answer) in gather::captures(&self.netlink, questions).await {
             problems.extend(capture::judge(&question, answer, &plan.tun, facts));
         }
-        let suspicions = self.role.as_ref().map(|role| role.suspicions(plan, facts));
+        let role = self.role.as_ref().map(|role| self.current(role, facts));
+        let suspicions = role.as_ref().map(|role| role.suspicions(plan, facts));
         for suspicion in suspicions.unwrap_or_default() {
             match suspicion {
                 SelectiveRule::Leads(problem) => problems.push(problem),
                 SelectiveRule::May(warning) => self.warn(&[warning]),
             }
         }
-        if let Some(Role::RealServer(desired)) = &self.role {
+        if let Some(Role::RealServer(desired)) = &role {
             let asked = replies::questions(plan, facts);
             for (reply, table) in gather::reply_tables(&self.netlink, asked).await {
                 problems.extend(replies::judge(&reply, table, desired, facts));
             }
         }
         self.listening.listen_for(self.announced.iter(), facts);
+        self.report.name_tun(&plan.tun);
         self.report.update(problems, &put_back, &self.ways.sources);
         let down =
             |index: &u32| facts.link_at(*index).is_some_and(|link| !link.up || !link.carrier);

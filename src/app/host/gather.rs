@@ -5,10 +5,14 @@ use std::io;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
+use log::debug;
 
 use crate::host::capture::{RouteAnswer, RouteQuestion};
 use crate::host::replies::{self, Reply};
-use crate::host::{self, Facts, Family, Link, Lookup, RouteKind, Routes, TUNNEL_MODULES};
+use crate::host::{
+    self, Facts, Family, IpsecPolicy, Link, Lookup, RouteKind, Routes, TUNNEL_MODULES,
+};
+use crate::sys::ipsec;
 use crate::sys::netlink::Netlink;
 use crate::sys::netlink::packet_route::route::RouteMessage;
 use crate::sys::sysctl;
@@ -52,6 +56,7 @@ pub(super) async fn facts(
         facts.rules.extend(rules.iter().filter_map(messages::rule));
         facts.proxies.extend(proxies.iter().filter_map(messages::proxy));
     }
+    facts.policies = policies();
     facts.lookups = lookups(netlink, destinations).await;
     Ok(facts)
 }
@@ -99,6 +104,17 @@ pub(super) async fn has_way_back(netlink: &Netlink, vip: IpAddr) -> bool {
             !none.contains(&error.kind())
         }
     }
+}
+
+/// The IPsec policies. A kernel without IPsec has none; a process without the right to read them
+/// sees none.
+fn policies() -> Vec<IpsecPolicy> {
+    let mut all = Vec::new();
+    let read = ipsec::policies(|message| all.extend(messages::policy(&message)));
+    if let Err(error) = read {
+        debug!("cannot read this host's IPsec policies: {error}");
+    }
+    all
 }
 
 /// The families that the kernel has. A request for a missing one would be answered for another

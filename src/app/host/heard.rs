@@ -1,8 +1,9 @@
 //! The relevant events since the last check of the host.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
-use crate::host::{Route, RouteEvent};
+use crate::host::{PROTOCOL, Route, RouteEvent, RouteKey};
 use crate::sys::netlink::HostChange;
 
 use super::{Role, routes};
@@ -55,6 +56,8 @@ pub(super) struct PendingEvents {
     pub(super) routes: Vec<RouteEvent>,
     /// Another event, or more than can be followed: everything has to be checked.
     pub(super) other: bool,
+    /// The routes with vstun's protocol number that other programs have changed.
+    pub(super) ours: HashSet<RouteKey>,
 }
 
 impl PendingEvents {
@@ -71,6 +74,7 @@ impl PendingEvents {
                 None => return false,
             },
         };
+        event.as_ref().inspect(|event| self.note_ours(event.route()));
         match event {
             Some(event) if !concern.includes(event.route()) => return false,
             Some(event) if !self.other && self.routes.len() < EVENTS => self.routes.push(event),
@@ -80,6 +84,13 @@ impl PendingEvents {
             }
         }
         true
+    }
+
+    /// Remembers a change of one of vstun's own routes. Of very many some are enough.
+    fn note_ours(&mut self, route: &Route) {
+        if route.protocol == PROTOCOL && self.ours.len() < EVENTS {
+            self.ours.insert(route.key());
+        }
     }
 }
 

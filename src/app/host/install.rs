@@ -8,9 +8,10 @@ use log::{debug, warn};
 use tokio::time::Instant;
 
 use crate::host::contest::{Contest, ContestMove, Presence, ROUNDS};
+use crate::host::sysctl as host_sysctl;
 use crate::host::{
     Facts, HostPlan, HostRecord, HostStep, MAIN, Object, Problem, ProblemKind, RecordKey, copies,
-    reliance,
+    reliance, undone,
 };
 use crate::sys::sysctl;
 
@@ -49,6 +50,9 @@ impl Session {
         let Prepared { role: wanted, plan: promised, at_once } = prepared;
         let first = self.role.is_none();
         let facts = self.look(&wanted, true).await?;
+        if first {
+            self.tun = facts.link(wanted.tun()).map(|link| link.index);
+        }
         self.follow_names(&wanted, &facts).await?;
         let role = self.current(&wanted, &facts);
         // Again: the TUN exists now, with its settings.
@@ -59,6 +63,7 @@ impl Session {
         let known = self.known_parts(&facts)?;
         // A change by the operator ends the contests about steps.
         self.contests.clear();
+        self.keep_tun_mtu = true;
         let questions = self.unasked(&plan, &facts, at_once);
         let conflicts = self.ask(&role, &questions, &facts).await;
         if let Err(error) = refuse(&role, &conflicts, &known) {
@@ -127,10 +132,14 @@ impl Session {
 
         self.make(&on_tun, role, facts, &mut failures).await?;
         let tun = facts.link(&plan.tun).with_context(|| format!("{} is gone", plan.tun))?;
-        if !tun.up || tun.mtu != u32::from(plan.tun_mtu) {
-            let raised = self.netlink.raise(tun.index, plan.tun_mtu.into()).await;
+        let mtu = if self.keep_tun_mtu { plan.tun_mtu.into() } else { tun.mtu };
+        if !tun.up || tun.mtu != mtu {
+            let raised = self.netlink.raise(tun.index, mtu).await;
             let raised = raised.with_context(|| format!("cannot set interface {} up", plan.tun));
             failures.note(&format!("interface {} up", plan.tun), raised)?;
+        }
+        if self.keep_tun_mtu {
+            self.tun_mtu = Some(plan.tun_mtu);
         }
         self.make(&steps, role, facts, &mut failures).await?;
         Ok(failures.problems)
@@ -144,7 +153,7 @@ impl Session {
         let mut left = HashSet::new();
         let tun_down = facts.link(&plan.tun).is_some_and(|tun| !tun.up);
         for step in plan.on_tun.iter().chain(&plan.steps) {
-            if self.state.steps.same_end(step).is_none() {
+            if self.state.steps.same_end(step).is_none() && !self.was_right(step) {
                 continue;
             }
             let seen = match facts.holds(step) {
@@ -164,16 +173,56 @@ impl Session {
                 }
             }
         }
-        let subject = format!("interface {} up", plan.tun);
-        let seen = if tun_down { Presence::Missing } else { Presence::InForce };
-        if self.decide(&subject, seen, now) == ContestMove::PutBack {
-            looked.put_back.push(subject);
-        }
+        self.contest_tun(&plan, facts, &mut looked, now);
+        self.note_right(&plan, facts);
         plan.on_tun.retain(|step| !left.contains(&step.record_key()));
         plan.steps.retain(|step| !left.contains(&step.record_key()));
         plan.announcements
             .retain(|one| !left.contains(&RecordKey::Proxy(one.address, one.link.clone())));
         (plan, looked)
+    }
+
+    /// Whether a setting was as planned at the last check, and nothing had to be done for it.
+    fn was_right(&self, step: &HostStep) -> bool {
+        matches!(step, HostStep::Write { sysctl, .. } if self.right.contains(sysctl))
+    }
+
+    /// Remembers the settings that are as planned.
+    fn note_right(&mut self, plan: &HostPlan, facts: &Facts) {
+        let right = plan.on_tun.iter().chain(&plan.steps).filter(|step| facts.holds(step));
+        let setting = |step: &HostStep| match step {
+            HostStep::Write { sysctl, .. } => Some(sysctl.clone()),
+            _ => None,
+        };
+        self.right = right.filter_map(setting).collect();
+    }
+
+    /// As [`Self::contest`], for the TUN itself. It is set up each time, since nothing is forwarded
+    /// without it. An MTU that another program sets again and again is left.
+    fn contest_tun(
+        &mut self,
+        plan: &HostPlan,
+        facts: &Facts,
+        looked: &mut HostCheck,
+        now: std::time::Instant,
+    ) {
+        let Some(tun) = facts.link(&plan.tun) else { return };
+        let presence = |missing| if missing { Presence::Missing } else { Presence::InForce };
+        let subject = format!("interface {} up", tun.name);
+        if self.decide(&subject, presence(!tun.up), now) != ContestMove::Nothing {
+            looked.put_back.push(subject);
+        }
+        let undone = undone::tun_mtu(plan, facts, self.tun_mtu);
+        let subject = format!("MTU {} of {}", plan.tun_mtu, tun.name);
+        self.keep_tun_mtu = true;
+        match self.decide(&subject, presence(undone.is_some()), now) {
+            ContestMove::Nothing | ContestMove::MakeAgain => {}
+            ContestMove::PutBack => looked.put_back.push(subject),
+            decision => {
+                self.keep_tun_mtu = false;
+                looked.problems.push(left_alone(&subject, decision));
+            }
+        }
     }
 
     /// Steps in force that were never contested have no entry.
@@ -204,6 +253,7 @@ impl Session {
         let now = &self.indices;
         let lost = |name: &str| known.get(name).is_some_and(|index| now.get(name) != Some(index));
         self.state.steps.retain(|step| !step.link().is_some_and(lost));
+        self.right.retain(|setting| !host_sysctl::link(setting).is_some_and(lost));
     }
 
     fn due(

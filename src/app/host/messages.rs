@@ -7,8 +7,10 @@ use ipnet::IpNet;
 use crate::host::capture::RouteQuestion;
 use crate::host::replies::Reply;
 use crate::host::{
-    Family, Link, LocalAddress, Lookup, PROTOCOL, RouteKind, Rule, Selectors, TunnelDevice, metric,
+    Family, IpsecPolicy, Link, LocalAddress, Lookup, PROTOCOL, PolicyAction, PolicyDirection,
+    RouteKind, Rule, Selectors, TunnelDevice, metric,
 };
+use crate::sys::ipsec::PolicyMessage;
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::address::{
@@ -201,6 +203,29 @@ pub(super) fn rule_message(from: IpAddr, table: u32, priority: u32) -> RuleMessa
         RuleAttribute::Protocol(PROTOCOL.into()),
     ];
     message
+}
+
+/// A policy that is not a socket's own.
+pub(super) fn policy(message: &PolicyMessage) -> Option<IpsecPolicy> {
+    let net = |(address, prefix): (IpAddr, u8)| IpNet::new(address, prefix).ok();
+    let PolicyMessage { partial, protocol, priority, blocks, transforms, .. } = *message;
+    Some(IpsecPolicy {
+        direction: match message.direction {
+            0 => PolicyDirection::In,
+            1 => PolicyDirection::Out,
+            2 => PolicyDirection::Forward,
+            _ => return None,
+        },
+        source: net(message.source)?,
+        destination: net(message.destination)?,
+        partial: partial || protocol != 0,
+        priority,
+        action: match (blocks, transforms) {
+            (true, _) => PolicyAction::Block,
+            (false, true) => PolicyAction::Transform,
+            (false, false) => PolicyAction::Allow,
+        },
+    })
 }
 
 pub(super) fn lookup_request(to: IpAddr) -> RouteMessage {

@@ -45,7 +45,7 @@ use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
     AdvertisedMss, Announcement, Facts, HostPlan, HostStep, Object, Problem, Routes, SelectiveRule,
-    TunnelRoutes, director, realserver, selective,
+    TunnelRoutes, director, ipsec, realserver, selective,
 };
 use crate::sys::host_events::HostEvents;
 use crate::sys::netlink::{Netlink, NetlinkEvents};
@@ -74,6 +74,8 @@ pub struct Session {
     last: Facts,
     /// The interfaces' indexes at the last check: another index is another interface.
     indices: BTreeMap<String, u32>,
+    /// The index of the TUN, once it is set up.
+    tun: Option<u32>,
     /// The current names of the configured uplinks.
     uplinks: Uplinks,
     /// The paths to the real servers last returned to the caller.
@@ -95,6 +97,16 @@ pub struct Session {
     listening: ClaimListener,
     /// The state of steps that another program undoes, by their subject.
     contests: BTreeMap<String, Contest>,
+    /// Settings that were as planned at the last check without a step of ours.
+    right: BTreeSet<String>,
+    /// The MTU that the TUN was set to.
+    tun_mtu: Option<u16>,
+    /// Whether its MTU is set: not if another program sets another one again and again.
+    keep_tun_mtu: bool,
+    /// Whether the real server's table had copies at the last check.
+    had_copies: bool,
+    /// Whether copies that another program has undone were left so at the last check.
+    left_copies: bool,
     /// Interfaces that were down since the last check.
     bounced: BTreeSet<u32>,
     /// Interfaces that need a new announcement.
@@ -184,6 +196,7 @@ impl Session {
             role: None,
             last: Facts::default(),
             indices: BTreeMap::new(),
+            tun: None,
             uplinks: Uplinks::default(),
             reported_ways: TunnelRoutes::default(),
             ways: TunnelRoutes::default(),
@@ -194,6 +207,11 @@ impl Session {
             defences: BTreeMap::new(),
             listening: ClaimListener::new(),
             contests: BTreeMap::new(),
+            right: BTreeSet::new(),
+            tun_mtu: None,
+            keep_tun_mtu: true,
+            had_copies: false,
+            left_copies: false,
             bounced: BTreeSet::new(),
             readdressed: BTreeSet::new(),
             report: HostReport::new(),
@@ -284,6 +302,9 @@ impl Session {
     /// The role with the state of the host: the uplinks' current names, the sources in use.
     fn current(&self, role: &Role, facts: &Facts) -> Role {
         let mut role = role.clone();
+        if let Some(tun) = self.tun.and_then(|index| facts.link_at(index)) {
+            role.set_tun(&tun.name);
+        }
         if let Role::Director(desired) = &mut role {
             // With another `source`, the sources in use are not kept.
             let kept = match &self.role {
@@ -317,6 +338,12 @@ impl Session {
             _ => None,
         };
         self.state.steps.iter().filter_map(described).collect()
+    }
+
+    /// Why a virtual IP that should be announced is announced nowhere.
+    #[must_use]
+    pub fn why_silent(&self, vip: IpAddr) -> Option<String> {
+        self.report.why_silent(vip).map(|problem| problem.text.clone())
     }
 
     /// Reads the host. `installed`: a TUN of that name is this daemon's.
@@ -406,6 +433,23 @@ impl Role {
         }
     }
 
+    /// The TUN's configured name.
+    fn tun(&self) -> &str {
+        match self {
+            Self::Director(desired) => &desired.tun,
+            Self::RealServer(desired) => &desired.tun,
+        }
+    }
+
+    /// The TUN has this name now.
+    fn set_tun(&mut self, name: &str) {
+        let tun = match self {
+            Self::Director(desired) => &mut desired.tun,
+            Self::RealServer(desired) => &mut desired.tun,
+        };
+        name.clone_into(tun);
+    }
+
     fn ways(&self, facts: &Facts) -> TunnelRoutes {
         match self {
             Self::Director(desired) => director::ways(desired, facts),
@@ -413,13 +457,17 @@ impl Role {
         }
     }
 
-    /// Rules that match a part of the packets.
+    /// Rules that match a part of the packets, and IPsec policies.
     fn suspicions(&self, plan: &HostPlan, facts: &Facts) -> Vec<SelectiveRule> {
         match self {
             Self::Director(desired) => {
-                selective::at_director(&desired.tun, plan, &desired.served, facts)
+                let rules = selective::at_director(&desired.tun, plan, &desired.served, facts);
+                rules.into_iter().chain(ipsec::at_director(desired, plan, facts)).collect()
             }
-            Self::RealServer(desired) => selective::at_realserver(desired, plan, facts),
+            Self::RealServer(desired) => {
+                let rules = selective::at_realserver(desired, plan, facts);
+                rules.into_iter().chain(ipsec::at_realserver(desired, facts)).collect()
+            }
         }
     }
 

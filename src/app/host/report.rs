@@ -1,5 +1,6 @@
 //! Reports problems of the host: in the log, as events, and in `list`, `stats` and `status`.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use log::{Level, warn};
@@ -21,6 +22,8 @@ pub(super) const LOGGED: usize = 50;
 pub(super) struct HostReport {
     ledger: CurrentProblems,
     put_back: u64,
+    /// The TUN's current name.
+    tun: String,
     status: watch::Sender<HostStatus>,
     events: UnboundedSender<Vec<Event>>,
     /// The receiver, until a caller takes it.
@@ -34,6 +37,7 @@ impl HostReport {
         Self {
             ledger: CurrentProblems::default(),
             put_back: 0,
+            tun: String::new(),
             status,
             events,
             listener: Some(listener),
@@ -43,6 +47,21 @@ impl HostReport {
     /// Whether there is no problem.
     pub(super) fn is_well(&self) -> bool {
         self.ledger.standing().is_empty()
+    }
+
+    /// See [`CurrentProblems::why_silent`].
+    pub(super) fn why_silent(&self, vip: IpAddr) -> Option<&Problem> {
+        self.ledger.why_silent(vip)
+    }
+
+    /// The TUN's current name; empty before the first check.
+    pub(super) fn tun(&self) -> &str {
+        &self.tun
+    }
+
+    /// The TUN is called so.
+    pub(super) fn name_tun(&mut self, name: &str) {
+        name.clone_into(&mut self.tun);
     }
 
     pub(super) fn status(&self) -> watch::Receiver<HostStatus> {
@@ -85,7 +104,8 @@ impl HostReport {
         sources.sort_unstable();
         sources.dedup();
         let wrong = self.ledger.standing().iter().map(wrong).collect();
-        let status = HostStatus { wrong, put_back: self.put_back, sources };
+        let tun = self.tun.clone();
+        let status = HostStatus { wrong, put_back: self.put_back, sources, tun };
         self.status.send_if_modified(|known| {
             let modified = *known != status;
             *known = status;

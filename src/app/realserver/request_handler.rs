@@ -87,7 +87,7 @@ impl RealServerHandler {
             role: "realserver".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             config: path.map(|path| path.display().to_string()),
-            tun: self.tun.clone(),
+            tun: self.host.borrow().tun_or(&self.tun),
             vips: config.vips.clone(),
             directors: config.directors.clone(),
             encap: Some(config.encap.name().to_owned()),
@@ -139,7 +139,9 @@ impl RealServerHandler {
             filtered: gate.filtered,
             filtering: report.filtering,
             socket_dropped: report.socket_dropped,
-            tun_dropped: tun::dropped(&self.tun).unwrap_or_default().from_program,
+            tun_dropped: tun::dropped(&self.host.borrow().tun_or(&self.tun))
+                .unwrap_or_default()
+                .from_program,
             turns: turns.report(),
             offload,
             offload_refused: u64::from(self.offload_refused),

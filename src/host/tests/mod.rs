@@ -10,6 +10,7 @@ use super::*;
 mod copies;
 mod director;
 mod director6;
+mod ipsec;
 mod items;
 mod neighbours;
 mod realserver;
@@ -19,6 +20,7 @@ mod routes;
 mod scale;
 mod selective;
 mod steps;
+mod undone;
 mod watching;
 
 fn ip(text: &str) -> IpAddr {

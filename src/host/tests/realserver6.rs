@@ -1,6 +1,25 @@
 //! A real server with IPv6.
 
 use super::*;
+
+/// `ndisc_recv_ns()` answers as a proxy for an address of another interface.
+#[test]
+fn a_proxy_entry_for_a_virtual_ip_is_reported_where_the_kernel_uses_it() {
+    let desired = DesiredRealServer { vips: vec![ip("2001:db8:9::10")], ..desired_server() };
+    let mut facts = facts6();
+    let said = |facts: &Facts| {
+        let plan = realserver::plan_items(&desired, facts).unwrap();
+        let kind = |problem: &&Problem| problem.kind == ProblemKind::Announcing;
+        plan.problems.iter().filter(kind).map(|problem| problem.text.clone()).collect::<Vec<_>>()
+    };
+    facts.proxies.insert((2, ip("2001:db8:9::10")), 0);
+    assert_eq!(said(&facts), Vec::<String>::new(), "it does not forward");
+    set(&mut facts, &sysctl::conf6("eth0", "forwarding"), "1");
+    set(&mut facts, &sysctl::conf6("eth0", "proxy_ndp"), "1");
+    let command = "`ip -6 neigh del proxy 2001:db8:9::10 dev eth0`";
+    let found = said(&facts);
+    assert!(found.len() == 1 && found[0].contains(command), "{found:?}");
+}
 use crate::host::realserver;
 use crate::host::route::attribute;
 use crate::host::{TUNNEL_MODULES, copies};

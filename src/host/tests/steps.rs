@@ -39,6 +39,61 @@ fn a_step_survives_the_state_file() {
     assert_eq!(text, r#"{"add":{"proxy":{"address":"192.0.2.10","link":"eth0.100"}}}"#);
 }
 
+/// A host on which another program has undone this step.
+fn without(step: &HostStep) -> Facts {
+    let mut facts = facts();
+    match step {
+        HostStep::Write { sysctl, from, .. } => set(&mut facts, sysctl, from),
+        // The host of the tests has none of these objects.
+        HostStep::Add(object) | HostStep::Remove(object) => match object {
+            Object::Proxy { .. }
+            | Object::Address { .. }
+            | Object::Route { .. }
+            | Object::Neighbour { .. }
+            | Object::Rule { .. } => {}
+            Object::Copies { .. } => facts.copies_undone = true,
+        },
+    }
+    facts
+}
+
+/// What is not missed is put back without a word, or not at all.
+#[test]
+fn each_kind_of_step_is_missed_where_another_program_has_undone_it() {
+    let added = |step: HostStep| match step {
+        HostStep::Remove(object) => HostStep::Add(object),
+        other => other,
+    };
+    let kinds: Vec<HostStep> = every_kind().into_iter().map(added).collect();
+    let keys: std::collections::HashSet<_> =
+        kinds.iter().map(|step| std::mem::discriminant(&step.record_key())).collect();
+    assert_eq!(keys.len(), 7, "one of each kind of key");
+    for step in kinds {
+        assert!(!without(&step).holds(&step), "{step}");
+    }
+}
+
+/// The daemon compares only what it reads.
+#[test]
+fn every_setting_of_a_plan_is_read() {
+    let both = vec![ip("10.1.0.10"), ip("2001:db8:1::10")];
+    let director = DesiredDirector { vips: both.clone(), ..director_wishes() };
+    let server = DesiredRealServer { vips: both, ..desired_server() };
+    let facts = facts6();
+    let plans = [
+        crate::host::director::plan_items(&director, &facts).unwrap(),
+        crate::host::realserver::plan_items(&server, &facts).unwrap(),
+    ];
+    let mut settings = 0;
+    for step in plans.iter().flat_map(|plan| plan.on_tun.iter().chain(&plan.steps)) {
+        let HostStep::Write { sysctl: path, .. } = step else { continue };
+        let read = sysctl::of_link(sysctl::link(path).unwrap());
+        assert!(read.contains(path), "{path} is written and never read");
+        settings += 1;
+    }
+    assert!(settings > 8, "{settings}");
+}
+
 #[test]
 fn a_step_knows_its_interface() {
     let links: Vec<_> = every_kind().iter().map(|step| step.link().map(str::to_owned)).collect();

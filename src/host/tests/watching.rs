@@ -28,6 +28,43 @@ fn a_problem_is_reported_when_it_begins_ends_and_returns() {
     assert_eq!(ledger.standing()[0].since, at(4));
 }
 
+/// What `vstun announce` says where the virtual IP is announced nowhere.
+#[test]
+fn why_a_virtual_ip_is_not_announced_is_said_as_it_is() {
+    type Change = fn(&mut Facts);
+    let rows: [(&str, Change, &str); 4] = [
+        ("down", |facts| facts.links[1].up = false, "uplink eth0 is down"),
+        ("no carrier", |facts| facts.links[1].carrier = false, "has no carrier"),
+        (
+            "no ARP",
+            |facts| {
+                facts.links[1].arp = false;
+                facts.links[1].mac = Some([2; 6]);
+            },
+            "answers no ARP",
+        ),
+        ("local", |facts| facts.addresses.push(own(2, "10.1.0.10/24")), "is a local address"),
+    ];
+    for (name, change, expected) in rows {
+        let mut facts = facts();
+        change(&mut facts);
+        let plan = crate::host::director::plan_items(&director_wishes(), &facts).unwrap();
+        let mut ledger = CurrentProblems::default();
+        // Of another virtual IP: no reason.
+        let other = Problem::new(ProblemKind::VirtualIp, "10.1.0.11", "another");
+        ledger.update(SystemTime::UNIX_EPOCH, [vec![other], plan.problems].concat());
+        let why = ledger.why_silent(ip("10.1.0.10")).map(|problem| problem.text.clone());
+        assert!(why.as_ref().is_some_and(|why| why.contains(expected)), "{name}: {why:?}");
+    }
+    let step = "proxy neighbour entry 10.1.0.10 dev eth0";
+    let left = Problem::new(ProblemKind::Contested, step, "left");
+    let down = Problem::new(ProblemKind::Uplink, "eth1", "down");
+    let mut ledger = CurrentProblems::default();
+    ledger.update(SystemTime::UNIX_EPOCH, vec![down, left]);
+    assert_eq!(ledger.why_silent(ip("10.1.0.10")).unwrap().text, "left");
+    assert_eq!(ledger.why_silent(ip("10.1.0.1")).unwrap().text, "down");
+}
+
 #[test]
 fn every_state_of_a_contest_over_everything_that_can_be_seen() {
     let start = Instant::now();
@@ -170,6 +207,46 @@ fn packets_that_bypass_the_tun_are_reported() {
     }
 }
 
+/// The kernel answers a lookup that ends in a blackhole as if it refused the guessed source.
+#[test]
+fn a_blackhole_is_told_from_a_source_that_the_kernel_refuses() {
+    let question = RouteQuestion { vip: ip("10.1.0.10"), from: ip("10.1.0.2"), uplink: 2 };
+    let mut plain = facts();
+    plain.links.push(link(9, "vstun0"));
+    let to_vip = |table, selectors: Selectors| {
+        let mut facts = plain.clone();
+        let only = Selectors { to: Some("10.1.0.10/32".parse().unwrap()), ..selectors };
+        let rule = Rule { priority: 1, table, special: true, only, ..facts.rules[0].clone() };
+        facts.rules.push(rule);
+        facts
+    };
+    let black = |table, to: &str| Route { table, kind: RouteKind::Blackhole, ..route(to, 2, None) };
+    let with = |mut facts: Facts, route: Route| {
+        facts.routes.extend([route]);
+        facts
+    };
+    let any = Selectors::default;
+    let rows = [
+        (plain.clone(), false),
+        (to_vip(None, any()), true),
+        (to_vip(None, Selectors { input: Some("eth0".into()), ..any() }), true),
+        (to_vip(None, Selectors { input: Some("eth1".into()), ..any() }), false),
+        (to_vip(None, Selectors { idle: true, ..any() }), false),
+        (to_vip(Some(500), any()), false),
+        (with(to_vip(Some(500), any()), black(500, "0.0.0.0/0")), true),
+        (
+            with(to_vip(Some(500), any()), Route { table: 500, ..route("0.0.0.0/0", 2, None) }),
+            false,
+        ),
+        (with(plain.clone(), black(254, "10.1.0.10/32")), true),
+        (with(plain.clone(), black(254, "10.0.0.0/8")), false),
+    ];
+    for (at, (facts, expected)) in rows.into_iter().enumerate() {
+        let problem = judge(&question, RouteAnswer::Error(22), "vstun0", &facts);
+        assert_eq!(problem.is_some(), expected, "row {at}: {problem:?}");
+    }
+}
+
 /// If exactly one foreign rule explains the problem, the text has the command that removes it.
 #[test]
 fn a_rule_that_takes_a_virtual_ips_packets_is_named() {
@@ -242,6 +319,7 @@ fn replies_that_the_kernel_looks_up_elsewhere_are_a_problem_that_names_the_rule(
     let problem = |table, facts: &Facts| replies::judge(&reply, table, &desired, facts);
     assert_eq!(problem(Some(desired.table), &facts), None);
     assert_eq!(problem(None, &facts), None, "there is no route");
+    assert_eq!(problem(Some(255), &facts), None, "an address of this host is no client");
     let text = problem(Some(254), &facts).unwrap().text;
     assert!(text.contains("`ip rule`"), "no rule explains it: {text}");
     let rule = |priority, from: Option<&str>, table| Rule {
