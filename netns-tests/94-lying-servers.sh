@@ -7,10 +7,11 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-TIMEOUT=700 # milliseconds
+TIMEOUT=900 # milliseconds
 # The check of real1 at PORT.
-check() { # PORT JQ-FILTER
-    number director checks ".checks[] | select(.destination == \"$(in_url "$VIP"):$1\") | $2"
+check() { # PORT JQ-FILTER [ADDRESS]
+    number director checks \
+        ".checks[] | select(.destination == \"$(in_url "${3:-$VIP}"):$1\") | $2"
 }
 is_so() { # PORT STATE DETAIL
     check "$1" '"\(.state): \(.results[0].detail)"' >"$WORK/state.log"
@@ -43,15 +44,42 @@ make_topology
 start_real real1
 for name in cert other; do
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-        -subj "/CN=$name.example" -keyout "$WORK/$name.key" -out "$WORK/$name.pem" 2>/dev/null
+        -subj "/CN=$name.example" -addext "subjectAltName=DNS:$name.example" \
+        -keyout "$WORK/$name.key" -out "$WORK/$name.pem" 2>/dev/null
 done
-for port in 9443 9444 9445; do
+for port in {9443..9447}; do
     spawn vt-real1 "tls$port" openssl s_server -accept "$port" "-$INNER" -www \
         -cert "$WORK/cert.pem" -key "$WORK/cert.key" -quiet
 done
-spawn vt-real1 liars python3 "$here/traffic/liars.py" "$VIP"
+spawn vt-real1 liars python3 "$here/traffic/liars.py" "$VIP" "${ADDRESS[real1]}"
 wait_for "the servers" log_has liars '^ready'
 start_director rr 1
+# Another service of the same real server: a service has at most 16 checks.
+SERVICE_KEYS=
+for port in 9113 9114; do add http "$port" 'expect_body = "well"'; done
+add grpc 9115
+for port in 9120 9121; do
+    add dns "$port" 'query = "www.example"
+expect_answer = "192.0.2.80"'
+done
+add tls 9446 "ca = \"$WORK/cert.pem\"
+sni = \"other.example\""
+add tls 9447 "ca = \"$WORK/cert.pem\"
+sni = \"cert.example\""
+SERVICE_KEYS+="[[service.check]]
+type = \"agent\"
+port = 9181
+interval = \"500ms\"
+timeout = \"${TIMEOUT}ms\""
+cat >>"$WORK/director.toml" <<TOML
+[[service]]
+name = "more"
+listen = ["$(in_url "$VIP"):8888/tcp"]
+$SERVICE_KEYS
+[[service.real]]
+address = "${ADDRESS[real1]}"
+TOML
+ask director reload
 
 becomes 9101 down "the body does not match (7 bytes read)"
 becomes 9102 down "the body does not match (0 bytes read)"
@@ -63,11 +91,23 @@ becomes 9107 down "the body does not match (65536 bytes read)"
 becomes 9108 down "no answer of HTTP"
 becomes 9109 down "connection closed before the answer"
 becomes 9110 down "no answer of HTTP"
+becomes 9113 down "the body does not match (4 bytes read)"
+becomes 9114 down "the answer has not ended after 524288 bytes"
+becomes 9115 down "NOT_SERVING"
+becomes 9120 down "an answer to another question, then nothing within ${TIMEOUT}ms"
+becomes 9121 down "an answer to another question, then nothing within ${TIMEOUT}ms"
+becomes 9446 down "certificate not valid for name \"other.example\""
+becomes 9447 up ""
 becomes 9444 down "TLS: invalid peer certificate"
 becomes 9443 up "status 200"
 becomes 9445 up ""
 becomes 9111 up "status 200"
 (($(check 9111 '.results[0].microseconds') >= 300000)) || fail "the slow server was quick"
+
+# A load agent's nonsense takes nobody out.
+agent_failed() { [[ $(check 9181 '.results[0].detail' "${ADDRESS[real1]}") == "no report: "* ]]; }
+wait_for "the agent's nonsense" agent_failed
+expect_eq "the agent's check" "$(check 9181 .state "${ADDRESS[real1]}")" up
 
 flapped() { (($(check 9112 .runs) >= 8)); }
 wait_for "eight probes of the server that flaps" flapped

@@ -1,5 +1,5 @@
-"""liars.py VIP: broken servers at the VIP, and ones that send false answers, each at its own port
-(PORTS)."""
+"""liars.py VIP ADDRESS: broken servers at the VIP, and ones that send false answers, each at its
+own port (PORTS, DATAGRAM_PORTS), and an agent at the address that talks nonsense (AGENT_PORT)."""
 
 import socket
 import socketserver
@@ -98,6 +98,58 @@ def flaps(peer):
     peer.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 4\r\n\r\nwell")
 
 
+def smuggles(peer):
+    """A second answer behind the first."""
+    ask(peer)
+    peer.sendall(HEAD + b"Content-Length: 4\r\n\r\nsick" + HEAD + b"Content-Length: 4\r\n\r\nwell")
+
+
+def interim(peer):
+    """Interim answers without end."""
+    ask(peer)
+    while True:
+        peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+
+
+def frame(kind, flags, stream, payload=b""):
+    """A frame of HTTP/2 (RFC 9113 4.1)."""
+    return struct.pack("!HBBBI", 0, len(payload), kind, flags, stream) + payload
+
+
+def not_serving(peer):
+    """gRPC: the status NOT_SERVING, and the end of the connection."""
+    ask(peer)
+    answer = frame(1, 4, 1, b"\x88") + frame(0, 0, 1, b"\0\0\0\0\x02\x08\x02")
+    status = frame(1, 5, 1, b"\0\x0bgrpc-status\x010")
+    peer.sendall(frame(4, 0, 0) + answer + status + frame(7, 0, 0, bytes(8)))
+    peer.shutdown(socket.SHUT_WR)
+    while peer.recv(4096):
+        pass
+
+
+def nonsense(peer):
+    """A report of load in a state that there is not."""
+    ask(peer)
+    peer.sendall(b'{"state": "sideways"}\n')
+
+
+def dns_answer(query, identifier):
+    """www.example is 192.0.2.80 (RFC 1035 4.1)."""
+    header = identifier + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0)
+    record = struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton("192.0.2.80")
+    return header + query[12:] + record
+
+
+def another_question(query):
+    return dns_answer(query.replace(b"\3www", b"\3ftp"), query[:2])
+
+
+def another_identifier(query):
+    return dns_answer(query, bytes([query[0] ^ 1, query[1]]))
+
+
+AGENT_PORT = 9181
+DATAGRAM_PORTS = {9120: another_question, 9121: another_identifier}
 PORTS = {
     9101: wrong_body,
     9102: resets,
@@ -111,10 +163,13 @@ PORTS = {
     9110: other_protocol,
     9111: slow,
     9112: flaps,
+    9113: smuggles,
+    9114: interim,
+    9115: not_serving,
 }
 
 
-def serve(behave):
+def serve(address, behave):
     class Handler(socketserver.BaseRequestHandler):
         def handle(self):
             try:
@@ -123,7 +178,7 @@ def serve(behave):
                 pass
 
     class Server(socketserver.ThreadingTCPServer):
-        address_family = frames.address_family(sys.argv[1])
+        address_family = frames.address_family(address)
         allow_reuse_address = daemon_threads = True
 
         def shutdown_request(self, request):
@@ -132,8 +187,19 @@ def serve(behave):
     return Server, Handler
 
 
-for port, behave in PORTS.items():
-    Server, Handler = serve(behave)
-    server = Server((sys.argv[1], port), Handler)
+def answer_datagrams(port, answer):
+    with socket.socket(frames.address_family(sys.argv[1]), socket.SOCK_DGRAM) as server:
+        server.bind((sys.argv[1], port))
+        while True:
+            query, client = server.recvfrom(4096)
+            server.sendto(answer(query), client)
+
+
+places = [(sys.argv[1], port, behave) for port, behave in PORTS.items()]
+for address, port, behave in [*places, (sys.argv[2], AGENT_PORT, nonsense)]:
+    Server, Handler = serve(address, behave)
+    server = Server((address, port), Handler)
     threading.Thread(target=server.serve_forever).start()
+for place in DATAGRAM_PORTS.items():
+    threading.Thread(target=answer_datagrams, args=place).start()
 print("ready", flush=True)

@@ -4,6 +4,7 @@
 
 mod kept;
 mod kinds;
+mod liars;
 mod refusals;
 
 use std::io::{Read, Write};

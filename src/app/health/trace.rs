@@ -3,6 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The most steps of a probe that are kept. A peer that sends many answers which count for nothing
+/// makes more of them.
+const MAX_STEPS: usize = 32;
+
 /// The steps of one probe. They outlive it, to show how far it came when it timed out.
 #[derive(Debug)]
 pub(super) struct Trace {
@@ -18,6 +22,7 @@ impl Trace {
     /// Records that the step is done.
     pub(super) fn step(&self, what: &'static str) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.truncate(MAX_STEPS - 1);
         steps.push((self.began.elapsed(), what));
     }
 
@@ -35,5 +40,21 @@ impl Trace {
     /// All steps.
     pub(super) fn into_steps(self) -> Vec<(Duration, &'static str)> {
         self.steps.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_step_is_kept_of_however_many() {
+        let trace = Trace::new();
+        for _ in 0..1_000 {
+            trace.step("an answer to another question");
+        }
+        trace.step("answered");
+        assert_eq!(trace.last(), Some("answered"));
+        assert_eq!(trace.into_steps().len(), MAX_STEPS);
     }
 }

@@ -19,13 +19,16 @@ pub(super) async fn probe<B: TakesChanges>(
     target: &mut ProbeTarget<'_, B>,
     dns: &DnsProbe,
 ) -> ProbeOutcome {
-    let name = Name::from_str(&dns.query).map_err(|error| format!("query: {error}"))?;
+    let mut name = Name::from_str(&dns.query).map_err(|error| format!("query: {error}"))?;
+    // As it comes back in the answer.
+    name.set_fqdn(true);
     let record = RecordType::from_str(&dns.record).map_err(|error| format!("record: {error}"))?;
     let id = u16::try_from(crate::sys::random::words::<1>().map_or(1, |[word]| word & 0xffff));
     let id = id.unwrap_or_default();
     let mut question = Message::new(id, MessageType::Query, OpCode::Query);
     question.metadata.recursion_desired = true;
-    question.add_query(Query::query(name.clone(), record));
+    let query = Query::query(name, record);
+    question.add_query(query.clone());
     let question = question.to_vec().map_err(|error| format!("query: {error}"))?;
     let socket = connect(target).await?;
     socket.send(&question).await.map_err(|error| refused(target, &error))?;
@@ -35,11 +38,19 @@ pub(super) async fn probe<B: TakesChanges>(
         let len = socket.recv(&mut bytes).await.map_err(|error| refused(target, &error))?;
         let answer = Message::from_bytes(bytes.get(..len).unwrap_or_default());
         let answer = answer.map_err(|error| format!("no answer of DNS: {error}"))?;
-        // A late answer to another question is ignored.
-        if answer.metadata.id == id && answer.metadata.message_type == MessageType::Response {
+        // A late answer to another question is ignored; its identifier may be the same (RFC 5452 9).
+        if answer.metadata.id == id && answers(&answer, &query) {
             return Ok(judge(dns, &answer));
         }
+        target.trace.step("an answer to another question");
     }
+}
+
+/// Whether it answers that question. An error may come without the question.
+fn answers(answer: &Message, query: &Query) -> bool {
+    let error = answer.metadata.response_code != ResponseCode::NoError;
+    answer.metadata.message_type == MessageType::Response
+        && (answer.queries == [query.clone()] || (error && answer.queries.is_empty()))
 }
 
 fn judge(dns: &DnsProbe, answer: &Message) -> ProbeAnswer {

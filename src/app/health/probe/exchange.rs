@@ -12,6 +12,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// The most bytes that one probe reads. It has room for a head of the length that hyper takes, and
+/// for [`MAX_BODY`](crate::health::spec::MAX_BODY) in chunks of one byte. Interim answers without
+/// end keep the thread busy for no longer than these take.
+const MAX_READ: usize = 512 << 10;
+
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ReplyEnd {
@@ -33,6 +38,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
+    let stream = Bounded { stream, left: MAX_READ };
     let stream = TokioIo::new(WriteFirst { stream, written: false, ends, reader: None });
     let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| words(&error))?;
     driven(connection, async {
@@ -52,9 +58,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .map_err(|error| words(&error))?;
+    let stream = TokioIo::new(Bounded { stream, left: MAX_READ });
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), stream).await.map_err(|error| words(&error))?;
     driven(connection, async {
         let response = sender.send_request(request).await.map_err(|error| words(&error))?;
         Ok(judge(response).await)
@@ -83,15 +89,15 @@ async fn driven<T>(connection: impl Future, asks: impl Future<Output = T>) -> T 
 /// A stream that returns nothing before something was written to it. Overloaded servers answer
 /// before the request, and hyper would treat that as a broken connection.
 #[derive(Debug)]
-struct WriteFirst<'a, S> {
-    stream: &'a mut S,
+struct WriteFirst<S> {
+    stream: S,
     written: bool,
     ends: ReplyEnd,
     /// The task that waits to read.
     reader: Option<Waker>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteFirst<'_, S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteFirst<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,7 +111,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteFirst<'_, S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<'_, S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -132,6 +138,60 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<'_, S> {
             ReplyEnd::Reset => Poll::Ready(Ok(())),
             ReplyEnd::Closed => Pin::new(&mut self.stream).poll_shutdown(context),
         }
+    }
+}
+
+/// A stream of which at most so many bytes are read.
+#[derive(Debug)]
+struct Bounded<S> {
+    stream: S,
+    left: usize,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            let why = format!("the answer has not ended after {MAX_READ} bytes");
+            return Poll::Ready(Err(io::Error::other(why)));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -91,13 +91,15 @@ async fn judge<B: TakesChanges>(
     let first = grpc_status(response.headers());
     let (message, trailers) = read(response).await?;
     match first.or_else(|| grpc_status(&trailers)) {
-        Some(0) | None => {}
+        Some(0) => {}
+        // It is sent even if all is well; without it the answer may be incomplete.
+        None => return Ok(ProbeAnswer::fail("an answer without a grpc status")),
         // 5: the service is unknown to the server; 12: it has no health service.
         Some(5) => return Ok(ProbeAnswer::fail("the server does not know the service")),
         Some(12) => return Ok(ProbeAnswer::fail("the server has no grpc.health.v1")),
         Some(code) => return Ok(ProbeAnswer::fail(format!("grpc status {code}"))),
     }
-    Ok(match status(message.get(PREFIX..).unwrap_or_default()) {
+    Ok(match payload(&message).and_then(status) {
         Some(SERVING) => ProbeAnswer::pass("SERVING"),
         Some(2) => ProbeAnswer::fail("NOT_SERVING"),
         Some(3) => ProbeAnswer::fail("SERVICE_UNKNOWN"),
@@ -120,6 +122,15 @@ async fn read(response: Response<Incoming>) -> Result<(Vec<u8>, HeaderMap), Stri
         }
     }
     Ok((message, trailers))
+}
+
+/// The only message of the answer, which is neither compressed nor cut off; empty: there is none.
+fn payload(answer: &[u8]) -> Option<&[u8]> {
+    let Some(([flag, len @ ..], message)) = answer.split_first_chunk::<PREFIX>() else {
+        return answer.is_empty().then_some(answer);
+    };
+    let whole = usize::try_from(u32::from_be_bytes(*len)) == Ok(message.len());
+    (*flag == 0 && whole).then_some(message)
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u32> {

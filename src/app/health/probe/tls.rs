@@ -201,26 +201,23 @@ impl Verifier {
         Ok(Self { provider, trusted: Some(trusted), own })
     }
 
-    /// Whether the server presents a certificate of `ca` that is marked as an authority's, as
-    /// `openssl req -x509` does. Then it is its own root, and like a root's its dates are not
-    /// checked.
-    fn is_own_root(
+    /// The result for a server that presents a certificate of `ca` that is marked as an
+    /// authority's, as `openssl req -x509` does. Then it is its own root, and like a root's its
+    /// dates are not checked, only its names. `None`: it is not one.
+    fn own_root(
         &self,
         shown: &CertificateDer<'_>,
         name: &ServerName<'_>,
         error: &rustls::Error,
-    ) -> bool {
+    ) -> Option<Result<(), rustls::Error>> {
         let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = error
         else {
-            return false;
+            return None;
         };
-        let named = || {
-            ParsedCertificate::try_from(shown)
-                .is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
-        };
-        other.to_string().contains("CaUsedAsEndEntity")
-            && self.own.iter().any(|own| own.as_ref() == shown.as_ref())
-            && named()
+        let is_own = other.to_string().contains("CaUsedAsEndEntity")
+            && self.own.iter().any(|own| own.as_ref() == shown.as_ref());
+        let named = || verify_server_name(&ParsedCertificate::try_from(shown)?, name);
+        is_own.then(named)
     }
 }
 
@@ -234,11 +231,10 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
-        match trusted.verify_server_cert(shown, intermediates, name, ocsp, now) {
-            Err(error) if self.is_own_root(shown, name, &error) => {
-                Ok(ServerCertVerified::assertion())
-            }
-            verified => verified,
+        let verified = trusted.verify_server_cert(shown, intermediates, name, ocsp, now);
+        match verified.as_ref().err().and_then(|error| self.own_root(shown, name, error)) {
+            Some(named) => named.map(|()| ServerCertVerified::assertion()),
+            None => verified,
         }
     }
 

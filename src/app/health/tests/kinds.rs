@@ -101,7 +101,7 @@ fn a_program_that_ignores_its_end_is_killed_with_what_it_has_started() {
 }
 
 /// A UDP server that answers each datagram with the datagrams that `answer` returns.
-fn datagrams(answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> u16 {
+pub(super) fn datagrams(answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> u16 {
     let socket = UdpSocket::bind((HERE, 0)).unwrap();
     let port = socket.local_addr().unwrap().port();
     std::thread::spawn(move || {
