@@ -120,4 +120,5 @@ serves "after a refused reload" 20 20
 
 stop director KILL
 ask director cleanup >"$WORK/cleaned"
-grep -q '^fast path: attached nowhere' "$WORK/cleaned" || fail "cleanup: $(<"$WORK/cleaned")"
+grep -q '^fast path of a director: attached nowhere' "$WORK/cleaned" ||
+    fail "cleanup: $(<"$WORK/cleaned")"

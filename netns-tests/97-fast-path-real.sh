@@ -1,6 +1,7 @@
 # The real server's fast path: uploads, merged and not, datagrams and short connections are taken
 # out of the tunnel by the kernel; strangers, other addresses and fragments come to the daemon; a
-# reload changes what is admitted; a killed daemon leaves no program.
+# reload changes what is admitted, and addresses and interfaces that the host gets later count at
+# once; `vstun doctor` and `vstun cleanup` name the program; a killed daemon leaves none.
 # mixes: 4in4 6in6 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -8,7 +9,23 @@ source "$here/daemons.sh"
 
 SIZE=8000000
 carried() { number real1 stats .carried; }
-attached() { at vt-real1 python3 "$here/traffic/tcx_programs.py" eth0; }
+attached() { at vt-real1 python3 "$here/traffic/tcx_programs.py" "${1:-eth0}"; } # [INTERFACE]
+is_attached() { [[ $(attached "$1") == 1 ]]; }
+by_the_daemon() { echo $(($(number real1 stats .read) - $(carried))); }
+# What doctor says of the fast path at real1: severity, text and evidence.
+diagnosed() {
+    ask real1 doctor --json >"$WORK/report" || true # other findings are no matter here
+    jq -r '(.findings[] | select(.cause == "fast_path") | "\(.severity): \(.text) \(.evidence)"),
+        (.well[] | select(contains("fast path")))' "$WORK/report"
+}
+# Whether the kernel takes out packets to another address of real1, to which the director moves.
+moved_is_carried() { # ADDRESS
+    local before; before=$(by_the_daemon)
+    sed -i "s|^address = .*|address = \"$1\"|" "$WORK/director.toml"
+    ask director reload >/dev/null
+    expect_eq "requests served at $1" "$(share "$(fetch 5)" real1)" 5
+    expect_eq "packets that came to the daemon" $(($(by_the_daemon) - before)) 0
+}
 adds_up() {
     expect_eq "packets read, delivered and dropped" \
         "$(number real1 stats '.read == .delivered + ([.dropped[].count] | add)')" true
@@ -60,5 +77,30 @@ ask real1 reload >/dev/null
 expect_eq "requests served again" "$(share "$(fetch 5)" real1)" 5
 expect_direct_replies 100
 
+# An address and an interface that the host gets now.
+moved=$([[ $OUTER == 6 ]] && echo 2001:db8:a::111 || echo 10.0.0.111)
+ip -n vt-real1 address add "$(alone "$moved")" dev eth0 $([[ $OUTER != 6 ]] || echo nodad)
+ip -n vt-real1 link add later type veth peer name behind
+wait_for "the program at the later interface" is_attached later
+moved_is_carried "$moved"
+moved_is_carried "${ADDRESS[real1]}"
+diagnosed | grep -q 'note: the fast path takes packets out of the tunnel at .*eth0.* later: ' ||
+    fail "doctor: $(<"$WORK/report")"
+ip -n vt-real1 link del later
+
 stop real1 KILL
+ask real1 cleanup >"$WORK/cleaned"
+grep -q '^fast path of a real server: attached nowhere' "$WORK/cleaned" ||
+    fail "cleanup: $(<"$WORK/cleaned")"
 expect_eq "programs at the host of a killed daemon" "$(attached)" 0
+
+# Without the right to load it, and without the wish.
+UNDER=(setpriv --bounding-set -bpf,-sys_admin,-perfmon --inh-caps -bpf,-sys_admin,-perfmon)
+start_real real1
+diagnosed | grep -q 'warning: there is no fast path, though .*not permitted.*CAP_BPF' ||
+    fail "doctor: $(<"$WORK/report")"
+stop real1
+UNDER=() REAL_KEYS='fast_path = "off"'
+start_real real1
+diagnosed | grep -q 'the fast path is off: all packets come to the daemon' ||
+    fail "doctor: $(<"$WORK/report")"

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::host::Session;
 use crate::control::{Cleaned, CleanedStep};
-use crate::sys::fast_path;
+use crate::sys::{fast_path, real_path};
 
 /// Undoes the host changes of the dead daemon with that control socket; returns each step with
 /// its result.
@@ -35,16 +35,21 @@ async fn clean(socket: &Path) -> Result<Cleaned> {
         step: outcome.step.to_string(),
         result: outcome.result.to_string(),
     });
-    let steps = steps.chain(fast_path()).collect();
+    let steps = steps.chain(fast_paths()).collect();
     let done = format!("nothing is left of the daemon at {shown}");
     Ok(Cleaned { socket: shown, steps, done })
 }
 
-/// What is left of a fast path, which needs no cleanup; `None`: the kernel does not say.
-fn fast_path() -> Option<CleanedStep> {
-    let result = match fast_path::attached().ok()?.as_slice() {
-        [] => "attached nowhere: the kernel has detached what there was".to_owned(),
-        links => format!("attached at {}, by a process that runs", links.join(" ")),
-    };
-    Some(CleanedStep { step: "fast path".to_owned(), result })
+/// What is left of the fast paths of either role, which need no cleanup; nothing where the kernel
+/// does not say.
+fn fast_paths() -> impl Iterator<Item = CleanedStep> {
+    let found = [("director", fast_path::attached()), ("real server", real_path::attached())];
+    let found = found.into_iter().filter_map(|(role, links)| Some((role, links.ok()?)));
+    found.map(|(role, links)| {
+        let result = match links.as_slice() {
+            [] => "attached nowhere: the kernel has detached what there was".to_owned(),
+            links => format!("attached at {}, by a process that runs", links.join(" ")),
+        };
+        CleanedStep { step: format!("fast path of a {role}"), result }
+    })
 }

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::balancer::Snapshot;
 use crate::health::load::Rotation;
 
-use super::Layout;
 use super::counts::{Counts, Drops};
 use super::hook::HookCounts;
 use super::host::HostStatus;
 use super::list::Use;
 use super::table::{self, Columns};
+use super::{FastPathState, Layout};
 
 /// The answer, by role.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -174,6 +174,8 @@ pub struct DirectorStats {
     pub offload_refused: u64,
     /// Whether the fast path is in use.
     pub fast_path: bool,
+    /// Where it is, and why not elsewhere; absent in answers of earlier releases.
+    pub fast_path_state: Option<FastPathState>,
     /// Packets at the uplinks that the fast path did not carry, by reason; none without it.
     pub not_carried: Counts,
     /// The problems of the host.
@@ -306,6 +308,8 @@ pub struct RealServerStats {
     /// Whether the kernel takes packets out of the tunnel itself.
     #[serde(default)]
     pub fast_path: bool,
+    /// Where it does, and why not elsewhere; absent in answers of earlier releases.
+    pub fast_path_state: Option<FastPathState>,
     /// How many of the delivered packets the kernel has taken out of the tunnel.
     #[serde(default)]
     pub carried: u64,
@@ -318,8 +322,7 @@ pub struct RealServerStats {
     pub filtered: u64,
     /// Whether the kernel refuses strangers' packets now.
     pub filtering: bool,
-    /// Tunnelled packets lost before they were read, because a raw socket's receive buffer was
-    /// full.
+    /// Tunnelled packets lost before they were read: a raw socket's receive buffer was full.
     pub socket_dropped: u64,
     /// Packets that the TUN accepted and the kernel then dropped, because its queue was full.
     pub tun_dropped: u64,

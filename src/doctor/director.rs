@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::ends::{self, EndAnswer};
+use super::fast_path;
 use super::firewall::Ruleset;
 use super::host::{host_findings, not_running};
 use super::observed::DirectorFacts;
 use super::passage;
 use super::ports::{self, PortAnswers};
 use super::{Cause, Diagnosis, Finding, Severity, neighbours, serving};
-use crate::control::{Probed, ProbedPort, counted};
+use crate::control::{FastPathState, Probed, ProbedPort, counted};
 use crate::wire::encap::{Encap, SourcePorts};
 
 /// The most findings of one sort about real servers or ports; further ones are only counted.
@@ -36,7 +37,13 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
         }
     }
     // What the operator has chosen comes after what is observed.
-    findings.extend(facts.carried_at.as_deref().map(|links| fast_path(links, facts)));
+    if let Some(state) = &facts.fast_path {
+        findings.extend(fast_path::missing(state, "vstun-director"));
+        if *state == FastPathState::default() {
+            well.push(fast_path::OFF.to_owned());
+        }
+    }
+    findings.extend(facts.carried_at.as_deref().map(|links| bypassed(links, facts)));
     let taken = facts.gue_ports_taken.filter(|(taken, _)| *taken > 0);
     findings.extend(taken.map(|(taken, ports)| gue_ports(taken, ports)));
     Diagnosis::new("director", findings, well)
@@ -68,7 +75,7 @@ fn gue_ports(taken: u64, ports: SourcePorts) -> Finding {
 const MOST_CHAINS: usize = 10;
 
 /// The fast path and the chains that its packets bypass.
-fn fast_path(links: &[String], facts: &DirectorFacts) -> Finding {
+fn bypassed(links: &[String], facts: &DirectorFacts) -> Finding {
     let text = format!(
         "the fast path carries established connections from {} past the firewall: no rule, no \
          connection tracking and no capture on {} sees them; fast_path = \"off\" in [director] \

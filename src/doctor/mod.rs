@@ -10,6 +10,7 @@
 mod cause;
 mod director;
 mod ends;
+mod fast_path;
 mod finding;
 pub mod firewall;
 mod host;

@@ -8,7 +8,7 @@ use super::firewall::Ruleset;
 use super::host::HostFault;
 use super::marked::MarkedClient;
 use super::tunnels::Tunnelled;
-use crate::control::{ListedService, Probed, VirtualIp};
+use crate::control::{FastPathState, ListedService, Probed, VirtualIp};
 use crate::model::Listen;
 use crate::wire::encap::SourcePorts;
 
@@ -69,6 +69,8 @@ pub struct DirectorFacts {
     pub carried_at: Option<Vec<String>>,
     /// How many of these source ports of GUE another program has.
     pub gue_ports_taken: Option<(u64, SourcePorts)>,
+    /// The fast path as the daemon says; `None` without a daemon that says it.
+    pub fast_path: Option<FastPathState>,
     /// Further findings, about things that could not be observed.
     pub unseen: Vec<Finding>,
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::fast_path;
 use super::firewall::{
     CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset, legacy_table,
 };
@@ -11,6 +12,7 @@ use super::host::{HostFault, host_findings, not_running};
 use super::passage::{dropped, insert};
 use super::tunnels::{Tunnelled, pcap_of_all};
 use super::{Cause, Diagnosis, Finding, Severity, neighbours, way_back};
+use crate::control::FastPathState;
 use crate::wire::protocol;
 
 /// The observations at a real server.
@@ -38,6 +40,8 @@ pub struct RealServerFacts {
     pub ruleset: Option<Ruleset>,
     /// The virtual IPs whose replies have no route to hosts outside of this host's networks.
     pub no_way_back: Vec<IpAddr>,
+    /// The fast path, as the daemon says and the kernel: `None` without a daemon that says it.
+    pub fast_path: Option<FastPathState>,
     /// Tunnelled packets read, and how many of them came from strangers; `None` without a daemon.
     pub read: Option<(u64, u64)>,
     /// Further findings, about things that could not be observed.
@@ -71,7 +75,27 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
         }
         None => {}
     }
+    // What the operator has chosen comes after what is observed.
+    match facts.fast_path.as_ref().map(|state| bypasses(state, &facts.tun)) {
+        Some(found) if found.is_empty() => well.push(fast_path::OFF.to_owned()),
+        found => findings.extend(found.into_iter().flatten()),
+    }
     Diagnosis::new("realserver", findings, well)
+}
+
+/// Where the fast path is, and where it should be; nothing where it is off.
+fn bypasses(state: &FastPathState, tun: &str) -> Vec<Finding> {
+    let mut found: Vec<_> = fast_path::missing(state, "vstun-realserver").into_iter().collect();
+    if !state.at.is_empty() {
+        let text = format!(
+            "the fast path takes packets out of the tunnel at {}: rules of the firewall and \
+             captures see them at {tun} only, without their outer headers; fast_path = \"off\" in \
+             [realserver] and a restart undo it",
+            state.at.join(" ")
+        );
+        found.push(Finding::new(Cause::FastPath, Severity::Note, text));
+    }
+    found
 }
 
 fn settings(facts: &RealServerFacts) -> Vec<Finding> {
@@ -310,6 +334,34 @@ mod tests {
         assert_eq!(finding.severity, Severity::Fault);
         let mend = "nft insert rule inet filter out ip saddr 192.0.2.10 accept";
         assert_eq!(finding.mend, [mend]);
+    }
+
+    #[test]
+    fn the_fast_path_is_named_where_it_is_and_why_it_is_not_elsewhere() {
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let report = |at: &[&str], missing: &[&str]| {
+            let state = FastPathState { at: all(at), missing: all(missing) };
+            let tun = "vstun0".to_owned();
+            let fast_path = Some(state);
+            diagnose_realserver(&RealServerFacts { tun, fast_path, ..RealServerFacts::default() })
+        };
+        let off = report(&[], &[]);
+        assert!(off.findings.is_empty() && off.well == [fast_path::OFF], "{off:?}");
+        let unknown = diagnose_realserver(&RealServerFacts::default());
+        assert!(unknown.well.is_empty(), "{unknown:?}");
+        for (at, missing, texts) in [
+            (&["eth0", "eth1"][..], &[][..], &["at eth0 eth1: rules"][..]),
+            (&[], &["the kernel refuses its maps"], &["there is no fast path, though"]),
+            (&["eth0"], &["eth1: no tcx"], &["is not at all interfaces", "at eth0: rules"]),
+        ] {
+            let report = report(at, missing);
+            assert_eq!(report.findings.len(), texts.len(), "{report:?}");
+            for (finding, text) in report.findings.iter().zip(texts) {
+                assert!(finding.text.contains(text), "{finding:?}");
+                let warns = finding.severity == Severity::Warning;
+                assert_eq!(finding.evidence, if warns { missing[0] } else { "" });
+            }
+        }
     }
 
     #[test]

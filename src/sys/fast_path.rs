@@ -15,16 +15,14 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::{MapData, PerCpuArray};
-use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{EbpfLoader, Pod};
 
 pub use flow_index::FlowKey;
 use flow_index::{FlowIndex, buckets_for};
 use shared::Shared;
 
-use super::errors::because;
-use super::ingress::IngressProgram;
-use super::{interfaces, random};
+use super::ingress::{self, IngressProgram};
+use super::random;
 
 /// The compiled program; `make bpf` rebuilds it.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/fast_path.bpf.o");
@@ -135,15 +133,7 @@ const NAME: &str = "fast_path";
 /// # Errors
 /// The process may not ask, or the kernel has no tcx.
 pub fn attached() -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for name in interfaces::names()?.into_values() {
-        let (_, programs) = SchedClassifier::query_tcx(&name, TcAttachType::Ingress)
-            .map_err(|error| because(&name, &error))?;
-        if programs.iter().any(|program| program.name_as_str() == Some(NAME)) {
-            found.push(name);
-        }
-    }
-    Ok(found)
+    ingress::attached(NAME)
 }
 
 /// Loads the program, with room for `flows` flows.

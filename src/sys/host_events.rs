@@ -17,6 +17,12 @@ const GROUPS: [u32; 4] = [
     25, // RTNLGRP_IPV6_NETCONF
     32, // RTNLGRP_NEXTHOP
 ];
+/// The groups for interfaces and for their addresses.
+const ADDRESS_GROUPS: [u32; 3] = [
+    1, // RTNLGRP_LINK
+    5, // RTNLGRP_IPV4_IFADDR
+    9, // RTNLGRP_IPV6_IFADDR
+];
 /// The longest message that the kernel sends to listeners (`NLMSG_GOODSIZE`); it truncates others.
 const BUFFER: usize = 32 * 1024;
 /// Bytes of `struct nlmsghdr`.
@@ -72,9 +78,22 @@ impl HostEvents {
     ///
     /// The netlink socket cannot be opened.
     pub fn open() -> io::Result<Self> {
+        Self::of(&GROUPS)
+    }
+
+    /// Subscribes to changes of interfaces and addresses alone. Needs a tokio runtime with IO.
+    ///
+    /// # Errors
+    ///
+    /// The netlink socket cannot be opened.
+    pub fn of_addresses() -> io::Result<Self> {
+        Self::of(&ADDRESS_GROUPS)
+    }
+
+    fn of(groups: &[u32]) -> io::Result<Self> {
         let route = Protocol::from(libc::NETLINK_ROUTE);
         let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(route))?;
-        socket.bind(&address()?)?;
+        socket.bind(&address(groups)?)?;
         socket.set_nonblocking(true)?;
         // SAFETY: a `Socket` owns its descriptor, gives the same one each time, and `AsyncFd` owns
         // the `Socket`.
@@ -160,10 +179,10 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|half| u16::from_ne_bytes(*half))
 }
 
-fn address() -> io::Result<SockAddr> {
+fn address(groups: &[u32]) -> io::Result<SockAddr> {
     let family = libc::sa_family_t::try_from(libc::AF_NETLINK).map_err(io::Error::other)?;
     let size = size_of::<libc::sockaddr_nl>().try_into().map_err(io::Error::other)?;
-    let groups = GROUPS.iter().fold(0, |mask, group| mask | 1_u32 << (group - 1));
+    let groups = groups.iter().fold(0, |mask, group| mask | 1_u32 << (group - 1));
     // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which
     // every `sockaddr_nl` fits in, and all of whose bit patterns are valid; the length set is that
     // of `sockaddr_nl`.

@@ -10,6 +10,11 @@ use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOp
 use aya::{Ebpf, EbpfLoader};
 
 use super::errors::because;
+use super::interfaces;
+
+/// The place of `gso_size` in `struct __sk_buff` of `<linux/bpf.h>`, which is the last field that a
+/// test may set.
+const GSO_SIZE: usize = 176;
 
 /// A loaded program and where it is attached.
 #[derive(Debug)]
@@ -92,6 +97,24 @@ impl IngressProgram {
         self.run_often(1, frame, sent)
     }
 
+    /// As [`Self::run`], on a frame that the kernel has merged of segments of this size.
+    ///
+    /// # Errors
+    /// The kernel tests no program on such a frame.
+    pub fn run_merged(
+        &mut self,
+        size: u32,
+        frame: &[u8],
+        sent: &mut [u8],
+    ) -> io::Result<(u32, usize)> {
+        let mut about = [0; GSO_SIZE + 4];
+        about[GSO_SIZE..].copy_from_slice(&size.to_ne_bytes());
+        let mut options = TestRunOptions::new();
+        (options.data_in, options.data_out) = (Some(frame), Some(sent));
+        options.ctx_in = Some(&about);
+        self.test(options)
+    }
+
     /// As [`Self::run`], `times` in one system call. A frame that is carried is another one for the
     /// next time.
     ///
@@ -106,12 +129,33 @@ impl IngressProgram {
         let mut options = TestRunOptions::new();
         (options.data_in, options.data_out) = (Some(frame), Some(sent));
         options.repeat = times;
+        self.test(options)
+    }
+
+    fn test(&mut self, options: TestRunOptions<'_>) -> io::Result<(u32, usize)> {
         let done = self
             .program()?
             .test_run(options)
             .map_err(|error| because("the test does not run", &error))?;
         Ok((done.return_value, done.data_size_out as usize))
     }
+}
+
+/// The interfaces of this network namespace whose ingress has a program of that name, of any
+/// process.
+///
+/// # Errors
+/// The process may not ask, or the kernel has no tcx.
+pub(super) fn attached(program: &str) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for name in interfaces::names()?.into_values() {
+        let (_, programs) = SchedClassifier::query_tcx(&name, TcAttachType::Ingress)
+            .map_err(|error| because(&name, &error))?;
+        if programs.iter().any(|one| one.name_as_str() == Some(program)) {
+            found.push(name);
+        }
+    }
+    Ok(found)
 }
 
 /// The object has no such program or map.

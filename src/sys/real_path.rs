@@ -15,7 +15,7 @@ use aya::{EbpfLoader, Pod};
 use ipnet::IpNet;
 
 use super::errors::because;
-use super::ingress::IngressProgram;
+use super::ingress::{self, IngressProgram};
 
 /// The compiled program; `make bpf` rebuilds it.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/real_server.bpf.o");
@@ -105,6 +105,14 @@ pub struct Program {
     vips: HashMap<MapData, MapAddress, u32>,
     own: HashMap<MapData, MapAddress, u32>,
     keys: Keys,
+}
+
+/// The interfaces of this network namespace whose ingress has the program, of any process.
+///
+/// # Errors
+/// The process may not ask, or the kernel has no tcx.
+pub fn attached() -> io::Result<Vec<String>> {
+    ingress::attached(NAME)
 }
 
 /// Loads the program, which hands packets to the device with the index `tun`, and none to the UDP

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use tokio::sync::watch;
 
 use super::reload::RunningDirector;
 use crate::balancer::carrier::{
@@ -13,6 +14,7 @@ use crate::balancer::carrier::{
 };
 use crate::balancer::flow::Key;
 use crate::config::{self, FastPath};
+use crate::control::FastPathState;
 use crate::model::Millis;
 use crate::sys::fast_path::{self, CarriedCount, FlowKey, MapTunnelSpec, Maps, TUNNELS};
 use crate::sys::ingress::IngressProgram;
@@ -28,6 +30,7 @@ pub(super) struct FastPathProgram {
     program: Option<IngressProgram>,
     /// Whether the director must not run without it.
     needed: bool,
+    state: watch::Sender<FastPathState>,
 }
 
 /// Loads the program if it is configured, before any change to the host.
@@ -44,12 +47,16 @@ pub(super) fn load(
     match fast_path::load(config.max_connections) {
         Ok((program, maps)) => {
             let carrier = KernelCarrier::new(maps, started);
-            Ok((FastPathProgram { program: Some(program), needed }, Some(carrier)))
+            let state = watch::Sender::default();
+            Ok((FastPathProgram { program: Some(program), needed, state }, Some(carrier)))
         }
         Err(error) if needed => Err(error).context(hint()),
         Err(error) => {
-            log::warn!("no fast path, all packets come to the director: {error}; {}", hint());
-            Ok((FastPathProgram::none(), None))
+            let why = format!("{error}; {}", hint());
+            log::warn!("no fast path, all packets come to the director: {why}");
+            let none = FastPathProgram::none();
+            none.state.send_replace(FastPathState { at: Vec::new(), missing: vec![why] });
+            Ok((none, None))
         }
     }
 }
@@ -61,7 +68,12 @@ fn hint() -> &'static str {
 impl FastPathProgram {
     /// Attached to no interface.
     pub(super) fn none() -> Self {
-        Self { program: None, needed: false }
+        Self { program: None, needed: false, state: watch::Sender::default() }
+    }
+
+    /// Where it is attached, and why it is missing elsewhere.
+    pub(super) fn state(&self) -> watch::Receiver<FastPathState> {
+        self.state.subscribe()
     }
 
     /// Attaches the program to new uplinks, and detaches it from other interfaces. Failures are
@@ -81,7 +93,13 @@ impl FastPathProgram {
         let attach = |(&index, name): (&u32, &String)| {
             program.attach(index, name).err().map(|error| (name.clone(), error))
         };
-        uplinks.iter().filter_map(attach).collect()
+        let failed: Vec<_> = uplinks.iter().filter_map(attach).collect();
+        let is_at = |name: &String| !failed.iter().any(|(other, _)| other == name);
+        self.state.send_replace(FastPathState {
+            at: uplinks.values().filter(|name| is_at(name)).cloned().collect(),
+            missing: failed.iter().map(|(name, error)| format!("{name}: {error}")).collect(),
+        });
+        failed
     }
 }
 
@@ -95,12 +113,6 @@ impl RunningDirector {
             return Ok(());
         }
         let failed = attached.attach(uplinks);
-        let names = |wanted: bool| {
-            let failed = |name: &String| failed.iter().any(|(other, _)| other == name);
-            let names: Vec<_> =
-                uplinks.values().filter(|name| failed(name) != wanted).cloned().collect();
-            names.join(" ")
-        };
         if attached.needed && (!failed.is_empty() || uplinks.is_empty()) {
             let why = failed.first().map_or_else(
                 || "no uplink is an Ethernet".to_owned(),
@@ -115,7 +127,7 @@ impl RunningDirector {
             log::info!(
                 "fast path at {}: the kernel carries established connections; no firewall rule \
                  sees their packets, fast_path = \"off\" undoes it",
-                names(true)
+                attached.state.borrow().at.join(" ")
             );
         }
         Ok(())

@@ -247,7 +247,8 @@ fn handler(
     let (packet_thread, events) = (running.packet_thread.clone(), running.events.clone());
     let (vips, host, checks) = (running.vips.subscribe(), session.status(), running.checks.clone());
     let (hooks, path) = (running.hooks.counts(), running.path.clone());
-    let watched = Watched { vips, host, checks, hooks, path };
+    let fast_path = running.fast_path.state();
+    let watched = Watched { vips, host, checks, hooks, fast_path, path };
     let refused = running.config.offload && !offload;
     let tun = running.config.tun.clone();
     Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused))

@@ -27,8 +27,8 @@ use crate::balancer::not_carried::NotCarried;
 use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
-    self, Counts, DirectorStats, Drops, Explained, HostStatus, Origin, Readiness, Request,
-    ServiceList, Setup, Stats, Timers, Traced, VirtualIp, Which,
+    self, Counts, DirectorStats, Drops, Explained, FastPathState, HostStatus, Origin, Readiness,
+    Request, ServiceList, Setup, Stats, Timers, Traced, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -59,6 +59,7 @@ pub(super) struct Watched {
     pub(super) host: watch::Receiver<HostStatus>,
     pub(super) checks: HealthThread,
     pub(super) hooks: Arc<HookCounters>,
+    pub(super) fast_path: watch::Receiver<FastPathState>,
     /// The configuration file.
     pub(super) path: PathBuf,
 }
@@ -71,6 +72,7 @@ struct ReportTexts {
     hooks: Arc<HookCounters>,
     tun: String,
     host: watch::Receiver<HostStatus>,
+    fast_path: watch::Receiver<FastPathState>,
     since: Instant,
     started: jiff::Timestamp,
     offload: bool,
@@ -84,7 +86,7 @@ impl Handler {
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,
         events: EventPublisher,
-        Watched { vips, host, checks, hooks, path }: Watched,
+        Watched { vips, host, checks, hooks, fast_path, path }: Watched,
         tun: String,
         offload: bool,
         offload_refused: bool,
@@ -97,6 +99,7 @@ impl Handler {
             checks: checks.clone(),
             hooks: Arc::clone(&hooks),
             tun: own_tun,
+            fast_path,
             since,
             started: jiff::Timestamp::now(),
             offload,
@@ -219,6 +222,7 @@ impl ReportTexts {
             turns: report.reads.turns.report(),
             offload: self.offload,
             fast_path: report.fast_path,
+            fast_path_state: Some(self.fast_path.borrow().clone()),
             not_carried: report.not_carried.as_ref().map(not_carried).unwrap_or_default(),
             offload_refused: u64::from(self.offload_refused),
             host: self.host(),

@@ -43,12 +43,11 @@ pub(super) async fn running(
     let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
     (facts.services, facts.vips) = (list.services.clone(), list.vips.clone());
-    let stats = daemon.exchange(&Request::Stats)?;
-    facts.carried_at = carried_at(&stats);
-    let taken = match stats {
-        Stats::Director(DirectorStats { gue_ports_taken, .. }) => gue_ports_taken,
-        Stats::RealServer(_) => 0,
-    };
+    let mut taken = 0;
+    if let Stats::Director(stats) = daemon.exchange(&Request::Stats)? {
+        facts.carried_at = carried_at(&stats);
+        (facts.fast_path, taken) = (stats.fast_path_state, stats.gue_ports_taken);
+    }
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
     let (mut ends, mut ports) = (Vec::new(), GuePorts::default());
     let read = path.map(|path| (path, config_file::director(path)));
@@ -64,6 +63,7 @@ pub(super) async fn running(
         Some((path, Err(refused))) => facts.unseen.push(faulty(path, &refused.to_string())),
         None => {}
     }
+    daemon.reconnect()?;
     // At the same time as the probes of ports: both wait for other hosts.
     let asking = std::thread::spawn(move || inquiry::ask(&ends, ports));
     facts.probed = Some(daemon.exchange::<Probed>(&Request::Probe)?);
@@ -78,8 +78,10 @@ pub(super) async fn running(
 }
 
 /// Where the kernel carries connections, if it does.
-fn carried_at(stats: &Stats) -> Option<Vec<String>> {
-    let Stats::Director(DirectorStats { fast_path: true, .. }) = stats else { return None };
+fn carried_at(stats: &DirectorStats) -> Option<Vec<String>> {
+    if !stats.fast_path {
+        return None;
+    }
     let links = fast_path::attached().unwrap_or_default();
     Some(if links.is_empty() { vec!["the uplinks".to_owned()] } else { links })
 }

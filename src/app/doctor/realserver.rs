@@ -10,9 +10,10 @@ use crate::app::config_file;
 use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
 use crate::app::realserver::desired;
-use crate::control::{Request, Setup, Stats, Wrong};
+use crate::control::{FastPathState, Request, Setup, Stats, Wrong};
 use crate::doctor::{Diagnosis, HostFault, RealServerFacts, Tunnelled, diagnose_realserver};
 use crate::host::DesiredRealServer;
+use crate::sys::real_path;
 use crate::wire::encap::{Encap, gue};
 
 /// Observes a real server whose daemon answers.
@@ -27,6 +28,7 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
         let strangers = stats.dropped.iter().find(|drop| drop.name == "source");
         facts.read = Some((stats.read, strangers.map_or(0, |drop| drop.count)));
         facts.host = stats.host.wrong.iter().map(reported).collect();
+        facts.fast_path = stats.fast_path_state.map(observed);
     }
     let desired = DesiredRealServer {
         tun: setup.tun.clone(),
@@ -71,6 +73,17 @@ fn look(facts: &mut RealServerFacts, survey: &Survey) {
     // 1, 2 and 8 keep the kernel from answering for an address of another interface.
     let answers = others.filter(|link| !matches!(conf(&link.name, "arp_ignore"), 1 | 2 | 8));
     facts.answers_arp = answers.map(|link| link.name.clone()).collect();
+}
+
+/// The fast path as the daemon says, without interfaces that the kernel does not have it at.
+fn observed(mut state: FastPathState) -> FastPathState {
+    if let Ok(attached) = real_path::attached() {
+        let (at, gone) = state.at.into_iter().partition(|name| attached.contains(name));
+        let gone: Vec<String> = gone;
+        state.at = at;
+        state.missing.extend(gone.iter().map(|name| format!("{name}: the program was detached")));
+    }
+    state
 }
 
 fn reported(wrong: &Wrong) -> HostFault {

@@ -49,6 +49,13 @@ impl Daemon {
         bail!("no daemon answers\n{}", tried.join("\n"))
     }
 
+    /// Connects again: a daemon closes the connection of a client that was busy with other work for
+    /// seconds.
+    pub(in crate::app) fn reconnect(&mut self) -> anyhow::Result<()> {
+        *self = Self::connect(std::slice::from_ref(&self.socket))?;
+        Ok(())
+    }
+
     /// Sends a request and its body.
     pub(in crate::app) fn ask(&mut self, request: &Request, body: &[u8]) -> anyhow::Result<()> {
         let line = control::encode(request);

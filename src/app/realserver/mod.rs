@@ -105,7 +105,7 @@ async fn serve_reals(
                 let started = (running.config.subscribe(), running.path.clone());
                 let packet_thread = packet_thread.clone();
                 RealServerHandler::new(packet_thread, commands, sources, device, started, state)
-                    .counting(running.fast_path.counts())
+                    .counting(running.fast_path.counts(), running.fast_path.state())
             };
             let ends = MainInputs { control, agent, answers, inbox };
             steer(running, Arc::new(handler), ends, session, signals, &mut thread).await
@@ -174,6 +174,7 @@ async fn steer(
         }
     });
     let mut answering = pin!(answers.run());
+    let mut changes = running.fast_path.changes();
     running.admit();
     daemon::ready();
     loop {
@@ -185,6 +186,10 @@ async fn steer(
             served = &mut served => return served,
             gone = session.follow() => {
                 gone?;
+                continue;
+            }
+            () = changes.next() => {
+                running.follow_ends();
                 continue;
             }
             Some(events) = news.recv() => {

@@ -67,6 +67,12 @@ impl RunningRealServer {
         self.fast_path.announce();
     }
 
+    /// Makes the fast path fit for addresses and interfaces that have changed.
+    pub(super) fn follow_ends(&mut self) {
+        let config = self.config.borrow().clone();
+        self.fast_path.follow(&config);
+    }
+
     /// Carries out a command, or changes nothing; logs the result and publishes events.
     pub(super) async fn obey(
         &mut self,

@@ -18,7 +18,7 @@ use crate::app::serve::{self, Peer};
 use crate::balancer::{Selection, snapshot};
 use crate::config;
 use crate::control::{
-    self, Alteration, Altered, Drops, HostStatus, Origin, Readiness, RealServerDrop,
+    self, Alteration, Altered, Drops, FastPathState, HostStatus, Origin, Readiness, RealServerDrop,
     RealServerStats, Request, Setup, Stats, Which,
 };
 use crate::decap::Refusal;
@@ -47,6 +47,8 @@ pub(super) struct RealServerHandler {
     agent: Option<Arc<AgentState>>,
     /// The fast path's counters, if there is one.
     carried: Option<Arc<ProgramCounters>>,
+    /// Where it is attached; `None` before it is known.
+    fast_path: Option<watch::Receiver<FastPathState>>,
 }
 
 impl RealServerHandler {
@@ -72,12 +74,17 @@ impl RealServerHandler {
             offload_refused,
             agent,
             carried: None,
+            fast_path: None,
         }
     }
 
-    /// Adds what the fast path has carried to the figures.
-    pub(super) fn counting(self, carried: Option<Arc<ProgramCounters>>) -> Self {
-        Self { carried, ..self }
+    /// Adds the fast path, and what it has carried, to the figures.
+    pub(super) fn counting(
+        self,
+        carried: Option<Arc<ProgramCounters>>,
+        fast_path: watch::Receiver<FastPathState>,
+    ) -> Self {
+        Self { carried, fast_path: Some(fast_path), ..self }
     }
 
     fn setup(&self) -> Setup {
@@ -109,6 +116,7 @@ impl RealServerHandler {
             count: gate.dropped(*refusal),
         };
         let carried = fast_path::carried(self.carried.as_ref());
+        let fast_path_state = self.fast_path.as_ref().map(|state| state.borrow().clone());
         let [ipip, gre, gue] = Encap::ALL.map(|encap| gate.carried(encap));
         Ok(RealServerStats {
             uptime_seconds: self.since.elapsed().as_secs(),
@@ -128,6 +136,7 @@ impl RealServerHandler {
             coalesced_frames: written.coalesced_frames,
             batches,
             fast_path: self.carried.is_some(),
+            fast_path_state,
             carried: carried.packets,
             write_errors: [
                 ("write_failed", written.failed),

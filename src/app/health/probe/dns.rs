@@ -38,7 +38,8 @@ pub(super) async fn probe<B: TakesChanges>(
         let len = socket.recv(&mut bytes).await.map_err(|error| refused(target, &error))?;
         let answer = Message::from_bytes(bytes.get(..len).unwrap_or_default());
         let answer = answer.map_err(|error| format!("no answer of DNS: {error}"))?;
-        // A late answer to another question is ignored; its identifier may be the same (RFC 5452 9).
+        // A late answer to another question is ignored: it may have the same identifier (RFC 5452
+        // section 9).
         if answer.metadata.id == id && answers(&answer, &query) {
             return Ok(judge(dns, &answer));
         }
