@@ -216,7 +216,7 @@ impl Balancer {
         Ok(())
     }
 
-    fn set_value(&mut self, now: Millis, id: RealId, value: RealValue) {
+    pub(super) fn set_value(&mut self, now: Millis, id: RealId, value: RealValue) {
         match value {
             // A real server of weight 0 is not in service.
             RealValue::Weight(_) => self.alter(now, id, |real| real.set(value)),
@@ -355,7 +355,7 @@ impl Balancer {
         Some(&self.registry.reals[self.listed_id(service, address)?])
     }
 
-    fn listed_id(&self, service: ServiceId, address: IpAddr) -> Option<RealId> {
+    pub(super) fn listed_id(&self, service: ServiceId, address: IpAddr) -> Option<RealId> {
         let next = self.registry.names.last().next;
         let list = &self.registry.services.get(service)?.reals;
         let is = |id: &&RealId| self.registry.reals[**id].address() == address;

@@ -9,7 +9,7 @@ use super::Balancer;
 use super::change::{Change, ChangeError};
 use super::real::{Life, Real};
 use super::service::Listens;
-use crate::model::{AdminState, Listen, Millis, RealSpec, RealValue, ServiceId};
+use crate::model::{AdminState, Listen, Millis, RealId, RealSpec, RealValue, ServiceId};
 
 /// The service that a name in the batch refers to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -40,6 +40,9 @@ struct CheckedBatch<'a> {
     released: HashSet<NamedService>,
     claimed: Listens<NamedService>,
     listens: HashMap<NamedService, &'a [Listen]>,
+    /// The real server that the change at this index sets a value of; `None` or missing: another
+    /// change, or one that may concern what an earlier change of the batch adds.
+    found: Vec<Option<RealId>>,
 }
 
 impl Balancer {
@@ -48,11 +51,17 @@ impl Balancer {
     /// # Errors
     /// The error of the first change that cannot be applied; then nothing has changed.
     pub fn apply_all(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
-        self.check(changes)?;
+        let found = self.check(changes)?;
         self.now = now;
         self.take_back_for(changes);
-        for change in changes {
-            let applied = self.make(now, change);
+        for (index, change) in changes.iter().enumerate() {
+            let applied = match (change, found.get(index)) {
+                (Change::SetReal { value, .. }, Some(&Some(real))) => {
+                    self.set_value(now, real, *value);
+                    Ok(())
+                }
+                _ => self.make(now, change),
+            };
             debug_assert_eq!(applied, Ok(()), "what was checked can be applied: {change:?}");
         }
         self.follow_listens(now, changes);
@@ -68,7 +77,8 @@ impl Balancer {
         self.apply_all(now, std::slice::from_ref(change))
     }
 
-    fn check(&self, changes: &[Change]) -> Result<(), ChangeError> {
+    /// Returns the real servers that the changes set values of, as far as they were looked up.
+    fn check(&self, changes: &[Change]) -> Result<Vec<Option<RealId>>, ChangeError> {
         let mut batch = CheckedBatch {
             balancer: self,
             changes,
@@ -77,8 +87,10 @@ impl Balancer {
             released: HashSet::new(),
             claimed: Listens::default(),
             listens: HashMap::new(),
+            found: Vec::new(),
         };
-        changes.iter().enumerate().try_for_each(|(index, change)| batch.check(index, change))
+        changes.iter().enumerate().try_for_each(|(index, change)| batch.check(index, change))?;
+        Ok(batch.found)
     }
 }
 
@@ -124,7 +136,7 @@ impl<'a> CheckedBatch<'a> {
             Change::RemoveReal { service, address } => self.remove_real(service, *address),
             Change::SetReal { service, address, value } => {
                 check_value(*value)?;
-                self.listed(service, *address).map(drop)
+                self.find(index, service, *address)
             }
             Change::SetState { service, address, state } => {
                 match (self.listed(service, *address)?, state) {
@@ -180,6 +192,20 @@ impl<'a> CheckedBatch<'a> {
         let service = || service.to_owned();
         let member = self.member(owner, address);
         member.ok_or_else(|| ChangeError::NoReal { service: service(), address })
+    }
+
+    /// Looks a real server up that gets a value, and notes it for the application. While no change
+    /// of the batch has added, removed or renamed anything, it is still there then.
+    fn find(&mut self, index: usize, name: &str, address: IpAddr) -> Result<(), ChangeError> {
+        if !self.names.is_empty() || !self.members.is_empty() {
+            return self.listed(name, address).map(drop);
+        }
+        let service = self.balancer.find_service(name)?;
+        let real = self.balancer.listed_id(service, address);
+        let none = || ChangeError::NoReal { service: name.to_owned(), address };
+        self.found.resize(index, None);
+        self.found.push(Some(real.ok_or_else(none)?));
+        Ok(())
     }
 
     fn add_real(
