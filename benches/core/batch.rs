@@ -1,7 +1,8 @@
-//! The cost of a change within a large batch, which blocks the packet thread.
+//! The cost of a change within a large batch, which takes the packet thread's time.
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use vstun::balancer::pieces::pieces;
 use vstun::balancer::{Balancer, Change, Limits};
 use vstun::model::{
     Listen, Millis, Policy, PortRange, Protocol, RealSpec, RealValue, SchedulerKind, ServiceSpec,
@@ -16,7 +17,10 @@ const REALS: u16 = 20;
 /// Changes in a batch: the weight of each real server.
 pub(crate) const CHANGES: u64 = SERVICES as u64 * REALS as u64;
 
-/// Sets all weights of 1,000 services of 20 real servers each, in one batch: an operation is a
+/// Changes in a piece, as the director applies them.
+const A_PIECE: usize = 64;
+
+/// Sets all weights of 1,000 services of 20 real servers each, as a reload does: an operation is a
 /// weight.
 pub(crate) fn weights(scheduler: SchedulerKind) -> Run {
     let mut director = Balancer::new(Limits { connections: 1_024, refusals_per_second: 0 }, SEED);
@@ -24,11 +28,13 @@ pub(crate) fn weights(scheduler: SchedulerKind) -> Run {
     for service in &services {
         director.apply(Millis(0), &Change::AddService(service.clone())).unwrap();
     }
-    let batches = [1, 2].map(|weight| batch(&services, weight));
+    let batches = [1, 2].map(|weight| pieces(batch(&services, weight), A_PIECE));
     let mut number = 0;
     Box::new(move |count| {
         for _ in 0..count / CHANGES {
-            director.apply_all(Millis(1), &batches[number % batches.len()]).unwrap();
+            for piece in &batches[number % batches.len()] {
+                director.apply_all(Millis(1), piece).unwrap();
+            }
             number += 1;
         }
     })

@@ -23,8 +23,8 @@ pub(super) mod director {
     pub(in crate::app) const MESSAGES_A_TURN: usize = 1;
 
     /// Changes of real servers' values applied before packets are handled again; the last service
-    /// of a piece is changed whole. About 0.2 ms.
-    pub(in crate::app) const CHANGES_A_PIECE: usize = 256;
+    /// of a piece is changed whole. About 50 µs.
+    pub(in crate::app) const CHANGES_A_PIECE: usize = 64;
 
     /// Real servers in one piece of a listing: about 50 µs.
     pub(in crate::app) const REALS_A_PIECE: usize = 256;

@@ -1,44 +1,110 @@
 //! Divides a long batch of changes, so that packets do not wait for all of it.
 
+use std::collections::{HashMap, HashSet};
+
 use super::change::Change;
 
-/// The changes in order, in pieces that can be applied one after the other. Everything that can be
-/// refused is in the first piece; the others set values of real servers that are in the balancer
-/// then. A service's values are in one piece, so no packet finds some of its weights changed and
-/// others not. From `most` changes on, a piece ends with the service.
+/// The changes in pieces that can be applied one after the other. They must be differences between
+/// two configurations: a real server that gets a value is there before and after them.
+///
+/// Everything that can be refused is in the first piece. The others set values of real servers, and
+/// Maglev tables, of services that change in no other way. What a service gets is in one piece, so
+/// no packet finds some of its weights changed and others not. From `most` changes on, a piece ends
+/// with the service.
 #[must_use]
-pub fn pieces(mut changes: Vec<Change>, most: usize) -> Vec<Vec<Change>> {
-    let tail =
-        changes.iter().rposition(|change| service_of(change).is_none()).map_or(0, |at| at + 1);
-    let mut starts = Vec::new();
-    let mut start = tail;
-    for at in tail + 1..changes.len() {
-        let is_new = service_of(&changes[at]) != service_of(&changes[at - 1]);
-        if is_new && at - start >= most {
-            starts.push(at);
-            start = at;
+pub fn pieces(changes: Vec<Change>, most: usize) -> Vec<Vec<Change>> {
+    let (first, values) = divided(changes);
+    let mut pieces = vec![first];
+    for service in grouped(values) {
+        match pieces.last_mut().filter(|last| last.len() < most) {
+            Some(last) => last.extend(service),
+            None => pieces.push(service),
         }
     }
-    let mut pieces: Vec<_> = starts.into_iter().rev().map(|at| changes.split_off(at)).collect();
-    pieces.push(changes);
-    pieces.reverse();
     pieces
 }
 
-/// The service whose real server gets a value; `None`: another kind of change.
+/// The changes that belong together, and those that may follow one service after the other.
+fn divided(changes: Vec<Change>) -> (Vec<Change>, Vec<Change>) {
+    if changes.iter().any(concerns_all) {
+        return (changes, Vec::new());
+    }
+    let others = changes.iter().filter(|change| value_of(change).is_none());
+    let touched: HashSet<String> = others.filter_map(service_of).map(str::to_owned).collect();
+    let belongs = |change: &Change| value_of(change).is_none_or(|name| touched.contains(name));
+    changes.into_iter().partition(belongs)
+}
+
+/// The changes of each service, services in the order of their first one.
+fn grouped(values: Vec<Change>) -> Vec<Vec<Change>> {
+    let (mut groups, mut places) = (Vec::<Vec<Change>>::new(), HashMap::new());
+    for change in values {
+        let name = value_of(&change).unwrap_or_default();
+        match places.get(name).and_then(|&place: &usize| groups.get_mut(place)) {
+            Some(group) => group.push(change),
+            None => {
+                places.insert(name.to_owned(), groups.len());
+                groups.push(vec![change]);
+            }
+        }
+    }
+    groups
+}
+
+/// Whether the change and the others of its batch must be one piece. A new seed needs all tables
+/// that are computed with it; a rollback restores states after it has set values.
+fn concerns_all(change: &Change) -> bool {
+    matches!(change, Change::SetHashSeed(_) | Change::RestoreState { .. })
+}
+
+/// The service that gets a value; `None`: another kind of change.
+fn value_of(change: &Change) -> Option<&str> {
+    match change {
+        Change::SetReal { service, .. }
+        | Change::SetStep { service, .. }
+        | Change::SetMaglev { service, .. } => Some(service),
+        _ => None,
+    }
+}
+
+/// The service that another kind of change concerns. A new name is not a difference between two
+/// packets.
 fn service_of(change: &Change) -> Option<&str> {
     match change {
-        Change::SetReal { service, .. } => Some(service),
-        _ => None,
+        Change::AddService(spec) => Some(&spec.name),
+        Change::RemoveService { service }
+        | Change::SetListens { service, .. }
+        | Change::SetScheduler { service, .. }
+        | Change::SetPolicy { service, .. }
+        | Change::AddReal { service, .. }
+        | Change::RemoveReal { service, .. }
+        | Change::SetState { service, .. }
+        | Change::SetHealth { service, .. }
+        | Change::SetLoad { service, .. }
+        | Change::RestoreState { service, .. } => Some(service),
+        Change::SetReal { .. }
+        | Change::SetStep { .. }
+        | Change::SetMaglev { .. }
+        | Change::RenameServices { .. }
+        | Change::SetHashSeed(_)
+        | Change::PinProbe { .. }
+        | Change::UnpinProbe(_)
+        | Change::SetSources(_)
+        | Change::SetLinkMtus(_)
+        | Change::SetInterfaces(_)
+        | Change::SetCapacity(_)
+        | Change::SetTimeouts(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::model::RealValue;
+    use crate::balancer::maglev::MaglevTable;
+    use crate::model::{AdminState, RealValue, SavedState, Seed};
 
     fn weight(service: usize, real: u8) -> Change {
         Change::SetReal {
@@ -66,22 +132,47 @@ mod tests {
         assert_eq!(cut[0].len(), 260);
         assert!(cut.iter().all(|piece| piece.len() <= 260), "at most 255 and a service");
         for two in cut.windows(2) {
-            assert_ne!(service_of(&two[0][two[0].len() - 1]), service_of(&two[1][0]));
+            assert_ne!(value_of(&two[0][two[0].len() - 1]), value_of(&two[1][0]));
         }
     }
 
     #[test]
     fn all_that_can_be_refused_is_in_the_first_piece() {
         let mut all = weights(100, 20);
-        all.push(other());
-        all.extend(weights(100, 20));
-        let cut = pieces(all.clone(), 256);
-        assert_eq!(cut.concat(), all);
-        assert!(cut[0].len() > 2_000);
+        all.insert(1_000, other());
+        let cut = pieces(all, 256);
+        assert!(cut[0].contains(&other()));
+        assert_eq!(cut[0].len(), 1 + 20 + 240, "with the values of the service that it changes");
         assert!(cut.len() > 2);
-        assert!(cut[1..].iter().flatten().all(|change| service_of(change).is_some()));
-        all.push(other());
-        assert_eq!(pieces(all.clone(), 256), [all]);
+        assert!(cut[1..].iter().flatten().all(|change| value_of(change).is_some()));
+        assert!(cut[1..].iter().flatten().all(|change| value_of(change) != Some("service-0")));
+        assert_eq!(cut.concat().len(), 2_001);
+    }
+
+    #[test]
+    fn a_table_is_in_the_piece_of_its_services_weights() {
+        let table = |service: usize| Change::SetMaglev {
+            service: format!("service-{service}"),
+            table: Arc::new(MaglevTable::new(Seed(1, 2), 251, [])),
+        };
+        let mut all = weights(3, 20);
+        all.extend([table(2), table(0), other(), table(1)]);
+        let cut = pieces(all, 8);
+        let names: Vec<Vec<_>> =
+            cut.iter().map(|piece| piece.iter().filter_map(value_of).collect()).collect();
+        assert_eq!(names, [["service-0"; 21], ["service-1"; 21], ["service-2"; 21]]);
+    }
+
+    #[test]
+    fn a_new_seed_and_a_rollback_are_one_piece() {
+        let saved = SavedState { wanted: AdminState::Up, left: None, grown: false };
+        let (service, address) = ("service-1".to_owned(), IpAddr::from([10, 0, 0, 1]));
+        let restored = Change::RestoreState { service, address, saved };
+        for one in [restored, Change::SetHashSeed(Seed(1, 2))] {
+            let mut all = weights(100, 20);
+            all.push(one);
+            assert_eq!(pieces(all.clone(), 16), [all]);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod load;
 mod one_packet;
 mod outages;
 mod persistence;
+mod pieces;
 mod placed_by_weight;
 mod placing;
 mod probation;
