@@ -15,6 +15,7 @@ use super::pins::Pins;
 use super::socket::{KeptProbe, ProbeTarget};
 use super::trace::Trace;
 use super::{CheckRun, HealthMessage, TakesChanges, probe};
+use crate::app::budgets::director::CHANGES_A_PIECE;
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::{Change, ProbeFlow};
 use crate::control::counted;
@@ -205,7 +206,10 @@ impl<B: TakesChanges> Runner<B> {
                 });
                 let loads = self.board.loads();
                 let loads = loads.filter_map(|event| set_load(&event));
-                self.change(changes.chain(loads).collect()).await;
+                let all: Vec<_> = changes.chain(loads).collect();
+                for piece in all.chunks(CHANGES_A_PIECE) {
+                    self.change(piece.to_vec()).await;
+                }
             }
             HealthMessage::Want(states) => {
                 for (service, address, wanted) in states {
