@@ -7,6 +7,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+use tokio::task::spawn_blocking;
+
 use crate::balancer::Change;
 use crate::config::{self, Fault};
 
@@ -49,9 +52,9 @@ pub(super) type Compared = (config::Director, Vec<Change>);
 /// The file cannot be read in time, has faults, or changes what needs a restart.
 pub(super) async fn reload(path: &Path, running: &config::Director) -> anyhow::Result<Compared> {
     let what = format!("cannot read {}", path.display());
-    let (path, running) = (path.to_owned(), running.clone());
-    let read = move || compared(&path, read(&path)?, &running);
-    Ok(slow_io::run(&what, read).await??)
+    let file = path.to_owned();
+    let bytes = slow_io::run(&what, move || read(&file)).await??;
+    compare(path.to_owned(), bytes, running).await
 }
 
 /// Checks the text of a configuration, and computes the changes from `running` to it. `path` is its
@@ -65,8 +68,10 @@ pub(super) async fn compare(
     running: &config::Director,
 ) -> anyhow::Result<Compared> {
     let running = running.clone();
-    let compare = move || compared(&path, bytes, &running);
-    Ok(slow_io::run("cannot compare the configuration", compare).await??)
+    // It waits for nothing but the CPU, which packets may need for longer than a file system may
+    // take.
+    let compare = spawn_blocking(move || compared(&path, bytes, &running));
+    Ok(compare.await.context("cannot compare the configuration")??)
 }
 
 /// Reads and checks the real server's configuration again, for a reload from `running`.

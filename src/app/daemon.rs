@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
+use std::sync::Once;
 use std::thread::JoinHandle;
 use std::{fs, io};
 
@@ -16,8 +17,8 @@ use tokio::sync::oneshot;
 use super::serve::{ControlSocket, Writers};
 use super::slow_io;
 use crate::config::Access;
-use crate::sys::peer;
 use crate::sys::tun::Tun;
+use crate::sys::{peer, process};
 
 /// Clients waiting to be accepted, at most (the kernel's own bound is `net.core.somaxconn`).
 const BACKLOG: i32 = 128;
@@ -32,6 +33,22 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .enable_time()
         .build()
         .context("could not start the control thread's runtime")
+}
+
+/// How much [`give_way`] raises the nice value. With the packet thread's value a thread gets a fair
+/// share of a CPU that both need, in time slices of up to 4 ms, which packets wait for. With 10
+/// more they still waited for one in a thousand of these (`docs/performance.md`, reloads).
+const NICER: i32 = 15;
+
+/// Makes the calling thread, and those that it starts from now on, give way to the packet thread.
+/// Only for the control thread; a further call does nothing.
+pub(super) fn give_way() {
+    static GIVEN: Once = Once::new();
+    GIVEN.call_once(|| {
+        if let Err(error) = process::give_way(NICER) {
+            log::debug!("the control thread competes with packets for the CPU: {error}");
+        }
+    });
 }
 
 /// Whether creating a TUN device may have failed because of offload, and not because of the device:

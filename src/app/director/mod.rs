@@ -24,6 +24,7 @@ mod seed;
 mod selection;
 mod sending;
 mod sent;
+mod sent_routes;
 mod settings;
 mod steps;
 mod tables;
@@ -342,6 +343,7 @@ async fn install(
     let uplinks = plan.ways().uplinks;
     session.install(plan).await?;
     running.attach(&uplinks)?;
+    running.give_way();
     running.warn_of_unchecked();
     running.adopt_checks(running.config.checks());
     daemon::listen(&running.config.control, access)

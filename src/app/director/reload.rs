@@ -16,12 +16,14 @@ use super::operate::virtual_ips;
 use super::quorum::Withdrawn;
 use super::request_handler::Handler;
 use super::saved_states::SavedStates;
+use super::sent_routes::SentRoutes;
 use super::steps::Following;
 use super::tables::Builder;
 use super::{Options, desired, outages, reports, settings};
 use crate::app::budgets::director::CHANGES_A_PIECE;
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, event};
 use crate::app::config_file;
+use crate::app::daemon;
 use crate::app::events::EventPublisher;
 use crate::app::health::HealthThread;
 use crate::app::host::{DesiredDirector, Session};
@@ -37,6 +39,10 @@ use crate::control::{
 };
 use crate::host::TunnelRoutes;
 use crate::model::{Seed, WeightStep};
+
+/// From so many real servers on, the control thread gives way to packets. A reload takes it 30 µs
+/// of CPU for each real server.
+const MANY_REALS: usize = 1_000;
 
 /// The running configuration, and the file that a reload reads.
 #[derive(Debug)]
@@ -61,6 +67,8 @@ pub(super) struct RunningDirector {
     /// The paths to the real servers last sent to the balancer. Real servers without a path now
     /// keep their last one.
     ways: TunnelRoutes,
+    /// Those that the balancer has.
+    sent: SentRoutes,
     /// The fast path at the uplinks.
     pub(super) fast_path: FastPathProgram,
     /// The current Maglev tables.
@@ -103,6 +111,7 @@ impl RunningDirector {
             vips,
             http: None,
             ways,
+            sent: SentRoutes::default(),
             fast_path,
             maglev_tables,
             builder,
@@ -297,6 +306,7 @@ impl RunningDirector {
         self.withdrawn = self.withdrawn_in(&wanted);
         self.vips.send_replace(virtual_ips(&wanted, &self.withdrawn));
         self.config = wanted;
+        self.give_way();
         self.hooks.set(self.config.hooks.as_deref());
         // With the states after the changes.
         self.adopt_checks(checks_of(&self.config, &self.snapshot().await?));
@@ -329,13 +339,15 @@ impl RunningDirector {
 
     async fn apply_prepared(
         &mut self,
-        (maglev_tables, changes): (MaglevTables, Vec<Change>),
+        (maglev_tables, mut changes): (MaglevTables, Vec<Change>),
     ) -> anyhow::Result<()> {
+        changes.retain(|change| !self.sent.has(change));
         // The changes are differences from what runs, so only the first piece can be refused.
         for changes in pieces(changes, CHANGES_A_PIECE) {
-            let (_, applied) =
+            let (changes, applied) =
                 self.packet_thread.ask(|answer| DirectorMessage::Apply { changes, answer }).await?;
             applied?;
+            self.sent.note(changes);
         }
         // Kept only if the balancer has accepted the changes.
         self.maglev_tables = maglev_tables;
@@ -360,6 +372,14 @@ impl RunningDirector {
     /// The virtual IPs of `config` that are not announced.
     fn withdrawn_in(&self, config: &config::Director) -> Withdrawn {
         self.withdrawn.after(&self.config, config)
+    }
+
+    /// With so many real servers that packets would wait for the control thread: lets them have the
+    /// CPU first. The packet thread and the health thread run already and keep their share.
+    pub(super) fn give_way(&self) {
+        if self.config.specs().map(|service| service.reals.len()).sum::<usize>() >= MANY_REALS {
+            daemon::give_way();
+        }
     }
 
     /// Sends the packet loop its settings from `config`.
