@@ -149,3 +149,18 @@ fn a_renamed_service_keeps_its_connections_and_counters() {
     director.apply(&rename("www", "web"));
     director.apply(&set_weight(A, 3));
 }
+
+/// A lookup before the batch would find another real server than its changes will, or none.
+#[test]
+fn a_value_is_of_the_real_server_that_earlier_changes_lead_to() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let before = format!("{:?}", director.balancer);
+    let refused = director.balancer.apply_all(director.now, &[remove_real(A), set_weight(A, 3)]);
+    assert_eq!(refused, Err(ChangeError::NoReal { service: "web".to_owned(), address: A }));
+    assert_eq!(format!("{:?}", director.balancer), before);
+    let again =
+        [remove_real(A), add_real(C, 1), set_weight(C, 3), add_real(A, 1), set_weight(A, 4)];
+    assert_eq!(director.balancer.apply_all(director.now, &again), Ok(()));
+    let weight = |real| director.real(real).map(|real| real.values.weight);
+    assert_eq!([A, B, C].map(weight), [Some(4), Some(1), Some(3)]);
+}
