@@ -6,7 +6,8 @@ forged_refusals.py DIRECTOR REAL SECONDS guessed SOURCE PORT VIP
     the client's PORT, and of the director's probes from SOURCE and PORT, whose sequence numbers are
     guessed.
 forged_refusals.py DIRECTOR REAL SECONDS nobody CLIENT VIP
-    the same about tunnelled packets to hosts that are no real servers, each error about another one
+    the same about tunnelled packets to hosts that are no real servers, each error about another
+    one, on a busy machine for longer: until there are more than the director's log remembers
 forged_refusals.py REAL VIP seen DEVICE
     waits for a SYN to port 80 of VIP in a tunnel to REAL and prints its source and port
 
@@ -22,6 +23,8 @@ import time
 import frames
 
 RATE = 200
+# More than the director's log remembers.
+HOSTS = 1_100
 KINDS = {4: [(3, 2), (3, 3), (3, 1)], 6: [(4, 1), (1, 4), (1, 3)]}
 # Where the next header is: what a parameter problem points at (RFC 4443 section 3.4).
 NEXT_HEADER = 6
@@ -94,7 +97,7 @@ if sys.argv[3] == "seen":
 director, real, seconds, mode = sys.argv[1:5]
 inside = quotes(mode, director, sys.argv[5:])
 sent, end = 0, time.monotonic() + float(seconds)
-while time.monotonic() < end:
+while time.monotonic() < end or (mode == "nobody" and sent < HOSTS):
     for _ in KINDS[frames.family(real)]:
         frames.send(forged(director, real, next(inside), sent, mode == "nobody"))
         sent += 1
