@@ -257,7 +257,11 @@ fn each_packet_that_is_not_carried_is_counted_by_its_reason() {
     let other = Family::V4.tcp(Flags::ACK).source_port(9).data(&[7; 9]);
     let cases = [
         (with(6, 0x20), vec![NotCarried::Fragment]),
+        (with(7, 1), vec![NotCarried::Fragment]),
         (with(0, 0x46), vec![NotCarried::Header]),
+        (with(0, 0x55), vec![NotCarried::Header]),
+        // A TCP header that is longer than the packet.
+        (with(32, 0xf0), vec![NotCarried::Header]),
         (with(9, 1), vec![NotCarried::Protocol]),
         (Family::V4.tcp(Flags::SYN).bytes(), vec![NotCarried::Flags]),
         (segment().ttl(1).bytes(), vec![NotCarried::Ttl]),
@@ -271,6 +275,15 @@ fn each_packet_that_is_not_carried_is_counted_by_its_reason() {
         kernel.run(flow, 0, &packet, 4);
         assert_eq!(reasons(&kernel, &mut before), expected, "{packet:x?}");
     }
+    // The same flow's addresses in IPv6, where they are no client's.
+    let mapped = |address: IpAddr| match address {
+        IpAddr::V4(address) => IpAddr::V6(address.to_ipv6_mapped()),
+        IpAddr::V6(_) => address,
+    };
+    let packet = Family::V6.tcp(Flags::ACK).sequence(NEXT_SEQUENCE).data(&[7; 9]);
+    let packet = packet.from(mapped(flow.client())).to(mapped(flow.vip())).bytes();
+    kernel.run(flow, 0, &packet, 6);
+    assert_eq!(reasons(&kernel, &mut before), [NotCarried::Header]);
     kernel.carrier.close(kernel.tunnels[0]);
     kernel.run(flow, 0, &whole, 4);
     assert_eq!(reasons(&kernel, &mut before), [NotCarried::Held]);
@@ -284,6 +297,18 @@ fn each_packet_that_is_not_carried_is_counted_by_its_reason() {
     frame[0] = 2;
     assert_eq!(kernel.program.run(&frame, &mut [0; 256]).unwrap().0, NEXT);
     assert_eq!(reasons(&kernel, &mut before), [NotCarried::Frame]);
+}
+
+#[test]
+fn merged_datagrams_are_left_to_the_director() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let mut before = kernel.carrier.not_carried();
+    let datagrams = Family::V4.udp(9_000).data(&[7; 200]).bytes();
+    let frame = [&[0; 12][..], &[8, 0], datagrams.as_slice()].concat();
+    let merged = kernel.program.run_merged(100, &frame, &mut [0; 512]).unwrap();
+    assert_eq!((merged.0, reasons(&kernel, &mut before)), (NEXT, vec![NotCarried::SuperFrame]));
+    kernel.program.run(&frame, &mut [0; 512]).unwrap();
+    assert_eq!(reasons(&kernel, &mut before), [NotCarried::NoFlow], "a single one");
 }
 
 /// Bytes of the kernel's memory for a map.

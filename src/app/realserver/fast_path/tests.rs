@@ -107,6 +107,15 @@ fn from_director(outer: Family, inner: &[u8]) -> Vec<u8> {
     tunnelled(outer.director(), outer.real(11), 0, inner).unwrap()
 }
 
+/// The IPv4 packet with another byte at `at`, and the right checksum of its header.
+fn with(mut packet: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+    packet[at] = byte;
+    packet[10..12].fill(0);
+    let check = crate::wire::checksum::Sum::of(&packet[..20]).checksum();
+    packet[10..12].copy_from_slice(&check.to_be_bytes());
+    packet
+}
+
 fn segment(family: Family) -> Ip {
     family.tcp(0x10).data(b"data")
 }
@@ -142,6 +151,9 @@ fn all_other_packets_are_left_to_the_gate() {
         let foreign = outer.real(12);
         let nobody = family.pick("127.0.0.1", "::1").parse::<IpAddr>().unwrap();
         let group = family.pick("224.0.0.1", "ff02::1").parse::<IpAddr>().unwrap();
+        let local = family.pick("0.0.0.1", "fe80::1").parse::<IpAddr>().unwrap();
+        let mut longer = good.clone();
+        longer[family.pick(32, 52)] |= 0xf0;
         let cases = [
             ("stranger", tunnelled(strange, to, 0, &good).unwrap()),
             ("to another host", tunnelled(outer.director(), foreign, 0, &good).unwrap()),
@@ -149,7 +161,11 @@ fn all_other_packets_are_left_to_the_gate() {
             ("from a VIP", from_director(outer, &segment(family).from(family.vip()).bytes())),
             ("from the loopback", from_director(outer, &segment(family).from(nobody).bytes())),
             ("from a group", from_director(outer, &segment(family).from(group).bytes())),
+            ("from no network", from_director(outer, &segment(family).from(local).bytes())),
             ("fragment", from_director(outer, &segment(family).fragment(0, true).bytes())),
+            ("last fragment", from_director(outer, &segment(family).fragment(8, false).bytes())),
+            ("TCP header longer than it", from_director(outer, &longer)),
+            ("long datagram", from_director(outer, &family.udp(53).data(&[7; 1_600]).bytes())),
             ("ICMP", from_director(outer, &family.icmp_echo(b"x").bytes())),
             ("GUE in it", from_director(outer, &family.udp(GUE_PORT).data(b"x").bytes())),
             ("tunnel in it", from_director(outer, &segment(family).protocol(4).bytes())),
@@ -161,6 +177,26 @@ fn all_other_packets_are_left_to_the_gate() {
         }
         assert!(both.carried(&from_director(outer, &good), outer.version()).is_some());
     }
+    // Headers of IPv4 that the stack or the gate would refuse, inside and outside.
+    let (inner, outer) = (segment(Family::V4).bytes(), Family::V4);
+    let datagram = from_director(outer, &inner);
+    let mut wrong = datagram.clone();
+    wrong[10] ^= 1;
+    assert_eq!(both.carried(&wrong, 4), None, "outer checksum");
+    wrong.clone_from(&inner);
+    wrong[10] ^= 1;
+    assert_eq!(both.carried(&from_director(outer, &wrong), 4), None, "inner checksum");
+    for (at, byte) in [(0, 0x55), (0, 0x46), (6, 0x20), (7, 1)] {
+        let outside = with(datagram.clone(), at, byte);
+        assert_eq!(both.carried(&outside, 4), None, "outer {at}: {byte:x}");
+        let inside = from_director(outer, &with(inner.clone(), at, byte));
+        assert_eq!(both.carried(&inside, 4), None, "inner {at}: {byte:x}");
+    }
+    let options = segment(Family::V4).options(&[1; 4]).bytes();
+    assert_eq!(both.carried(&from_director(outer, &options), 4), None, "options");
+    let frame = [&[2][..], &[0; 11], &[8, 0], datagram.as_slice()].concat();
+    let (answer, _) = both.program.run(&frame, &mut [0; 256]).unwrap();
+    assert_eq!(answer, NEXT, "for another host");
     let options = segment(Family::V6).extension(DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
     assert_eq!(both.carried(&from_director(Family::V6, &options.bytes()), 6), None);
 }
