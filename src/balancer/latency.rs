@@ -107,7 +107,7 @@ impl Measurement {
         if segment.flags.ack() && is_after(segment.acknowledgement(), acknowledged) {
             return SegmentEffect::Ends;
         }
-        match segment.is_long() {
+        match segment.has_data() {
             true if is_after(segment.end(), self.end) => SegmentEffect::Restarts,
             // A retransmission: it is unknown which copy is answered.
             true => SegmentEffect::Fails,
@@ -121,7 +121,7 @@ impl Latency {
     #[inline(always)]
     pub(super) fn concerns(&self, flow: Handle, at: u32, segment: &SegmentFields) -> bool {
         let slot = &self.slots[flow.index() % SLOTS];
-        slot.flow == number(flow) || (segment.is_long() && slot.is_due(at))
+        slot.flow == number(flow) || (segment.has_data() && slot.is_due(at))
     }
 
     /// Times a SYN. A repeated one ends the measurement of its flow.
@@ -161,7 +161,7 @@ impl Latency {
             }
             *slot = Measurement { since: free_since, ..Measurement::default() };
         }
-        if segment.is_long() && segment.flags.ack() && slot.is_due(at) {
+        if segment.has_data() && segment.flags.ack() && slot.is_due(at) {
             let acknowledged = Some(segment.acknowledgement());
             *slot = Measurement { flow: number(flow), since: at, acknowledged, end: segment.end() };
         }

@@ -62,10 +62,10 @@ impl SegmentFields {
         self.acknowledgement
     }
 
-    /// Whether it occupies sequence numbers: data, or a FIN.
+    /// Whether it has data, with a FIN or without. A FIN alone occupies a sequence number too.
     #[inline(always)]
-    pub(super) fn is_long(&self) -> bool {
-        self.end != self.sequence
+    pub(super) fn has_data(&self) -> bool {
+        self.end.wrapping_sub(self.sequence) > u32::from(self.flags.fin())
     }
 }
 

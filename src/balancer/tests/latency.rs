@@ -137,6 +137,29 @@ fn a_reset_ends_the_measurement_and_a_fin_does_not() {
 }
 
 #[test]
+fn a_fin_is_no_request() {
+    let mut director = director();
+    let mut client = connected(&mut director, 1);
+    director.pass(MILLISECOND * 5);
+    client.sends(&mut director, Flags::ACK | Flags::FIN, 0);
+    director.pass(MILLISECOND);
+    // The real server's FIN.
+    client.acknowledges(&mut director, 1);
+    assert_eq!(director.responses(), (0, 0));
+}
+
+#[test]
+fn a_request_with_a_fin_is_one() {
+    let mut director = director();
+    let mut client = connected(&mut director, 1);
+    director.pass(MILLISECOND * 5);
+    client.sends(&mut director, DATA | Flags::FIN, 100);
+    director.pass(MILLISECOND * 20);
+    client.acknowledges(&mut director, 500);
+    assert_eq!(director.responses(), (1, 20_000));
+}
+
+#[test]
 fn a_forged_acknowledgement_is_ignored() {
     let mut director = director();
     let mut half = connected(&mut director, 1);
