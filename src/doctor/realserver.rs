@@ -286,7 +286,6 @@ mod tests {
             directors: vec!["192.0.2.2/32".parse().expect("a network")],
             tunnelled: Tunnelled { encap, gue_port },
             ruleset: Ruleset::read(rules),
-            read: Some((1, 0)),
             ..RealServerFacts::default()
         };
         assert!(diagnose_realserver(&facts(Encap::Gue, 6080)).findings.is_empty());
