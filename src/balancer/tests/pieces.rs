@@ -103,8 +103,11 @@ fn placed(director: &mut Director, round: u32) -> Vec<Vec<Option<IpAddr>>> {
     (0..SERVICES).map(&mut of_service).collect()
 }
 
+/// A service's name, its listens, and its real servers with their values and whether they serve.
+type Configured = (String, Vec<Listen>, Vec<(IpAddr, RealValues, bool)>);
+
 /// What is configured, without counters.
-fn configured(director: &Director) -> Vec<(String, Vec<Listen>, Vec<(IpAddr, RealValues, bool)>)> {
+fn configured(director: &Director) -> Vec<Configured> {
     let services = director.balancer.snapshot().services;
     let one = |service: snapshot::ServiceSnapshot| {
         let reals = service.reals.iter();
