@@ -24,7 +24,7 @@ datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     errors=$(send_errors)
     batches=$(number director stats .batches)
     # The daemon finds all of them at once, and so sends them in full batches.
-    kill -STOP "${PID[director]}"
+    pause_program director
     echo >&"$go"
     wait_for "datagrams" log_has udp '^sent'
     kill -CONT "${PID[director]}"

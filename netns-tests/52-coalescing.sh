@@ -21,7 +21,7 @@ delivered_all() { (($(number real1 stats .delivered) >= $1)); }
 in_one_batch() { # COUNT [WRONG]
     local before
     before=$(number real1 stats .delivered)
-    kill -STOP "${PID[real1]}"
+    pause_program real1
     at vt-director python3 "$here/traffic/segments.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" \
         "$VIP" 9000 "$@"
     kill -CONT "${PID[real1]}"

@@ -13,7 +13,9 @@ at vt-director nft -f - <<-NFT
 NFT
 pages=("$here"/../docs/*.md "$here/../README.md")
 {
-    sed -nE 's/^ +# (nft .*)/\1/p' "${pages[@]}"
+    # A command that ends with a backslash goes on in the next line.
+    sed -E -e ':next' -e '/\\$/ { N; s/\\\n */ /; b next' -e '}' "${pages[@]}" |
+        sed -nE 's/^ +# (nft .*)/\1/p'
     grep -ohE '`nft (insert|add) [^`]*`' "${pages[@]}" | tr -d '`'
 } >"$WORK/commands"
 expect_between "commands" "$(wc -l <"$WORK/commands")" 15 100

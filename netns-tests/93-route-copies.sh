@@ -39,7 +39,7 @@ wait "$flapping"
 
 # More events than the socket's buffer holds, while the daemon is stopped: the kernel drops the last
 # ones.
-kill -STOP "${PID[real1]}"
+pause_program real1
 for ((number = 0; number < 15000; number++)); do
     echo "route add $FAR via $gateway proto 186"
     echo "route del $FAR"

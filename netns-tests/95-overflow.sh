@@ -22,7 +22,7 @@ expect_eq "lost by the kernel before" "$(kernel_lost)" 0
 
 # 20 MB, and the memory of the buffers that they lie in, are more than a socket has room for.
 COUNT=20000
-kill -STOP "${PID[real1]}"
+pause_program real1
 at vt-director python3 "$here/traffic/burst.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" \
     "$COUNT"
 lost=$(kernel_lost)

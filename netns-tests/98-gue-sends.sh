@@ -88,7 +88,7 @@ spawn vt-client udp sh -c "exec python3 '$here/traffic/udp_held.py' $VIP 9000 1 
 exec {go}>"$WORK/go"
 wait_for "the flow" log_has udp '^held'
 sends=$(figure sends)
-kill -STOP "${PID[director]}"
+pause_program director
 echo >&"$go"
 wait_for "datagrams" log_has udp '^sent'
 ip -n vt-director link set dev eth1 mtu 1340
@@ -96,8 +96,11 @@ kill -CONT "${PID[director]}"
 exit_code udp
 exec {go}>&-
 expect_eq "the client's exit code, with 20 small ones answered" "$CODE" 0
-expect_eq "datagrams that were too big" "$(number director stats .send_errors.send_too_big)" 20
-expect_eq "all errors of sends" "$(number director stats '[.send_errors[]] | add')" 20
+# The kernel refuses them, or the director has learnt of the smaller link before it sends them.
+refused=$(number director stats .send_errors.send_too_big)
+known=$(number director drops '.drops.path_mtu + .answered.path_mtu')
+expect_eq "datagrams that were too big" $((refused + known)) 20
+expect_eq "all errors of sends" "$(number director stats '[.send_errors[]] | add')" "$refused"
 expect_eq "calls that the kernel took, of one datagram each" "$(($(figure sends) - sends))" 20
 upload "over the smaller link"
 expect_between "answers that packets are too big" "$(counter vt-client too_big)" 1 100

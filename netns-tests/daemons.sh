@@ -70,6 +70,14 @@ wait_ready() { # NAME
 
 ready_or_ended() { has_ended "$1" || log_has "$1" '\bready\b'; } # NAME
 
+# Stops a program until `kill -CONT`. The kernel stops the threads once one of them has taken the
+# signal, which lasts a moment on a busy machine.
+pause_program() { # NAME
+    kill -STOP "${PID[$1]}"
+    wait_for "$1 to stop" is_stopped "$1"
+}
+is_stopped() { ! grep -hq '^State:.[^T]' "/proc/${PID[$1]}/task/"*/status; } # NAME
+
 # Times that any of its threads was put on a CPU, from the scheduler's own count.
 wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
 

@@ -17,7 +17,7 @@ impl Refusal {
                 "`tcpdump -ni eth0 'proto 4 or proto 41 or proto 47 or udp port 6080'` shows the \
                  address: put it into `directors`, or set `source` at the director"
             }
-            Self::NotVip => "add it to `vips` and restart",
+            Self::NotVip => "add it to `vips` and reload, or to `--vip` and restart",
             Self::Ecn => "find it; such a packet has to be dropped",
             Self::UdpSuperPacket => {
                 "`ethtool -K eth0 rx-udp-gro-forwarding off`; vstun's own director sends UDP so \

@@ -8,7 +8,8 @@ use crate::wire::protocol;
 /// Neighbour solicitation and advertisement (RFC 4861 4.3, 4.4), with their names in nft(8).
 const KINDS: [(u8, &str); 2] = [(135, "solicitations"), (136, "advertisements")];
 
-/// The finding for the first of these interfaces where it is dropped.
+/// The finding for the first of these interfaces where it is certainly dropped. A rule with
+/// conditions that cannot be judged is none: every host that serves has such rules.
 pub(super) fn finding<'a>(
     mut links: impl Iterator<Item = &'a str>,
     ruleset: &Ruleset,
@@ -31,10 +32,12 @@ pub(super) fn finding<'a>(
             let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe(kind)) else {
                 return None;
             };
+            if !point.certain {
+                return None;
+            }
             let text = format!(
-                "the firewall {} neighbour {name} that arrive on {link}: IPv6 hosts there and this \
-                 one do not find each other",
-                if point.certain { "drops" } else { "may drop" }
+                "the firewall drops neighbour {name} that arrive on {link}: IPv6 hosts there and \
+                 this one do not find each other"
             );
             let rule = "icmpv6 type '{ nd-neighbor-solicit, nd-neighbor-advert, packet-too-big }'";
             let found = dropped(Cause::Neighbours, text, &point);
@@ -73,5 +76,22 @@ mod tests {
             assert_eq!(found.cause, Cause::Neighbours);
             assert!(found.mend[0].starts_with("nft insert rule inet fw in icmpv6"), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_only_the_kernel_can_judge_is_no_finding() {
+        let ruleset = |condition: &str| {
+            let text = format!(
+                r#"{{"nftables": [{{"chain": {{"family": "inet", "table": "fw", "name": "in",
+                "handle": 1, "type": "filter", "hook": "input", "prio": 0, "policy": "accept"}}}},
+                {{"rule": {{"family": "inet", "table": "fw", "chain": "in", "handle": 2, "expr": [
+                {condition}{{"drop": null}}]}}}}]}}"#
+            );
+            Ruleset::read(text.as_bytes()).unwrap()
+        };
+        let vip = r#"{"match": {"op": "==", "left": {"payload": {"protocol": "ip6",
+            "field": "daddr"}}, "right": "2001:db8:b::10"}}, "#;
+        assert_eq!(finding(["eth0"].into_iter(), &ruleset(vip)), None);
+        assert!(finding(["eth0"].into_iter(), &ruleset("")).is_some());
     }
 }

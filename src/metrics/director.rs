@@ -320,7 +320,7 @@ fn checks(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {
     let all = &checks.checks;
     let is_up = |state: &str| state == "up" || state == "falling";
     let up = all.iter().map(|check| (each(check), u32::from(is_up(&check.state))));
-    families.gauges("check_up", "Whether the check holds its real server for up", up)?;
+    families.gauges("check_up", "Whether the check considers its real server up", up)?;
     let took = all.iter().filter_map(|check| {
         let micros = u32::try_from(check.results.first()?.microseconds).unwrap_or(u32::MAX);
         Some((each(check), f64::from(micros) / 1e6))

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -80,6 +80,10 @@ where
                 continue;
             }
         };
+        let wait = slots.wait(Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         let (served, (slot, closed)) = (Arc::clone(served), slots.enter());
         tokio::spawn(async move {
             tokio::select! {

@@ -2,9 +2,13 @@
 //! no client can keep others out by holding connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+
+/// A client has this long to send its request before others can take its slot. An honest one needs
+/// a few milliseconds on a busy host; with 64 slots a flood gets at most 1,280 connections a second.
+const YOUNG: Duration = Duration::from_millis(50);
 
 /// The clients that are served now.
 #[derive(Debug)]
@@ -59,6 +63,19 @@ impl Slots {
         (HttpSlot { slots: Arc::clone(self), id }, closed)
     }
 
+    /// How long to wait, at `now`, before another client takes a slot: until the one that would be
+    /// closed for it has had its time to send a request. Zero if a slot is free.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        let clients = self.clients();
+        if clients.all.len() < self.most {
+            return Duration::ZERO;
+        }
+        match clients.all.iter().map(|client| client.standing).min() {
+            Some((false, connected)) => YOUNG.saturating_sub(now.duration_since(connected)),
+            _ => Duration::ZERO,
+        }
+    }
+
     fn clients(&self) -> std::sync::MutexGuard<'_, Clients> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,6 +100,22 @@ impl Drop for HttpSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_keeps_its_slot_until_it_could_send_a_request() {
+        let slots = Arc::new(Slots::new(2));
+        let (first, _open) = slots.enter();
+        let now = Instant::now();
+        assert_eq!(slots.wait(now), Duration::ZERO, "a slot is free");
+        let (second, _open) = slots.enter();
+        let wait = slots.wait(now);
+        assert!(wait > Duration::ZERO && wait <= YOUNG, "{wait:?}");
+        assert_eq!(slots.wait(now + YOUNG), Duration::ZERO, "it has had its time");
+        first.asks();
+        assert!(slots.wait(now) > Duration::ZERO, "the second one has not asked");
+        second.asks();
+        assert_eq!(slots.wait(now), Duration::ZERO, "each has asked");
+    }
 
     #[test]
     fn the_least_useful_client_is_closed() {
