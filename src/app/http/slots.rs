@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// A client has this long to send its request before others can take its slot. An honest one needs
-/// a few milliseconds on a busy host; with 64 slots a flood gets at most 1,280 connections a second.
+/// a few milliseconds on a busy host. With 64 slots a flood gets at most 1,280 connections a
+/// second.
 const YOUNG: Duration = Duration::from_millis(50);
 
 /// The clients that are served now.
