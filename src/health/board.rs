@@ -23,7 +23,7 @@ use service::{CheckedReal, CheckedService};
 
 pub use check::CheckId;
 
-/// How long a late probe counts for [`report::Board::lag`] at least.
+/// How long a late probe counts for [`Board::lag`] at least.
 const LAG_WINDOW: Duration = Duration::from_secs(10);
 
 /// A probe to be sent.

@@ -30,7 +30,7 @@ pub fn write(setting: &str, value: &str) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn may_write(setting: &str) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path(setting)?).map(drop)
 }

@@ -9,7 +9,7 @@ use socket2::Socket;
 
 use super::Sender;
 
-/// One packet, as ranges of the two buffers given to [`Batch::flush`].
+/// One packet, as ranges of the two buffers given to [`SendBatch::flush`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BatchMessage {
     /// The destination; of the same family as the packet's IP header.
