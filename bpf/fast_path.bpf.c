@@ -390,8 +390,8 @@ static __noinline long write_v4(struct __sk_buff *skb, const struct packet *pack
 	if (tcp) {
 		ip.frag_off = bpf_htons(DF);
 	} else {
-		__u32 random = bpf_get_prandom_u32() & 0xffff;
-		ip.id = random ? random : 1;
+		__u32 random = bpf_get_prandom_u32() & bpf_htons(0xfffe);
+		ip.id = random ? random : bpf_htons(2);
 	}
 	__u32 sum = 0;
 	__u16 *word = (__u16 *)&ip;

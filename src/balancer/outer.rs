@@ -4,9 +4,9 @@
 //! Linux merges (GRO) consecutive tunnelled packets of one inner TCP stream only if their outer
 //! headers allow it: the same TTL, for IPv4 DF with ID 0, for IPv6 the same flow label. UDP must
 //! never be merged, since a raw socket loses the datagrams' boundaries. Over IPv4 no DF and a
-//! random ID prevent it on every kernel (with DF set older ones ignore the ID). IPv6 has no ID, and
-//! its flow label has to stay for routers that spread flows over equal-cost paths; there a changing
-//! hop limit prevents it.
+//! random even ID prevent it on every kernel: it merges where the ID is one more than the last
+//! (with DF set older kernels ignore the ID). IPv6 has no ID, and its flow label has to stay for
+//! routers that spread flows over equal-cost paths; there a changing hop limit prevents it.
 //!
 //! In GUE each outer datagram stays one, so nothing has to prevent merging, and packets of several
 //! flows are sent together. Their hop limit and, over IPv6, their flow label are those of their
@@ -109,7 +109,7 @@ impl Inner {
             },
             dont_fragment,
             // Without DF the kernel would replace an ID of 0 by a counter, with which GRO merges.
-            identification: if dont_fragment { 0 } else { random.max(1) },
+            identification: if dont_fragment { 0 } else { (random & !1).max(2) },
             flow_label: self.flow_label,
         }
     }
