@@ -7,8 +7,8 @@ use super::before::Before;
 use crate::balancer::{Change, snapshot};
 use crate::model::{Listen, PortRange};
 
-/// The connections of a service that ends with these changes: all of them, and those whose real
-/// server some service that takes its ports does not have.
+/// Counts the connections of a service that these changes remove: all of them, and those that no
+/// service takes over, because one that takes its ports lacks their real server.
 pub(super) fn of_removed(name: &str, changes: &[Change], before: &Before<'_>) -> (u64, u64) {
     let listens = before.service(name).map(|spec| spec.listens.as_slice()).unwrap_or_default();
     let takers = takers(changes, before);

@@ -110,8 +110,8 @@ fn owner(config: &Director, port: u16) -> Option<&ServiceSpec> {
     config.specs().find(|spec| spec.listens.iter().any(owns))
 }
 
-/// The addresses that keep a connection to this port: those of the service that owns it, but not
-/// those whose connections it ends.
+/// The real servers that keep a connection to this port: those of the service that owns it, except
+/// real servers whose connections the service resets.
 fn keeping(config: &Director, port: u16) -> Vec<IpAddr> {
     let reals = owner(config, port).into_iter().flat_map(|spec| {
         let ends = spec.policy.existing == Existing::Reset;
