@@ -1,8 +1,9 @@
 //! The bare loop in GUE: TUN with offload, `UDP_SEGMENT`, no tables, no logic.
 //!
-//! The cost of a program with the director's calls before it decides anything. All packets that are
-//! there go in one send as long as they fit, those that are shorter with zeros behind them, from
-//! one source port to one real server.
+//! The cost of a program with the director's calls before it decides anything. A flow has one of as
+//! many source ports as the director has by default. All packets that are there and have one source
+//! port go in one send as long as they fit, those that are shorter with zeros behind them, to one
+//! real server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -28,27 +29,39 @@ pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
     let mut events = Events::with_capacity(4);
     let mut source = SourceFd(&device.as_raw_fd());
     poll.registry().register(&mut source, Token(0), Interest::READABLE)?;
-    let mut send = Send {
-        socket: SegmentedSender::open(false, SOURCE_PORT, 64)?,
-        headers: Headers {
-            source: from.into(),
-            destination: SocketAddr::new(to.into(), gue::PORT),
-            traffic_class: 0,
-            flow_label: 0,
-        },
-        bytes: Vec::with_capacity(MAX_BYTES),
-        ends: Vec::with_capacity(MAX_SEGMENTS),
-        size: 0,
-    };
+    let mut sends = Vec::new();
+    for port in FIRST_SOURCE_PORT..FIRST_SOURCE_PORT + SOURCE_PORTS {
+        sends.push(Send {
+            socket: SegmentedSender::open(false, port, 64)?,
+            headers: Headers {
+                source: from.into(),
+                destination: SocketAddr::new(to.into(), gue::PORT),
+                traffic_class: 0,
+                flow_label: 0,
+            },
+            bytes: Vec::with_capacity(MAX_BYTES),
+            ends: Vec::with_capacity(MAX_SEGMENTS),
+            size: 0,
+        });
+    }
     let mut frame = vec![0; MAX_FRAME_LEN];
     ready()?;
     loop {
         while let Ok(length) = device.read(&mut frame) {
-            add(&mut send, &mut frame[..length]);
+            let place = source_port(&frame[VIRTIO_HEADER_LEN..length]);
+            add(&mut sends[place], &mut frame[..length]);
         }
-        send.flush();
+        sends.iter_mut().for_each(Send::flush);
         poll.poll(&mut events, None)?;
     }
+}
+
+/// Which source port the flow of this IPv4 packet without options has.
+fn source_port(packet: &[u8]) -> usize {
+    const IPPROTO_TCP: u8 = 6;
+    let (Some(&protocol), Some(&port)) = (packet.get(9), packet.get(21)) else { return 0 };
+    let ports = if protocol == IPPROTO_TCP { SOURCE_PORTS } else { SMALL_PACKETS_PORTS };
+    usize::from(port) % usize::from(ports)
 }
 
 fn add(send: &mut Send, frame: &mut [u8]) {
@@ -122,4 +135,7 @@ const IPV4_INSIDE: [u8; gue::HEADER_LEN] = [0, 4, 0, 0];
 /// A wire's 1,500 bytes less the outer headers.
 const MTU: u16 = 1_468;
 /// None of the director's own.
-const SOURCE_PORT: u16 = 61_500;
+const FIRST_SOURCE_PORT: u16 = 61_500;
+/// As many as the director has by default; flows other than TCP have one of the first four.
+const SOURCE_PORTS: u16 = 16;
+const SMALL_PACKETS_PORTS: u16 = 4;
