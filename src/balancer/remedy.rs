@@ -12,22 +12,24 @@ impl Reason {
             Self::Truncated => {
                 "nothing for a few; otherwise `ethtool -K eth0 gro off rx off` to find the culprit"
             }
-            Self::Malformed => "nothing for a few; `tcpdump -vvni vstun0` shows from whom",
+            Self::Malformed => "nothing for a few; `tcpdump -vvni vstun0` shows the senders",
             Self::BadOffload => {
                 "`offload = false` in `[director]`, restart, and report the kernel's version"
             }
             Self::SourceRoute | Self::ExtensionHeader | Self::LinkNoise | Self::Icmp => "nothing",
             Self::Unsupported => "nothing; or another address for such clients",
-            Self::Fragment => "nothing; the first one's own reason says more",
+            Self::Fragment => {
+                "nothing; the reason for which the first fragment was dropped says more"
+            }
             Self::FragmentDuplicate | Self::IcmpNoFlow => "nothing for a few",
-            Self::FragmentOverlap => "nothing; no sender cuts so",
+            Self::FragmentOverlap => "nothing; no sender cuts a datagram like that",
             Self::FragmentLimit => {
                 "nothing; `vstun stats` shows what is held, and datagrams whose first fragment \
                  comes first do not count among those"
             }
             Self::FragmentExpired => "nothing for a few; smaller datagrams (DNS: EDNS 1232)",
             Self::BadSource => "nothing; a filter upstream saves the work",
-            Self::NotVip => "`ip route show dev vstun0`, and remove what is foreign",
+            Self::NotVip => "`ip route show dev vstun0`: remove the routes that vstun did not make",
             Self::NoService => "add the `listen`, or nothing",
             Self::NoRealServer => {
                 "`vstun list` has the reason on the service's line; `vstun enable` one, or give \

@@ -7,8 +7,9 @@ impl Refusal {
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::NotIp => "find the sender: `tcpdump -XXni eth0 'proto 4 or proto 41'`",
-            Self::Truncated => "look at the same place",
+            Self::NotIp | Self::Truncated => {
+                "find the sender: `tcpdump -XXni eth0 'proto 4 or proto 41'`"
+            }
             Self::Malformed => "`ethtool -K eth0 gro off` to find out whether it is the NIC",
             Self::SourceRoute | Self::ExtensionHeader | Self::Unsupported | Self::BadSource => {
                 "nothing"
@@ -18,13 +19,13 @@ impl Refusal {
                  address: put it into `directors`, or set `source` at the director"
             }
             Self::NotVip => "add it to `vips` and reload, or to `--vip` and restart",
-            Self::Ecn => "find it; such a packet has to be dropped",
+            Self::Ecn => "find the router that sets the marks; RFC 6040 requires the drop",
             Self::UdpSuperPacket => {
                 "`ethtool -K eth0 rx-udp-gro-forwarding off`; vstun's own director sends UDP so \
                  that it does not merge"
             }
-            Self::Inquiry => "install one release on both",
-            Self::InquiryLimit => "run it again",
+            Self::Inquiry => "install the same release at the director and the real server",
+            Self::InquiryLimit => "run `vstun doctor` again",
             Self::TunnelHeader => "take the option off at the sender",
             Self::Padding => "`tcpdump -XXni eth0 'udp port 6080'`",
         }
