@@ -15,11 +15,11 @@ use traffic::{Replies, RequestsByReal};
 use crate::netns;
 
 mod cables;
-mod cast;
 mod interrupt;
 mod namespaces;
 mod needs;
 mod process;
+mod programs;
 mod traffic;
 
 /// How many requests are sent over each address family.
@@ -43,17 +43,17 @@ fn perform(keep: bool) -> Result<()> {
     namespaces::prepare()?;
     step("laying cables between a client, a director and three real servers");
     cables::lay()?;
-    let mut cast = cast::Cast::default();
+    let mut programs = programs::DemoPrograms::default();
     step("starting three web servers and, in front of each, vstun-realserver");
-    cast.start_real_servers()?;
+    programs.start_real_servers()?;
     step("starting vstun-director, scheduler wrr, weights 1, 1 and 2");
-    cast.start_director()?;
+    programs.start_director()?;
     show_traffic()?;
     if keep {
         open_shell()?;
     }
     step("stopping");
-    cast.stop()
+    programs.stop()
 }
 
 fn show_traffic() -> Result<()> {

@@ -17,12 +17,12 @@ use crate::netns::{self, at};
 const NGINX_TEMPORARY: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
 
 #[derive(Debug, Default)]
-pub(super) struct Cast {
+pub(super) struct DemoPrograms {
     daemons: Vec<DemoProcess>,
     web_servers: Vec<DemoProcess>,
 }
 
-impl Cast {
+impl DemoPrograms {
     pub(super) fn start_real_servers(&mut self) -> Result<()> {
         for DemoReal { name, .. } in REALS {
             let mut web = DemoProcess::start(&format!("{name}-web"), &mut web_server(name)?)?;

@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::cables::FamilyAddresses;
-use super::cast;
 use super::namespaces::{FOLDER, sibling};
+use super::programs;
 use crate::netns::{at, output};
 
 /// The size of a large download in bytes.
@@ -74,7 +74,10 @@ fn counter(host: &str, name: &str) -> Result<u64> {
 /// `vstun list`.
 pub(super) fn list() -> Result<String> {
     output(
-        Command::new(sibling("vstun")?).arg("--socket").arg(cast::socket("director")).arg("list"),
+        Command::new(sibling("vstun")?)
+            .arg("--socket")
+            .arg(programs::socket("director"))
+            .arg("list"),
     )
 }
 
