@@ -59,7 +59,7 @@ as "--groups 4242" set-weight "${ADDRESS[real1]}" --weight 9
 expect_eq "weight after a member's change" "$(real_field real1 weight)" 9
 expect_log director 'weight 1 → 9 .set-weight by operator, uid 1000 gid 1000 pid'
 
-# Root's own clients take all seats again and again, and never read.
+# Root's own clients take all slots again and again, and never read.
 spawn vt-director stuck python3 "$here/traffic/stuck.py" "$CONTROL/director.sock"
 wait_for "clients that do not read" log_has stuck '^stuck'
 for _ in {1..5}; do

@@ -94,7 +94,7 @@ grep -q '^fast path of a real server: attached nowhere' "$WORK/cleaned" ||
     fail "cleanup: $(<"$WORK/cleaned")"
 expect_eq "programs at the host of a killed daemon" "$(attached)" 0
 
-# Without the right to load it, and without the wish.
+# Without the right to load it, and without the key.
 UNDER=(setpriv --bounding-set -bpf,-sys_admin,-perfmon --inh-caps -bpf,-sys_admin,-perfmon)
 start_real real1
 diagnosed | grep -q 'warning: there is no fast path, though .*not permitted.*CAP_BPF' ||

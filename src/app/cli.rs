@@ -210,7 +210,7 @@ fn level() -> impl TypedValueParser<Value = LevelFilter> {
 }
 
 fn misused(message: impl Display) -> ExitCode {
-    log_lines::say(&message.to_string());
+    log_lines::print_error(&message.to_string());
     ExitCode::from(MISUSED)
 }
 
@@ -226,7 +226,7 @@ pub(super) fn exit(program: &str, result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log_lines::say(&format!("{program}: {error:#}"));
+            log_lines::print_error(&format!("{program}: {error:#}"));
             ExitCode::from(FAILED)
         }
     }

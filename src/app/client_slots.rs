@@ -1,8 +1,9 @@
-//! Seats of a server's clients: a bounded number. When all are taken, the client that has kept the
-//! server waiting longest gives its seat to the next one. The next client that may make changes
-//! waits for a short time until one has done so for [`TURN`], and where the server works for all of
-//! them, those that have had a seat for as long leave after their request. So clients that do not
-//! read, do not send, or send all the time lock no other out, and each has time for its request.
+//! Slots for the clients of a server: a bounded number. When all are taken, the client that the
+//! server has waited for longest loses its slot to the next one. A client that may make changes
+//! waits up to [`WAITING`] until the server has waited for another client for [`TURN`]. If the
+//! server works for all clients, those that have had a slot for that time leave after their
+//! request. So clients that do not read, do not send, or send all the time lock no other out, and
+//! each client has time for its request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,47 +13,47 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
-/// How long a client keeps its seat at least, while one that may make changes waits for a seat.
+/// How long a client keeps its slot at least, while one that may make changes waits for a slot.
 const TURN: Duration = Duration::from_millis(200);
 
-/// How long a client that may make changes waits for a seat.
+/// How long a client that may make changes waits for a slot.
 const WAITING: Duration = Duration::from_secs(2);
 
 /// How many clients there may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SeatLimits {
+pub(super) struct SlotLimits {
     /// All clients.
     pub(super) all: usize,
-    /// How many of them may be clients that may only read. Such a client never takes the seat of
+    /// How many of them may be clients that may only read. Such a client never takes the slot of
     /// one that may make changes.
     pub(super) readers: usize,
 }
 
-/// The seats of one server.
+/// The slots of one server.
 #[derive(Clone, Debug)]
-pub(super) struct Seats {
-    limits: SeatLimits,
-    table: Arc<SeatTable>,
+pub(super) struct ClientSlots {
+    limits: SlotLimits,
+    table: Arc<SlotTable>,
 }
 
 #[derive(Debug, Default)]
-struct SeatTable {
-    taken: Mutex<TakenSeats>,
-    /// A client waits for a seat, and one has become free, or the server waits for its client.
+struct SlotTable {
+    taken: Mutex<TakenSlots>,
+    /// A client waits for a slot, and one has become free, or the server waits for its client.
     available: Notify,
 }
 
 #[derive(Debug, Default)]
-struct TakenSeats {
-    clients: HashMap<u64, Seated>,
+struct TakenSlots {
+    clients: HashMap<u64, SlotHolder>,
     next: u64,
-    /// Whether a client waits for a seat.
+    /// Whether a client waits for a slot.
     wanted: bool,
 }
 
-/// A client with a seat.
+/// A client with a slot.
 #[derive(Debug)]
-struct Seated {
+struct SlotHolder {
     reader: bool,
     /// Since when the server waits for this client to send or to read; `None` while the server
     /// works for it.
@@ -61,33 +62,33 @@ struct Seated {
     task: Option<AbortHandle>,
 }
 
-/// A client's seat, freed when dropped.
+/// A client's slot, freed when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct ClientSlot {
     number: u64,
     since: Instant,
-    table: Arc<SeatTable>,
+    table: Arc<SlotTable>,
 }
 
-/// What became of a client that asked for a seat.
+/// What became of a client that asked for a slot.
 #[derive(Debug)]
-pub(super) enum SeatAnswer {
-    /// A seat was free.
-    Free(Seat),
-    /// Another client has lost its seat: the server had waited for it for this time.
-    Instead(Seat, Duration),
-    /// All seats for such clients are taken, this many, and the server works for each of them.
+pub(super) enum SlotAnswer {
+    /// A slot was free.
+    Free(ClientSlot),
+    /// Another client has lost its slot: the server had waited for it for this time.
+    Instead(ClientSlot, Duration),
+    /// All slots for such clients are taken, this many, and the server works for each of them.
     Full(usize),
 }
 
-impl Seats {
-    pub(super) fn new(limits: SeatLimits) -> Self {
+impl ClientSlots {
+    pub(super) fn new(limits: SlotLimits) -> Self {
         Self { limits, table: Arc::default() }
     }
 
-    /// Gives a seat to one more client, and disconnects another one if there is no other way. Waits
+    /// Gives a slot to one more client, and disconnects another one if there is no other way. Waits
     /// for [`WAITING`] at most, and for a reader not at all.
-    pub(super) async fn admit(&self, reader: bool) -> SeatAnswer {
+    pub(super) async fn admit(&self, reader: bool) -> SlotAnswer {
         let limit = tokio::time::Instant::now() + WAITING;
         let admission = loop {
             let available = self.table.available.notified();
@@ -96,7 +97,7 @@ impl Seats {
                 break self.admit_now(reader, Instant::now(), Duration::ZERO);
             }
             let admission = self.admit_now(reader, Instant::now(), TURN);
-            if !matches!(admission, SeatAnswer::Full(_)) {
+            if !matches!(admission, SlotAnswer::Full(_)) {
                 break admission;
             }
             self.table.lock().wanted = true;
@@ -106,8 +107,8 @@ impl Seats {
         admission
     }
 
-    /// A client that the server has waited for during `least` may lose its seat.
-    fn admit_now(&self, reader: bool, now: Instant, least: Duration) -> SeatAnswer {
+    /// A client that the server has waited for during `least` may lose its slot.
+    fn admit_now(&self, reader: bool, now: Instant, least: Duration) -> SlotAnswer {
         let mut taken = self.table.lock();
         let readers = taken.clients.values().filter(|client| client.reader).count();
         let full = match () {
@@ -115,43 +116,43 @@ impl Seats {
             () if taken.clients.len() >= self.limits.all => Some(self.limits.all),
             () => None,
         };
-        let Some(many) = full else { return SeatAnswer::Free(self.seat(&mut taken, reader, now)) };
+        let Some(many) = full else { return SlotAnswer::Free(self.slot(&mut taken, reader, now)) };
         let slowest = taken.slowest(reader);
         let slowest = slowest.filter(|(_, since)| now.saturating_duration_since(*since) >= least);
-        let Some((slowest, since)) = slowest else { return SeatAnswer::Full(many) };
+        let Some((slowest, since)) = slowest else { return SlotAnswer::Full(many) };
         if let Some(task) = taken.clients.remove(&slowest).and_then(|client| client.task) {
             task.abort();
         }
         let waited = now.saturating_duration_since(since);
-        SeatAnswer::Instead(self.seat(&mut taken, reader, now), waited)
+        SlotAnswer::Instead(self.slot(&mut taken, reader, now), waited)
     }
 
-    /// Serves a client in a task of its own, which ends when another client gets the seat.
-    pub(super) fn serve<F>(&self, seat: Seat, client: impl FnOnce(Seat) -> F)
+    /// Serves a client in a task of its own, which ends when another client gets the slot.
+    pub(super) fn serve<F>(&self, slot: ClientSlot, client: impl FnOnce(ClientSlot) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let number = seat.number;
-        let task = tokio::spawn(client(seat)).abort_handle();
+        let number = slot.number;
+        let task = tokio::spawn(client(slot)).abort_handle();
         match self.table.lock().clients.get_mut(&number) {
             Some(client) => client.task = Some(task),
-            // The seat is another client's already, or the client has ended.
+            // The slot is another client's already, or the client has ended.
             None => task.abort(),
         }
     }
 
     /// The server waits for a new client, which has sent nothing yet.
-    fn seat(&self, taken: &mut TakenSeats, reader: bool, now: Instant) -> Seat {
+    fn slot(&self, taken: &mut TakenSlots, reader: bool, now: Instant) -> ClientSlot {
         let number = taken.next;
         taken.next += 1;
-        let client = Seated { reader, waits_since: Some(now), task: None };
+        let client = SlotHolder { reader, waits_since: Some(now), task: None };
         taken.clients.insert(number, client);
-        Seat { number, since: now, table: Arc::clone(&self.table) }
+        ClientSlot { number, since: now, table: Arc::clone(&self.table) }
     }
 }
 
-impl TakenSeats {
-    /// The client that the server has waited for longest. A reader takes the seats of readers only.
+impl TakenSlots {
+    /// The client that the server has waited for longest. A reader takes the slots of readers only.
     fn slowest(&self, of_readers: bool) -> Option<(u64, Instant)> {
         let may_lose = self.clients.iter().filter(|(_, client)| client.reader || !of_readers);
         let waited = may_lose.filter_map(|(number, client)| Some((*number, client.waits_since?)));
@@ -159,7 +160,7 @@ impl TakenSeats {
     }
 }
 
-impl Seat {
+impl ClientSlot {
     /// Runs a future that waits for the client.
     pub(super) async fn waits<T>(&self, client: impl Future<Output = T>) -> T {
         self.set_waits(Some(Instant::now()));
@@ -185,16 +186,16 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         self.table.lock().clients.remove(&self.number);
         self.table.available.notify_waiters();
     }
 }
 
-impl SeatTable {
+impl SlotTable {
     /// A poisoned lock is not a problem: each change of the table is one call.
-    fn lock(&self) -> MutexGuard<'_, TakenSeats> {
+    fn lock(&self) -> MutexGuard<'_, TakenSlots> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -205,80 +206,80 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: SeatLimits = SeatLimits { all: 4, readers: 2 };
+    const LIMITS: SlotLimits = SlotLimits { all: 4, readers: 2 };
 
     /// A client that the server works for.
-    fn served(seats: &Seats, reader: bool) -> Seat {
-        let SeatAnswer::Free(seat) = seats.admit_now(reader, Instant::now(), Duration::ZERO) else {
+    fn served(slots: &ClientSlots, reader: bool) -> ClientSlot {
+        let SlotAnswer::Free(slot) = slots.admit_now(reader, Instant::now(), Duration::ZERO) else {
             panic!()
         };
-        seat.set_waits(None);
-        seat
+        slot.set_waits(None);
+        slot
     }
 
-    fn full(seats: &Seats, reader: bool) -> Option<usize> {
-        match seats.admit_now(reader, Instant::now(), Duration::ZERO) {
-            SeatAnswer::Full(many) => Some(many),
+    fn full(slots: &ClientSlots, reader: bool) -> Option<usize> {
+        match slots.admit_now(reader, Instant::now(), Duration::ZERO) {
+            SlotAnswer::Full(many) => Some(many),
             _ => None,
         }
     }
 
-    /// Readers have a limited number of seats, and one too many is refused; the others get the
+    /// Readers have a limited number of slots, and one too many is refused; the others get the
     /// rest, and one too many of them is refused as well.
     #[test]
-    fn readers_cannot_take_the_last_seats() {
-        let seats = Seats::new(LIMITS);
-        let mut readers = vec![served(&seats, true), served(&seats, true)];
-        assert_eq!(full(&seats, true), Some(LIMITS.readers));
-        let _others = [served(&seats, false), served(&seats, false)];
-        assert_eq!(full(&seats, false), Some(LIMITS.all));
+    fn readers_cannot_take_the_last_slots() {
+        let slots = ClientSlots::new(LIMITS);
+        let mut readers = vec![served(&slots, true), served(&slots, true)];
+        assert_eq!(full(&slots, true), Some(LIMITS.readers));
+        let _others = [served(&slots, false), served(&slots, false)];
+        assert_eq!(full(&slots, false), Some(LIMITS.all));
         readers.pop();
-        let _one = served(&seats, false);
-        assert_eq!(full(&seats, true), Some(LIMITS.all));
+        let _one = served(&slots, false);
+        assert_eq!(full(&slots, true), Some(LIMITS.all));
     }
 
     #[test]
-    fn who_keeps_the_server_waiting_longest_loses_the_seat() {
-        let seats = Seats::new(LIMITS);
-        let taken: Vec<_> = (0..LIMITS.all).map(|_| served(&seats, false)).collect();
+    fn who_keeps_the_server_waiting_longest_loses_the_slot() {
+        let slots = ClientSlots::new(LIMITS);
+        let taken: Vec<_> = (0..LIMITS.all).map(|_| served(&slots, false)).collect();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         taken[1].set_waits(Some(after(2)));
         taken[2].set_waits(Some(after(1)));
         taken[3].set_waits(Some(after(0)));
         taken[3].set_waits(None);
-        let SeatAnswer::Instead(first, waited) = seats.admit_now(false, after(5), Duration::ZERO)
+        let SlotAnswer::Instead(first, waited) = slots.admit_now(false, after(5), Duration::ZERO)
         else {
             panic!()
         };
         first.set_waits(None);
         assert_eq!(waited, Duration::from_secs(4), "the third client's");
-        let SeatAnswer::Instead(second, waited) = seats.admit_now(false, after(5), Duration::ZERO)
+        let SlotAnswer::Instead(second, waited) = slots.admit_now(false, after(5), Duration::ZERO)
         else {
             panic!()
         };
         second.set_waits(None);
         assert_eq!(waited, Duration::from_secs(3), "the second client's");
-        assert_eq!(full(&seats, false), Some(LIMITS.all), "the server works for all others");
+        assert_eq!(full(&slots, false), Some(LIMITS.all), "the server works for all others");
         drop(taken);
-        assert_eq!(seats.table.lock().clients.len(), 2, "the losers' seats are not freed twice");
+        assert_eq!(slots.table.lock().clients.len(), 2, "the losers' slots are not freed twice");
     }
 
     #[test]
-    fn a_reader_never_takes_the_seat_of_a_writer() {
-        let seats = Seats::new(LIMITS);
+    fn a_reader_never_takes_the_slot_of_a_writer() {
+        let slots = ClientSlots::new(LIMITS);
         let now = Instant::now();
-        let writers: Vec<_> = (0..3).map(|_| served(&seats, false)).collect();
+        let writers: Vec<_> = (0..3).map(|_| served(&slots, false)).collect();
         writers.iter().for_each(|writer| writer.set_waits(Some(now)));
-        let reader = served(&seats, true);
-        assert_eq!(full(&seats, true), Some(LIMITS.all));
+        let reader = served(&slots, true);
+        assert_eq!(full(&slots, true), Some(LIMITS.all));
         reader.set_waits(Some(now + Duration::from_secs(1)));
-        let SeatAnswer::Instead(next, _) = seats.admit_now(true, now, Duration::ZERO) else {
+        let SlotAnswer::Instead(next, _) = slots.admit_now(true, now, Duration::ZERO) else {
             panic!("the reader's")
         };
         next.set_waits(None);
-        assert_eq!(seats.table.lock().clients.values().filter(|client| client.reader).count(), 1);
-        let SeatAnswer::Instead(..) = seats.admit_now(false, now, Duration::ZERO) else {
+        assert_eq!(slots.table.lock().clients.values().filter(|client| client.reader).count(), 1);
+        let SlotAnswer::Instead(..) = slots.admit_now(false, now, Duration::ZERO) else {
             panic!("a writer's")
         };
     }
@@ -289,12 +290,12 @@ mod tests {
     }
 
     /// The server works for all clients all the time: one that has had its turn leaves after its
-    /// request, and the one that waits gets its seat.
+    /// request, and the one that waits gets its slot.
     #[test]
-    fn a_client_that_waits_gets_a_seat_after_the_turn_of_another() {
+    fn a_client_that_waits_gets_a_slot_after_the_turn_of_another() {
         run(async {
-            let seats = Seats::new(LIMITS);
-            let mut taken: Vec<_> = (0..LIMITS.all).map(|_| served(&seats, false)).collect();
+            let slots = ClientSlots::new(LIMITS);
+            let mut taken: Vec<_> = (0..LIMITS.all).map(|_| served(&slots, false)).collect();
             assert!(!taken[0].is_over(), "nobody waits");
             let leaving = async {
                 let begun = Instant::now();
@@ -305,39 +306,39 @@ mod tests {
                 drop(taken.pop());
                 begun
             };
-            let (admission, begun) = tokio::join!(seats.admit(false), leaving);
-            assert!(matches!(admission, SeatAnswer::Free(_)), "{admission:?}");
+            let (admission, begun) = tokio::join!(slots.admit(false), leaving);
+            assert!(matches!(admission, SlotAnswer::Free(_)), "{admission:?}");
             assert!(begun.elapsed() < WAITING, "it does not wait for its whole time");
         });
     }
 
     #[test]
-    fn a_client_that_waits_gets_the_seat_of_one_that_stops() {
+    fn a_client_that_waits_gets_the_slot_of_one_that_stops() {
         run(async {
-            let seats = Seats::new(LIMITS);
-            let taken: Vec<_> = (0..LIMITS.all).map(|_| served(&seats, false)).collect();
+            let slots = ClientSlots::new(LIMITS);
+            let taken: Vec<_> = (0..LIMITS.all).map(|_| served(&slots, false)).collect();
             let stops = async {
                 tokio::task::yield_now().await;
                 taken[1].set_waits(Some(Instant::now()));
             };
-            let (admission, ()) = tokio::join!(seats.admit(false), stops);
-            assert!(matches!(admission, SeatAnswer::Instead(..)), "{admission:?}");
+            let (admission, ()) = tokio::join!(slots.admit(false), stops);
+            assert!(matches!(admission, SlotAnswer::Instead(..)), "{admission:?}");
         });
     }
 
     /// New clients have sent nothing yet, so the server waits for each of them.
     #[test]
-    fn a_new_client_keeps_its_seat_for_a_turn() {
+    fn a_new_client_keeps_its_slot_for_a_turn() {
         run(async {
-            let seats = Seats::new(LIMITS);
+            let slots = ClientSlots::new(LIMITS);
             let now = Instant::now();
             let _taken: Vec<_> = (0..LIMITS.all)
-                .map(|_| match seats.admit_now(false, now, Duration::ZERO) {
-                    SeatAnswer::Free(seat) => seat,
+                .map(|_| match slots.admit_now(false, now, Duration::ZERO) {
+                    SlotAnswer::Free(slot) => slot,
                     other => panic!("{other:?}"),
                 })
                 .collect();
-            let SeatAnswer::Instead(_, waited) = seats.admit(false).await else { panic!() };
+            let SlotAnswer::Instead(_, waited) = slots.admit(false).await else { panic!() };
             assert!((TURN..WAITING).contains(&waited), "{waited:?}");
         });
     }
@@ -345,14 +346,14 @@ mod tests {
     #[test]
     fn a_client_waits_for_a_bounded_time_and_a_reader_not_at_all() {
         run(async {
-            let seats = Seats::new(LIMITS);
-            let _taken: Vec<_> = (0..LIMITS.all).map(|_| served(&seats, false)).collect();
+            let slots = ClientSlots::new(LIMITS);
+            let _taken: Vec<_> = (0..LIMITS.all).map(|_| served(&slots, false)).collect();
             let begun = Instant::now();
-            assert!(matches!(seats.admit(true).await, SeatAnswer::Full(_)));
+            assert!(matches!(slots.admit(true).await, SlotAnswer::Full(_)));
             assert!(begun.elapsed() < WAITING / 2);
-            assert!(matches!(seats.admit(false).await, SeatAnswer::Full(_)));
+            assert!(matches!(slots.admit(false).await, SlotAnswer::Full(_)));
             assert!(begun.elapsed() >= WAITING);
-            assert!(!seats.table.lock().wanted);
+            assert!(!slots.table.lock().wanted);
         });
     }
 }

@@ -123,7 +123,7 @@ impl EventPublisher {
     }
 
     /// Publishes events and logs them.
-    pub(super) async fn tell(&self, events: Vec<Event>) {
+    pub(super) async fn publish_and_log(&self, events: Vec<Event>) {
         for event in events.iter().take(LOGGED) {
             log_lines::event(Level::Info, event, event);
         }

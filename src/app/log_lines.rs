@@ -82,7 +82,7 @@ pub(super) fn start(level: Option<LevelFilter>) {
 }
 
 /// Writes an error of the program itself to standard error: each line of the text is one.
-pub(super) fn say(text: &str) {
+pub(super) fn print_error(text: &str) {
     let journal = is_journal();
     for line in text.lines() {
         let line = match format() {

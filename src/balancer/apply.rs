@@ -45,7 +45,7 @@ impl Balancer {
                 self.set_state(now, service, *address, *state)?;
             }
             Change::RestoreState { service, address, saved } => {
-                self.set_standing(now, service, *address, *saved)?;
+                self.restore_state(now, service, *address, *saved)?;
             }
             Change::SetHealth { service, address, health } => {
                 let real = self.find_real(service, *address)?;
@@ -238,7 +238,7 @@ impl Balancer {
         Ok(())
     }
 
-    fn set_standing(
+    fn restore_state(
         &mut self,
         now: Millis,
         name: &str,

@@ -35,7 +35,7 @@ impl Balancer {
                 self.watches.deadlines.watch(Some(deadline));
                 continue;
             }
-            real.deadline_is_told();
+            real.note_deadline_notice();
             let service = &self.registry.services[real.service()];
             self.watches.deadlines.notices.push(DeadlineNotice {
                 service: Arc::clone(&service.name),

@@ -349,7 +349,7 @@ impl Real {
         self.availability.until().filter(|until| listed && self.noticed != Some(*until))
     }
 
-    pub(super) fn deadline_is_told(&mut self) {
+    pub(super) fn note_deadline_notice(&mut self) {
         self.noticed = self.availability.until();
     }
 

@@ -43,7 +43,7 @@ fn the_model_contains_the_values_of_the_text() {
         control = "/run/d.sock"
         max_connections = 0x10
         offload = false
-        hash_seed = "told to both directors"
+        hash_seed = "the same at both directors"
         maglev_slots = 131_071
         timeouts = { udp = "1h30m", tcp_close = "1s" }
         [[service]]
@@ -69,7 +69,7 @@ fn the_model_contains_the_values_of_the_text() {
     assert_eq!(director.announce_table, u32::MAX);
     assert_eq!(director.control.to_str(), Some("/run/d.sock"));
     assert_eq!(director.max_connections, 16);
-    assert_eq!(director.hash_seed.as_deref(), Some("told to both directors"));
+    assert_eq!(director.hash_seed.as_deref(), Some("the same at both directors"));
     assert_eq!(director.maglev_slots, 131_071);
     assert_eq!(director.timeouts.udp, Duration::from_secs(5400));
     assert_eq!(director.timeouts.tcp_close, Duration::from_secs(1));

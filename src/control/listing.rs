@@ -122,7 +122,7 @@ impl ListedReal {
             None => "-".to_owned(),
         });
         let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
-        [self.address.clone(), self.weight.to_string(), self.standing()]
+        [self.address.clone(), self.weight.to_string(), self.state_text()]
             .into_iter()
             .chain(numbers.map(|number| layout.number(number)))
             .chain(reported)
@@ -152,7 +152,7 @@ impl ListedReal {
     }
 
     /// Its state with its limits.
-    pub(super) fn standing(&self) -> String {
+    pub(super) fn state_text(&self) -> String {
         let mut state = match (self.deadline_seconds, self.effective_weight) {
             (Some(left), _) => format!("{} {left}s", self.state),
             (None, Some(weight)) => format!("{} {}", self.state, f64::from(weight)),

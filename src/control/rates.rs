@@ -97,7 +97,7 @@ impl ServiceList {
         let mut rows = Vec::new();
         for service in &self.services {
             let reals = service.reals.iter();
-            rows.extend(reals.map(|real| cells(&real.address, real.standing(), real.rate)));
+            rows.extend(reals.map(|real| cells(&real.address, real.state_text(), real.rate)));
             if has_total(service) {
                 rows.push(cells("all", String::new(), service.rate));
             }

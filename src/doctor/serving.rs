@@ -1,5 +1,5 @@
-//! Findings about what the director was told to do: real servers out of service, and virtual IPs
-//! that it does not announce.
+//! Findings about what operators have set: real servers out of service, and virtual IPs that the
+//! director does not announce.
 
 use crate::control::{ListedReal, ListedService, VirtualIp};
 

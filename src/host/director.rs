@@ -39,16 +39,16 @@ pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, HostRe
 pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, HostRefusal> {
     check_tun(&desired.tun, facts)?;
     let mut problems = Vec::new();
-    let wished = distinct(&desired.vips);
-    let vips = usable(desired, &wished, facts, &mut problems);
+    let all_vips = distinct(&desired.vips);
+    let vips = usable(desired, &all_vips, facts, &mut problems);
     let (uplinks, without) = uplinks::find(desired, &vips, facts);
     problems.extend(without);
     let families: Vec<Family> =
-        Family::BOTH.into_iter().filter(|family| family.is_among(&wished)).collect();
+        Family::BOTH.into_iter().filter(|family| family.is_among(&all_vips)).collect();
     let (egress, unreachable) = egress::links(desired, facts);
     problems.extend(unreachable);
-    let tun_mtu = egress::tun_mtu(desired, &wished, facts);
-    problems.extend(egress::narrow(desired, &wished, facts));
+    let tun_mtu = egress::tun_mtu(desired, &all_vips, facts);
+    problems.extend(egress::narrow(desired, &all_vips, facts));
     problems.extend(egress::kept_sources(desired, facts));
     problems.extend(egress::temporary(desired, facts));
     let (warnings, silent) = forwarding::warnings(desired, &uplinks, &families, facts);
@@ -69,7 +69,7 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
     Ok(HostPlan {
         tun: desired.tun.clone(),
         tun_mtu,
-        on_tun: ipv6::on_tun(&desired.tun, &wished, facts),
+        on_tun: ipv6::on_tun(&desired.tun, &all_vips, facts),
         steps,
         announcements,
         warnings,
@@ -85,11 +85,11 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
 /// The virtual IPs that the host can serve.
 fn usable(
     desired: &DesiredDirector,
-    wished: &[IpAddr],
+    all_vips: &[IpAddr],
     facts: &Facts,
     problems: &mut Vec<Problem>,
 ) -> Vec<IpAddr> {
-    let mut vips = wished.to_vec();
+    let mut vips = all_vips.to_vec();
     if let Err(refusal) = ipv6::check(&vips, &desired.tun, facts) {
         vips.retain(IpAddr::is_ipv4);
         problems.push(refusal.into());

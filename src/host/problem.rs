@@ -132,13 +132,13 @@ pub enum ProblemChange {
 /// The current problems.
 #[derive(Clone, Debug, Default)]
 pub struct CurrentProblems {
-    standing: Vec<OngoingProblem>,
+    ongoing: Vec<OngoingProblem>,
 }
 
 impl CurrentProblems {
     /// Records the problems of a check at `now`, each once, and returns the differences.
     pub fn update(&mut self, now: SystemTime, found: Vec<Problem>) -> Vec<ProblemChange> {
-        let before = std::mem::take(&mut self.standing);
+        let before = std::mem::take(&mut self.ongoing);
         let known: HashMap<_, _> =
             before.iter().map(|known| (known.problem.key(), known.since)).collect();
         let mut keys = HashSet::with_capacity(found.len());
@@ -152,7 +152,7 @@ impl CurrentProblems {
             if since.is_none() {
                 turns.push(ProblemChange::Began(problem.clone()));
             }
-            self.standing.push(OngoingProblem { problem, since: since.unwrap_or(now) });
+            self.ongoing.push(OngoingProblem { problem, since: since.unwrap_or(now) });
         }
         let over = before.into_iter().filter(|old| !keys.contains(&old.problem.key()));
         turns.extend(over.map(ProblemChange::Ended));
@@ -177,7 +177,7 @@ impl CurrentProblems {
             let same = |address: IpAddr| address.is_ipv4() == vip.is_ipv4();
             problem.kind == VirtualIp && problem.address.is_some_and(same)
         };
-        let all = || self.standing.iter().map(|standing| &standing.problem);
+        let all = || self.ongoing.iter().map(|ongoing| &ongoing.problem);
         let first = |is: &dyn Fn(&Problem) -> bool| all().find(|problem| is(problem));
         first(&of_vip)
             .or_else(|| first(&of_step))
@@ -187,7 +187,7 @@ impl CurrentProblems {
 
     /// The current problems, in the order of the last check.
     #[must_use]
-    pub fn standing(&self) -> &[OngoingProblem] {
-        &self.standing
+    pub fn ongoing(&self) -> &[OngoingProblem] {
+        &self.ongoing
     }
 }

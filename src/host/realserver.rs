@@ -33,9 +33,9 @@ pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Host
 /// The TUN's name cannot be used.
 pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, HostRefusal> {
     check_tun(&desired.tun, facts)?;
-    let wished = distinct(&desired.vips);
+    let all_vips = distinct(&desired.vips);
     let mut problems: Vec<Problem> = Vec::new();
-    let mut vips = wished.clone();
+    let mut vips = all_vips.clone();
     if let Err(refusal) = ipv6::check(&vips, &desired.tun, facts) {
         vips.retain(IpAddr::is_ipv4);
         problems.push(refusal.into());
@@ -75,7 +75,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         on_tun: loose_rp_filter(&desired.tun, facts)
             .filter(|_| v4)
             .into_iter()
-            .chain(ipv6::on_tun(&desired.tun, &wished, facts))
+            .chain(ipv6::on_tun(&desired.tun, &all_vips, facts))
             .collect(),
         steps,
         announcements: Vec::new(),

@@ -265,7 +265,7 @@ fn a_link_that_flaps_is_announced_again() {
             assert_eq!(sh("ip neigh show proxy"), "", "the kernel takes the entries away");
             sh("ip link set eth0 up");
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
+                ended = session.follow() => panic!("{ended:?}"),
                 () = until("ip neigh show proxy | grep -q '10.1.0.10 dev eth0'") => {}
             }
             session.undo().await.unwrap();
@@ -340,10 +340,10 @@ fn the_capture_outlives_its_source_address() {
             sh("ip addr del 10.2.0.1/24 dev eth1");
             assert_eq!(sh("ip route show 10.1.0.10 proto 176"), "", "the kernel takes it away");
             sh("ip addr add 10.2.0.3/24 dev eth1");
-            let told = session.follow().await.unwrap();
+            let changed = session.follow().await.unwrap();
             let real = "10.2.0.2".parse().unwrap();
             let new = [(real, "10.2.0.3".parse().unwrap())];
-            assert_eq!(told.sources, new.into(), "the old one is gone");
+            assert_eq!(changed.sources, new.into(), "the old one is gone");
             let route = sh("ip route show 10.1.0.10 proto 176");
             assert!(route.contains("src 10.2.0.3"), "{route}");
             session.undo().await.unwrap();
@@ -364,9 +364,9 @@ fn a_changed_link_or_route_is_reported_and_the_tun_keeps_the_largest_size() {
                 let mut session = start(&desired).await;
                 let mut mtus = async |change: &str| {
                     sh(change);
-                    let told = session.follow().await.unwrap();
+                    let changed = session.follow().await.unwrap();
                     let tun = sh("ip link show vstun0 | grep -o 'mtu [0-9]*'");
-                    (reals.map(|real| told.mtus[&real]), tun)
+                    (reals.map(|real| changed.mtus[&real]), tun)
                 };
                 let route = mtus("ip route add 10.2.0.3 dev eth1 mtu 1400").await;
                 assert_eq!(route, ([1_500, 1_400], "mtu 1480\n".to_owned()));

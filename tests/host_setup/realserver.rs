@@ -157,7 +157,7 @@ fn copies_follow_route_changes_and_new_interfaces() {
             let mut session = start(&desired()).await;
             sh("ip route replace default via 10.2.0.7; ip route add 198.18.0.0/15 via 10.2.0.1");
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
+                ended = session.follow() => panic!("{ended:?}"),
                 () = until("
                     ip route show table 17600 | grep -q 'default via 10.2.0.7.*advmss 1440'
                     ip route show table 17600 | grep -q 198.18.0.0/15
@@ -166,7 +166,7 @@ fn copies_follow_route_changes_and_new_interfaces() {
             // If the future is dropped and called again, it has missed nothing.
             sh("ip route del 198.18.0.0/15; ip link add late type veth peer name later");
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
+                ended = session.follow() => panic!("{ended:?}"),
                 () = until("
                     test $(ip route show table 17600 | grep -c 198.18.0.0/15) = 0
                     test $(sysctl -n net.ipv4.conf.late.arp_ignore) = 1

@@ -191,7 +191,7 @@ fn copies_follow_route_changes() {
                     test $(echo \"$table\" | grep -c 'via\\|unreachable') = {ways}"
                 );
                 tokio::select! {
-                    told = session.follow() => panic!("{told:?}"),
+                    ended = session.follow() => panic!("{ended:?}"),
                     () = until(&copied) => {}
                 }
             }

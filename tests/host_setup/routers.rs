@@ -92,13 +92,13 @@ fn an_interface_that_comes_later_learns_routes_too() {
             sh("ip link del eth1; ip link add eth1 type veth peer name eth0 netns real");
             let accepts = "test $(sysctl -n net.ipv6.conf.eth1.accept_ra) = 2";
             tokio::select! {
-                told = async {
+                ended = async {
                     loop {
                         if let Err(error) = session.follow().await {
                             break error;
                         }
                     }
-                } => panic!("{told:?}"),
+                } => panic!("{ended:?}"),
                 () = until(accepts) => {}
             }
             assert_eq!(sh("sysctl -n net.ipv6.conf.eth1.forwarding"), "1\n", "by `default`");
@@ -140,7 +140,7 @@ fn learnt_default_routers_are_copied_in_their_order() {
                 let gone =
                     format!("test $(ip -6 route show table 17600 | grep -c 'via {router} ') = 0");
                 tokio::select! {
-                    told = session.follow() => panic!("{told:?}"),
+                    ended = session.follow() => panic!("{ended:?}"),
                     () = until(&gone) => {}
                 }
             }

@@ -72,13 +72,13 @@ impl Packets {
 
     /// Sends the queue; returns each reported failure: the packet's number and its errno.
     fn flush(&mut self, sender: &Sender) -> Vec<(u32, i32)> {
-        let mut told = Vec::new();
+        let mut refused = Vec::new();
         self.batch.flush(sender, &self.headers, &self.payloads, |message, error| {
             let number = self.starts.binary_search(&message.header.start).unwrap();
-            told.push((u32::try_from(number).unwrap(), error.raw_os_error().unwrap()));
+            refused.push((u32::try_from(number).unwrap(), error.raw_os_error().unwrap()));
         });
         assert!(self.batch.is_empty());
-        told
+        refused
     }
 }
 
@@ -180,8 +180,8 @@ fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
     good.sort_by_key(|(v6, ..)| *v6);
     bad.sort_by_key(|(v6, ..)| *v6);
 
-    let told: Vec<_> = bad.iter().map(|&(_, number, errno)| (number, errno)).collect();
-    assert_eq!(packets.flush(&sender), told);
+    let refused: Vec<_> = bad.iter().map(|&(_, number, errno)| (number, errno)).collect();
+    assert_eq!(packets.flush(&sender), refused);
     let arrived: Vec<_> = good.iter().map(|&(_, number, len)| (number, len)).collect();
     assert_eq!(received(&receivers, good.len()), arrived);
     for (here, _) in targets {
@@ -231,7 +231,7 @@ fn a_full_send_buffer_is_reported_for_each_packet() {
             ip addr add 10.9.0.1/24 dev lo");
         let len = 60_000;
         let sender = Sender::open().unwrap();
-        let (mut kept, mut told) = (0, Vec::new());
+        let (mut kept, mut refused) = (0, Vec::new());
         // As many as would fill the buffer without the kernel's overhead, and so too many.
         for _ in 0..=sender.buffer().unwrap() / len / BATCH {
             let mut packets = Packets::new();
@@ -240,12 +240,12 @@ fn a_full_send_buffer_is_reported_for_each_packet() {
             }
             let failures = packets.flush(&sender);
             let numbers: BTreeSet<u32> = failures.iter().map(|(number, _)| *number).collect();
-            assert_eq!(numbers.len(), failures.len(), "each is told once");
+            assert_eq!(numbers.len(), failures.len(), "each is reported once");
             kept += BATCH - failures.len();
-            told.extend(failures);
+            refused.extend(failures);
         }
-        assert!(kept > 0 && !told.is_empty(), "{kept} kept, {} told", told.len());
-        assert!(told.iter().all(|(_, errno)| *errno == libc::EAGAIN), "{told:?}");
+        assert!(kept > 0 && !refused.is_empty(), "{kept} kept, {} refused", refused.len());
+        assert!(refused.iter().all(|(_, errno)| *errno == libc::EAGAIN), "{refused:?}");
 
         // Packets that were not reported as failed are sent; the few bytes of ARP do not count.
         sh("ip neigh replace 10.8.0.2 lladdr 02:00:00:00:00:02 dev v0");
@@ -265,7 +265,7 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
     let mut packet = vec![0x60, 0, 0, 0, 0, 0, 41, 64];
     packet.extend(source.octets());
     packet.extend(destination.octets());
-    let (mut batch, mut told) = (SendBatch::new(1), None);
+    let (mut batch, mut errno) = (SendBatch::new(1), None);
     let payload = 0..packet.len();
     batch.push(BatchMessage {
         destination: destination.into(),
@@ -273,8 +273,8 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
         payload,
         fragment_of: 0,
     });
-    batch.flush(sender, &[], &packet, |_, error| told = error.raw_os_error());
-    told
+    batch.flush(sender, &[], &packet, |_, error| errno = error.raw_os_error());
+    errno
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
                 .iter_mut()
                 .all(|packet| matches!(packet, Received::Payload { source, .. } if source == from))
         };
-        assert_eq!(send_v6(&sender, at(1), at(2)), None, "not told");
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "no error");
         assert!(arrived(at(1)));
         sender.set_source_v6(Some(at(1)));
         assert_eq!(send_v6(&sender, at(2), at(2)), Some(libc::EACCES), "routed as from ::1");
@@ -308,7 +308,7 @@ fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
         assert!(arrived(at(1)), "but the header keeps it");
         sender.set_source_v6(Some(at(1)));
         sender.set_source_v6(Some(at(3)));
-        assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is told");
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is reported");
         assert!(arrived(at(1)));
     });
 }

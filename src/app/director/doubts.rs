@@ -22,7 +22,7 @@ pub(super) struct Doubts(HashMap<(IpAddr, Doubt), Millis>);
 
 impl Doubts {
     /// Records an error about `real`. Returns whether it brings its checks forward now.
-    pub(super) fn tell(&mut self, now: Millis, real: IpAddr, doubt: Doubt) -> bool {
+    pub(super) fn record(&mut self, now: Millis, real: IpAddr, doubt: Doubt) -> bool {
         let key = (real, doubt);
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&key) {
             self.0.clear();
@@ -47,17 +47,17 @@ mod tests {
     fn a_thousand_errors_in_a_tenth_of_a_second_hurry_checks_ten_times() {
         let (mut doubts, one) = (Doubts::default(), IpAddr::from([10, 0, 0, 11]));
         let reported =
-            (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one, FORGED)).count();
+            (0..1_000).filter(|tick| doubts.record(Millis(tick / 10), one, FORGED)).count();
         assert_eq!(reported, 10);
-        assert!(doubts.tell(Millis(99), IpAddr::from([10, 0, 0, 12]), FORGED));
-        assert!(doubts.tell(Millis(99), one, Doubt::Quoted), "a genuine one counts nevertheless");
+        assert!(doubts.record(Millis(99), IpAddr::from([10, 0, 0, 12]), FORGED));
+        assert!(doubts.record(Millis(99), one, Doubt::Quoted), "a genuine one counts nevertheless");
     }
 
     #[test]
     fn no_more_are_remembered_than_the_bound() {
         let mut doubts = Doubts::default();
         for number in 0..=u32::try_from(REMEMBERED).unwrap_or(0) {
-            assert!(doubts.tell(Millis(0), IpAddr::from(number.to_be_bytes()), FORGED));
+            assert!(doubts.record(Millis(0), IpAddr::from(number.to_be_bytes()), FORGED));
         }
         assert!(doubts.0.len() <= REMEMBERED);
     }

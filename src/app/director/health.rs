@@ -93,7 +93,7 @@ impl RunningDirector {
                 Alteration::of_service(&service, Altered::Quorum { reached, alive })
             }
         };
-        self.tell(Origin::Health, "check", &[change]).await;
+        self.publish_changes(Origin::Health, "check", &[change]).await;
         follows
     }
 

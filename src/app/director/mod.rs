@@ -136,7 +136,7 @@ async fn direct(
         RunningDirector::new(config, options, packet_thread.clone(), checks, random, host_side);
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
-    let outcome = match attended(installing, signals, &builder).await {
+    let outcome = match with_stop_signal(installing, signals, &builder).await {
         // The same as if the signal had arrived a moment later.
         (_, Stop::Requested) => {
             drop(running);
@@ -207,9 +207,9 @@ async fn steer(
             },
         };
         let builder = running.builder();
-        let obeying = unless(&mut served, running.perform(session, task));
-        let (obeyed, stop) = attended(obeying, signals, &builder).await;
-        let outcome = match obeyed {
+        let performing = unless(&mut served, running.perform(session, task));
+        let (performed, stop) = with_stop_signal(performing, signals, &builder).await;
+        let outcome = match performed {
             Ok(outcome) => outcome,
             Err(served) => return served,
         };
@@ -280,7 +280,7 @@ impl RunningDirector {
             }
         };
         let reloads = command.request == Request::Reload;
-        let outcome = self.obey(session, command).await;
+        let outcome = self.execute(session, command).await;
         if reloads && outcome.is_ok() {
             // The services and their quorum may have changed.
             self.follow_quorum(session).await;
@@ -299,7 +299,7 @@ enum Stop {
 
 /// Waits for work that takes long only if Maglev tables are computed. A stop signal meanwhile ends
 /// only the computation of tables; changes to the host are completed.
-async fn attended<T>(
+async fn with_stop_signal<T>(
     work: impl Future<Output = T>,
     signals: &mut Signals,
     builder: &Builder,

@@ -14,7 +14,7 @@ use crate::model::{AdminState, RealState, ServiceSpec};
 
 impl RunningDirector {
     /// Publishes that services have lost their last available real server, or have one again.
-    pub(super) async fn tell_outages(&self, notices: Vec<OutageNotice>) {
+    pub(super) async fn report_outages(&self, notices: Vec<OutageNotice>) {
         let mut changes = Vec::new();
         for OutageNotice { service, outage } in notices {
             match outage {
@@ -28,7 +28,7 @@ impl RunningDirector {
             }
             changes.push(Alteration::of_service(&service, Altered::Served { outage }));
         }
-        self.tell(Origin::Director, "outage", &changes).await;
+        self.publish_changes(Origin::Director, "outage", &changes).await;
     }
 
     /// The answer with a warning for each service that it concerns and that has no available real

@@ -266,7 +266,7 @@ impl DirectorLoop {
         }
         // An unverified error costs a probe and nothing else.
         let doubt = if unverified { Doubt::Unverified } else { Doubt::Quoted };
-        if self.doubts.tell(now, real, doubt) {
+        if self.doubts.record(now, real, doubt) {
             self.ends.checks.hurry(real, doubt);
         }
     }

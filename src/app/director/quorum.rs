@@ -85,7 +85,7 @@ impl RunningDirector {
         }
         for &vip in moved {
             let changes = self.publish(vip, true);
-            self.tell(Origin::Health, "quorum", &changes).await;
+            self.publish_changes(Origin::Health, "quorum", &changes).await;
         }
     }
 

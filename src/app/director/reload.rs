@@ -138,7 +138,7 @@ impl RunningDirector {
     }
 
     /// Carries out a command, or changes nothing. Logs the result for every origin.
-    pub(super) async fn obey(
+    pub(super) async fn execute(
         &mut self,
         session: &mut Session,
         command: AdminCommand,
@@ -156,7 +156,7 @@ impl RunningDirector {
             outcome = Ok(self.warned_of_outages(verb, answer).await);
         }
         let changes = commands::log_outcome(origin, verb, &outcome);
-        self.tell(origin, verb, changes).await;
+        self.publish_changes(origin, verb, changes).await;
         outcome
     }
 
@@ -168,7 +168,7 @@ impl RunningDirector {
         let mut changes = moved(&self.ways.sources, &ways.sources, source);
         changes.extend(moved(&self.ways.mtus, &ways.mtus, mtu));
         self.keep(ways);
-        self.tell(Origin::Host, "follow", &changes).await;
+        self.publish_changes(Origin::Host, "follow", &changes).await;
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl RunningDirector {
     /// Publishes a change that the packet thread made by itself.
     pub(super) async fn notice(&self, notice: Notice) {
         let (verb, change) = match notice {
-            Notice::Outages(notices) => return self.tell_outages(notices).await,
+            Notice::Outages(notices) => return self.report_outages(notices).await,
             Notice::Emptied(memory) => {
                 tokio::task::spawn_blocking(move || drop(memory));
                 return;
@@ -202,14 +202,20 @@ impl RunningDirector {
                 ("handshakes", Alteration::of_real(&service, address, what))
             }
         };
-        self.tell(Origin::Director, verb, &[change]).await;
+        self.publish_changes(Origin::Director, verb, &[change]).await;
     }
 
-    pub(super) async fn tell(&self, origin: Origin, verb: &'static str, changes: &[Alteration]) {
+    /// Publishes changes as events, and runs the hook program for them.
+    pub(super) async fn publish_changes(
+        &self,
+        origin: Origin,
+        verb: &'static str,
+        changes: &[Alteration],
+    ) {
         let event = |change: &Alteration| event(origin, verb, change.clone());
         let events: Vec<_> = changes.iter().map(event).collect();
         self.hooks.give(&events);
-        self.events.tell(events).await;
+        self.events.publish_and_log(events).await;
     }
 
     /// Reads the configuration again and applies the differences to the balancer and the host. A

@@ -29,7 +29,7 @@ fn every_listener_gets_every_event_in_order() {
         let events = EventPublisher::new();
         let listen = || events.listen(Span::default()).unwrap();
         let mut listeners = [listen(), listen()];
-        events.tell((0..QUEUE).map(event).collect()).await;
+        events.publish_and_log((0..QUEUE).map(event).collect()).await;
         for listener in &mut listeners {
             for number in 0..QUEUE {
                 hears(listener, number).await;
@@ -43,7 +43,7 @@ fn a_listener_that_is_one_event_too_slow_learns_how_many_it_has_missed() {
     block_on(async {
         let events = EventPublisher::new();
         let mut listener = events.listen(Span::default()).unwrap();
-        events.tell((0..=QUEUE).map(event).collect()).await;
+        events.publish_and_log((0..=QUEUE).map(event).collect()).await;
         let line = listener.next().await.unwrap();
         assert_eq!(control::decode::<Missed>(line.as_bytes()).unwrap(), Missed { missed: 1 });
         hears(&mut listener, 1).await;
@@ -64,14 +64,14 @@ fn one_listener_more_than_there_is_room_for_is_refused_until_one_ends() {
 fn past_events_come_before_new_ones() {
     block_on(async {
         let events = EventPublisher::new();
-        events.tell((0..5).map(event).collect()).await;
+        events.publish_and_log((0..5).map(event).collect()).await;
         let mut listener = events.listen(since(3, false)).unwrap();
-        events.tell(vec![event(5)]).await;
+        events.publish_and_log(vec![event(5)]).await;
         for number in 3..6 {
             hears(&mut listener, number).await;
         }
         let mut past = events.listen(since(4, true)).unwrap();
-        events.tell(vec![event(6)]).await;
+        events.publish_and_log(vec![event(6)]).await;
         hears(&mut past, 4).await;
         hears(&mut past, 5).await;
         assert_eq!(past.next().await, None, "the past alone");
@@ -82,7 +82,7 @@ fn past_events_come_before_new_ones() {
 fn a_listener_learns_that_older_events_are_forgotten() {
     block_on(async {
         let events = EventPublisher::new();
-        events.tell((0..=KEPT).map(event).collect()).await;
+        events.publish_and_log((0..=KEPT).map(event).collect()).await;
         let mut listener = events.listen(since(0, true)).unwrap();
         let line = listener.next().await.unwrap();
         let forgotten: Forgotten = control::decode(line.as_bytes()).unwrap();

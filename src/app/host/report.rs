@@ -46,7 +46,7 @@ impl HostReport {
 
     /// Whether there is no problem.
     pub(super) fn is_well(&self) -> bool {
-        self.ledger.standing().is_empty()
+        self.ledger.ongoing().is_empty()
     }
 
     /// See [`CurrentProblems::why_silent`].
@@ -103,7 +103,7 @@ impl HostReport {
         let mut sources: Vec<_> = sources.values().copied().collect();
         sources.sort_unstable();
         sources.dedup();
-        let wrong = self.ledger.standing().iter().map(wrong).collect();
+        let wrong = self.ledger.ongoing().iter().map(wrong).collect();
         let tun = self.tun.clone();
         let status = HostStatus { wrong, put_back: self.put_back, sources, tun };
         self.status.send_if_modified(|known| {
@@ -119,10 +119,10 @@ impl HostReport {
 
     /// Records that the host could not be checked; its problems are kept.
     pub(super) fn unknown(&mut self, why: String, sources: &OuterSources) {
-        let standing = self.ledger.standing().iter().map(|standing| standing.problem.clone());
+        let ongoing = self.ledger.ongoing().iter().map(|ongoing| ongoing.problem.clone());
         let problem = Problem::new(ProblemKind::Unknown, "host", why);
         let problems =
-            standing.filter(|known| known.key() != problem.key()).chain([problem.clone()]);
+            ongoing.filter(|known| known.key() != problem.key()).chain([problem.clone()]);
         self.update(problems.collect(), &[], sources);
     }
 }

@@ -262,7 +262,7 @@ fn events_come_as_they_happen() {
     let change = Alteration::of(Altered::AddVip);
     let event = commands::event(Origin::Signal, "drain", change);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(server.events.tell(vec![event]));
+    runtime.block_on(server.events.publish_and_log(vec![event]));
     let line = lines.find(|line| line.starts_with("data: ")).unwrap();
     assert!(line.contains(r#""verb":"drain""#), "{line}");
 }

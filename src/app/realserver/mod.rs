@@ -206,7 +206,7 @@ async fn steer(
             },
         };
         let outcome = tokio::select! {
-            outcome = running.obey(session, command) => outcome,
+            outcome = running.execute(session, command) => outcome,
             served = &mut served => return served,
         };
         // Without a client, or if it has closed, the log has the outcome.

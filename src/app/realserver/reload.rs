@@ -74,7 +74,7 @@ impl RunningRealServer {
     }
 
     /// Carries out a command, or changes nothing; logs the result and publishes events.
-    pub(super) async fn obey(
+    pub(super) async fn execute(
         &mut self,
         session: &mut Session,
         command: AdminCommand,
@@ -90,7 +90,7 @@ impl RunningRealServer {
         };
         let changes = commands::log_outcome(origin, verb, &outcome);
         let events = changes.iter().map(|change| event(origin, verb, change.clone()));
-        self.events.tell(events.collect()).await;
+        self.events.publish_and_log(events.collect()).await;
         outcome
     }
 

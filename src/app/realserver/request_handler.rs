@@ -190,7 +190,7 @@ impl RealServerHandler {
         }
         let origin = Origin::Operator(peer.credentials);
         let event = |change: &Alteration| event(origin, verb, change.clone());
-        self.events.tell(changes.iter().map(event).collect()).await;
+        self.events.publish_and_log(changes.iter().map(event).collect()).await;
         let text = format!("this real server's agent says {} from now on", rotation.name());
         Ok(self.status(Done { text, changes, warnings: Vec::new() }))
     }

@@ -23,13 +23,13 @@ use crate::control::{
 use crate::metrics::Format;
 use crate::trace::capture::{MAX_SNAPLEN, Snaplen};
 
+use super::client_slots::{ClientSlot, ClientSlots, SlotAnswer, SlotLimits};
 use super::director::TraceFeed;
 use super::events::{Listener, Span};
 use super::log_throttle::LogThrottle;
-use super::seats::{Seat, SeatAnswer, SeatLimits, Seats};
 pub(super) use peer::{Peer, Writers};
 
-/// Clients served at the same time. A further one gets the seat of a client that does not send or
+/// Clients served at the same time. A further one gets the slot of a client that does not send or
 /// read, or else an error.
 const CLIENTS: usize = 32;
 
@@ -135,7 +135,7 @@ pub(super) async fn serve<D: RequestHandler>(
     handler: Arc<D>,
 ) -> anyhow::Result<()> {
     let ControlSocket { listener, writers, ask_mode } = control;
-    let seats = Seats::new(SeatLimits { all: CLIENTS, readers: READERS });
+    let slots = ClientSlots::new(SlotLimits { all: CLIENTS, readers: READERS });
     let (refusals, mut moves) = (Arc::new(Refusals::default()), LogThrottle::default());
     loop {
         let stream = match listener.accept().await {
@@ -155,18 +155,18 @@ pub(super) async fn serve<D: RequestHandler>(
         };
         if let Some(Err(refused)) = ask_mode.map(|mode| peer.may_connect(mode)) {
             refusals.note("connect", &refused);
-            if let Err(error) = say(stream, &format!("{refused:#}")) {
+            if let Err(error) = send_error(stream, &format!("{refused:#}")) {
                 log::debug!("control socket: {error}");
             }
             continue;
         }
-        let seat = match seats.admit(peer.may_write().is_err()).await {
-            SeatAnswer::Free(seat) => seat,
-            SeatAnswer::Instead(seat, waited) => {
+        let slot = match slots.admit(peer.may_write().is_err()).await {
+            SlotAnswer::Free(slot) => slot,
+            SlotAnswer::Instead(slot, waited) => {
                 note_move(&mut moves, waited, Instant::now());
-                seat
+                slot
             }
-            SeatAnswer::Full(many) => {
+            SlotAnswer::Full(many) => {
                 if let Err(error) = turn_away(stream, many) {
                     log::debug!("control socket: {error}");
                 }
@@ -174,12 +174,12 @@ pub(super) async fn serve<D: RequestHandler>(
             }
         };
         let (handler, refusals) = (Arc::clone(&handler), Arc::clone(&refusals));
-        seats.serve(seat, |seat| async move {
-            if let Err(error) = client(stream, &seat, &peer, &refusals, handler.as_ref()).await {
+        slots.serve(slot, |slot| async move {
+            if let Err(error) = client(stream, &slot, &peer, &refusals, handler.as_ref()).await {
                 log::debug!("control socket: {error:#}");
             }
         });
-        // A client that has sent its request is served before the next one looks for a seat.
+        // A client that has sent its request is served before the next one looks for a slot.
         tokio::task::yield_now().await;
     }
 }
@@ -197,27 +197,30 @@ fn note_move(moves: &mut LogThrottle, waited: Duration, now: Instant) {
 }
 
 fn turn_away(stream: UnixStream, many: usize) -> io::Result<()> {
-    say(stream, &format!("busy: {many} clients are being served; try again in a few seconds"))
+    send_error(
+        stream,
+        &format!("busy: {many} clients are being served; try again in a few seconds"),
+    )
 }
 
 /// Sends the reason and closes. The line fits into an empty socket buffer, so nothing blocks.
-fn say(stream: UnixStream, why: &str) -> io::Result<()> {
+fn send_error(stream: UnixStream, why: &str) -> io::Result<()> {
     stream.into_std()?.write_all(control::encode_error(why).as_bytes())
 }
 
 async fn client<D: RequestHandler>(
     stream: UnixStream,
-    seat: &Seat,
+    slot: &ClientSlot,
     peer: &Peer,
     refusals: &Refusals,
     handler: &D,
 ) -> anyhow::Result<()> {
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
-    let mut writer = ReplyWriter { socket: writer, seat };
+    let mut writer = ReplyWriter { socket: writer, slot };
     let mut line = Vec::new();
-    while !seat.is_over() {
-        if read_line(&mut reader, seat, &mut line).await? == 0 {
+    while !slot.is_over() {
+        if read_line(&mut reader, slot, &mut line).await? == 0 {
             return Ok(());
         }
         let request = Request::parse(&line);
@@ -251,7 +254,7 @@ async fn client<D: RequestHandler>(
             },
             Ok(request) => {
                 let reading = progress::read(&mut reader, request.body_len(), SENDING);
-                let body = seat.waits(reading).await?;
+                let body = slot.waits(reading).await?;
                 handler.answer(request, body, peer).await
             }
             Err(error) => Err(error),
@@ -268,12 +271,12 @@ async fn client<D: RequestHandler>(
 /// Reads a request's line; returns its length, 0 if the client has closed.
 async fn read_line(
     reader: &mut BufReader<OwnedReadHalf>,
-    seat: &Seat,
+    slot: &ClientSlot,
     line: &mut Vec<u8>,
 ) -> anyhow::Result<usize> {
     line.clear();
     let mut request = reader.take(MAX_REQUEST_LEN as u64 + 1);
-    Ok(seat.waits(timeout(SENDING, request.read_until(b'\n', line))).await??)
+    Ok(slot.waits(timeout(SENDING, request.read_until(b'\n', line))).await??)
 }
 
 /// Whether this client may make the request.
@@ -349,7 +352,7 @@ async fn close(
     mut writer: ReplyWriter<'_>,
 ) -> anyhow::Result<()> {
     writer.socket.shutdown().await?;
-    writer.seat.waits(progress::discard(&mut reader, DRAIN, SENDING)).await
+    writer.slot.waits(progress::discard(&mut reader, DRAIN, SENDING)).await
 }
 
 /// Sends the connections page by page, so that a million connections are never in one buffer.
@@ -385,12 +388,12 @@ fn refusal(error: &anyhow::Error) -> String {
 /// The sending half of a client's connection.
 struct ReplyWriter<'a> {
     socket: OwnedWriteHalf,
-    seat: &'a Seat,
+    slot: &'a ClientSlot,
 }
 
 impl ReplyWriter<'_> {
     async fn write(&mut self, line: &str) -> anyhow::Result<()> {
-        self.seat.waits(progress::write(&mut self.socket, line, READING)).await
+        self.slot.waits(progress::write(&mut self.socket, line, READING)).await
     }
 }
 

@@ -118,7 +118,7 @@ fn idle_clients_are_closed_soon() {
     });
 }
 
-/// Clients that send requests all the time and never read, or send nothing, have all seats: one
+/// Clients that send requests all the time and never read, or send nothing, have all slots: one
 /// more is served at once, instead of the first of them.
 #[test]
 fn clients_that_do_not_read_or_send_lock_nobody_out() {
@@ -225,7 +225,7 @@ fn listeners_get_events_until_they_send_something_or_close() {
         let change = Alteration::of(Altered::AddVip);
         let event = commands::event(Origin::Signal, "reload", change);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(events.tell(vec![event.clone()]));
+        runtime.block_on(events.publish_and_log(vec![event.clone()]));
         let mut heard = String::new();
         reader.read_line(&mut heard).unwrap();
         assert_eq!(control::decode::<EventText>(heard.as_bytes()).unwrap(), (&event).into());

@@ -125,14 +125,14 @@ fn flows_end_by_state_policy_and_deadline() {
             let ending = |now| availability.ending(now, existing, protocol);
             assert_eq!(
                 ending(Millis(LATER.0 - 1)),
-                standing_without(availability, existing, protocol)
+                ending_without_deadline(availability, existing, protocol)
             );
             assert_eq!(ending(LATER), Some(late), "{wanted:?} {health:?} {existing:?}");
         }
     }
 }
 
-fn standing_without(
+fn ending_without_deadline(
     mut availability: Availability,
     existing: Existing,
     protocol: Protocol,

@@ -32,7 +32,7 @@ pub(super) fn links<'a>(
             }
             Some(lookup) if lookup.kind == RouteKind::Unicast => {
                 links.extend(lookup.link.and_then(|index| facts.link_at(index)));
-                let chosen = wished(desired, Family::of(*real)).is_some();
+                let chosen = configured_source(desired, Family::of(*real)).is_some();
                 if !chosen && lookup.source.is_some_and(is_of_the_link) {
                     problems.push(wrong(real, format!(
                         "no address but a link-local one leads to real server {real}; its packets \
@@ -54,9 +54,9 @@ pub(super) fn links<'a>(
 /// Otherwise its own connections to a virtual IP would use some interface's first address. A route
 /// cannot prefer a tentative address.
 pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -> Option<IpAddr> {
-    if let Some(wished) = wished(desired, family) {
-        let usable = facts.owners(wished).any(|(own, _)| !own.tentative);
-        return usable.then_some(wished);
+    if let Some(configured) = configured_source(desired, family) {
+        let usable = facts.owners(configured).any(|(own, _)| !own.tentative);
+        return usable.then_some(configured);
     }
     let mut reals = desired.reals.iter().filter(|real| Family::of(**real) == family);
     reals.find_map(|real| picked(*real, facts))
@@ -87,7 +87,7 @@ fn link_mtus(desired: &DesiredDirector, facts: &Facts) -> LinkMtus {
 fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
     let source = |real: &IpAddr| {
         let lookup = unicast(real, facts)?;
-        let source = wished(desired, Family::of(*real))
+        let source = configured_source(desired, Family::of(*real))
             .or_else(|| kept(desired, real, lookup, facts))
             .or_else(|| picked(*real, facts))?;
         Some((*real, source))
@@ -114,7 +114,7 @@ pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Prob
     let mut moved: BTreeMap<(IpAddr, IpAddr), Vec<IpAddr>> = BTreeMap::new();
     for real in &desired.reals {
         let Some(lookup) = unicast(real, facts) else { continue };
-        if wished(desired, Family::of(*real)).is_some() {
+        if configured_source(desired, Family::of(*real)).is_some() {
             continue;
         }
         if let (Some(old), Some(new)) = (kept(desired, real, lookup, facts), picked(*real, facts))
@@ -181,7 +181,7 @@ fn path_mtu(real: &IpAddr, facts: &Facts) -> Option<u32> {
     Some(lookup.mtu.map_or(mtu, |own| own.min(mtu)))
 }
 
-fn wished(desired: &DesiredDirector, family: Family) -> Option<IpAddr> {
+fn configured_source(desired: &DesiredDirector, family: Family) -> Option<IpAddr> {
     desired.sources.iter().copied().find(|source| Family::of(*source) == family)
 }
 

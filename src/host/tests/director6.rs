@@ -9,7 +9,7 @@ fn desired() -> DesiredDirector {
     DesiredDirector {
         vips: vec![ip("10.1.0.10"), ip("2001:db8:1::10")],
         reals: vec![ip("10.2.0.2"), ip("2001:db8:2::2")],
-        ..director_wishes()
+        ..desired_director()
     }
 }
 
@@ -311,7 +311,7 @@ fn a_host_without_ipv6() {
     let mut none = facts();
     none.sysctls.retain(|path, _| !path.starts_with("net/ipv6/"));
     assert_eq!(director::plan(&only6(), &none), Err(HostRefusal::Ipv6Missing(vip)));
-    let plan = director::plan(&director_wishes(), &none).unwrap();
+    let plan = director::plan(&desired_director(), &none).unwrap();
     assert_eq!((plan.on_tun.len(), plan.steps.len()), (0, 4), "{:?}", lines(&plan.steps));
 
     let mut off = facts6();
@@ -320,7 +320,7 @@ fn a_host_without_ipv6() {
     }
     let sysctl = "net.ipv6.conf.all.disable_ipv6".to_owned();
     assert_eq!(director::plan(&only6(), &off), Err(HostRefusal::Ipv6Off { address: vip, sysctl }));
-    assert!(director::plan(&director_wishes(), &off).is_ok());
+    assert!(director::plan(&desired_director(), &off).is_ok());
 
     // An interface's own setting counts, whatever was last written to `all`.
     set(&mut off, "net/ipv6/conf/eth1/disable_ipv6", "0");
@@ -365,14 +365,14 @@ fn only_steps_that_traffic_needs_are_required() {
     };
     assert_eq!(required(&plan.on_tun), ["sysctl net/ipv6/conf/vstun0/disable_ipv6 = 0 (was 0)"]);
     assert_eq!(required(&plan.steps).len(), plan.steps.len() - 1, "all but proxy_delay");
-    let only4 = director::plan(&director_wishes(), &facts6()).unwrap();
+    let only4 = director::plan(&desired_director(), &facts6()).unwrap();
     assert_eq!(required(&only4.on_tun), [] as [String; 0]);
 }
 
 #[test]
 fn a_withdrawn_ipv6_virtual_ip_is_only_captured() {
     let vips = vec![ip("2001:db8:1::10")];
-    let all = DesiredDirector { vips, announce_table: 7, ..director_wishes() };
+    let all = DesiredDirector { vips, announce_table: 7, ..desired_director() };
     let withdrawn = [ip("2001:db8:1::10")].into();
     let kept = DesiredDirector { withdrawn, ..all.clone() };
     let (all, kept) =

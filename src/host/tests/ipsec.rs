@@ -62,7 +62,7 @@ fn a_policy_that_discards_a_directors_packets_is_named() {
     ];
     for (policies, expected) in rows {
         let facts = Facts { policies, ..facts() };
-        let desired = director_wishes();
+        let desired = desired_director();
         let plan = crate::host::director::plan_items(&desired, &facts).unwrap();
         assert_eq!(said(at_director(&desired, &plan, &facts)), expected, "{:?}", facts.policies);
     }

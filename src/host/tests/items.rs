@@ -11,7 +11,7 @@ fn texts(plan: &HostPlan) -> Vec<&str> {
 #[test]
 fn one_virtual_ip_that_cannot_be_served_leaves_the_other_alone() {
     let desired =
-        DesiredDirector { vips: vec![ip("10.1.0.10"), ip("10.1.0.11")], ..director_wishes() };
+        DesiredDirector { vips: vec![ip("10.1.0.10"), ip("10.1.0.11")], ..desired_director() };
     let mut facts = facts();
     facts.addresses.push(own(1, "10.1.0.11/32"));
     let plan = director::plan_items(&desired, &facts).unwrap();
@@ -26,7 +26,7 @@ fn one_virtual_ip_that_cannot_be_served_leaves_the_other_alone() {
 #[test]
 fn one_uplink_that_is_gone_leaves_the_other_alone() {
     let uplinks = Some(vec!["eth7".to_owned(), "eth0".to_owned(), "lo".to_owned()]);
-    let desired = DesiredDirector { uplinks, ..director_wishes() };
+    let desired = DesiredDirector { uplinks, ..desired_director() };
     let plan = director::plan_items(&desired, &facts()).unwrap();
     assert!(lines(&plan.steps).contains(&"proxy neighbour entry 10.1.0.10 dev eth0".to_owned()));
     assert_eq!(plan.uplinks, ["eth0"]);
@@ -38,7 +38,7 @@ fn one_uplink_that_is_gone_leaves_the_other_alone() {
 fn withdrawing_needs_nothing_of_the_host() {
     let withdrawn = [ip("10.1.0.10")].into();
     let uplinks = Some(vec!["eth7".to_owned()]);
-    let desired = DesiredDirector { uplinks, withdrawn, ..director_wishes() };
+    let desired = DesiredDirector { uplinks, withdrawn, ..desired_director() };
     let plan = director::plan_items(&desired, &facts()).unwrap();
     assert_eq!(lines(&plan.steps), ["route 10.1.0.10 dev vstun0 table 254"]);
     assert_eq!(plan.announcements, []);
@@ -47,7 +47,7 @@ fn withdrawing_needs_nothing_of_the_host() {
 #[test]
 fn another_program_s_route_replaces_one_virtual_ip_s_in_one_table() {
     let vips = vec![ip("10.1.0.10"), ip("10.1.0.11")];
-    let desired = DesiredDirector { vips, announce_table: 7, ..director_wishes() };
+    let desired = DesiredDirector { vips, announce_table: 7, ..desired_director() };
     let mut facts = facts();
     facts.routes.push(Route { table: 7, ..route("10.1.0.11/32", 3, None) });
     let plan = director::plan_items(&desired, &facts).unwrap();
@@ -67,7 +67,7 @@ fn an_uplink_without_a_carrier_announces_nothing_and_is_named() {
     for (up, carrier) in [(false, false), (true, false)] {
         let mut facts = facts();
         (facts.links[1].up, facts.links[1].carrier) = (up, carrier);
-        let plan = director::plan(&director_wishes(), &facts).unwrap();
+        let plan = director::plan(&desired_director(), &facts).unwrap();
         assert_eq!(plan.announcements, []);
         assert!(texts(&plan)[0].starts_with("uplink eth0"), "{:?}", texts(&plan));
     }
@@ -79,8 +79,8 @@ fn an_uplink_without_arp_is_named_unless_the_virtual_ips_are_routed_or_it_needs_
         let mut facts = facts();
         facts.links[1].arp = false;
         facts.links[1].mac = facts.links[1].mac.filter(|_| mac);
-        let wishes = DesiredDirector { arp, ..director_wishes() };
-        let plan = director::plan(&wishes, &facts).unwrap();
+        let desired = DesiredDirector { arp, ..desired_director() };
+        let plan = director::plan(&desired, &facts).unwrap();
         let found = texts(&plan).iter().any(|text| text.contains("`ip link set eth0 arp on`"));
         assert_eq!(found, named, "{arp} {mac}");
     }
@@ -92,14 +92,14 @@ fn a_port_of_a_bridge_is_no_uplink_and_one_of_a_vrf_is() {
         let mut facts = facts();
         facts.links.push(Link { takes_packets, ..link(8, "br0") });
         facts.links[1].master = Some(8);
-        let plan = director::plan(&director_wishes(), &facts).unwrap();
+        let plan = director::plan(&desired_director(), &facts).unwrap();
         assert_eq!(plan.problems.len(), problems, "{:?}", texts(&plan));
     }
 }
 
 #[test]
 fn a_real_server_on_the_director_s_own_host_is_refused() {
-    let desired = DesiredDirector { reals: vec![ip("10.2.0.1")], ..director_wishes() };
+    let desired = DesiredDirector { reals: vec![ip("10.2.0.1")], ..desired_director() };
     let mut facts = facts();
     let local = Lookup { kind: RouteKind::Local, ..towards(1, "10.2.0.1") };
     facts.lookups.insert(ip("10.2.0.1"), local);
@@ -115,7 +115,7 @@ fn a_real_server_on_the_director_s_own_host_is_refused() {
 fn a_source_in_use_is_kept_while_the_host_has_it_on_the_same_interface() {
     let real = ip("10.2.0.2");
     let desired =
-        DesiredDirector { known_sources: [(real, ip("10.2.0.1"))].into(), ..director_wishes() };
+        DesiredDirector { known_sources: [(real, ip("10.2.0.1"))].into(), ..desired_director() };
     let mut facts = facts();
     facts.addresses.push(own(3, "10.2.0.7/24"));
     facts.lookups.insert(real, towards(3, "10.2.0.7"));
@@ -125,7 +125,7 @@ fn a_source_in_use_is_kept_while_the_host_has_it_on_the_same_interface() {
         texts(&plan)[0]
             .contains("source 10.2.0.7 towards real server 10.2.0.2; tunnels keep 10.2.0.1")
     );
-    let fresh = director::plan(&director_wishes(), &facts).unwrap();
+    let fresh = director::plan(&desired_director(), &facts).unwrap();
     assert_eq!(
         fresh.ways.sources,
         [(real, ip("10.2.0.7"))].into(),

@@ -169,7 +169,7 @@ fn set(facts: &mut Facts, path: &str, value: &str) {
     facts.sysctls.insert(path.to_owned(), value.to_owned());
 }
 
-fn director_wishes() -> DesiredDirector {
+fn desired_director() -> DesiredDirector {
     DesiredDirector {
         tun: "vstun0".into(),
         vips: vec![ip("10.1.0.10")],

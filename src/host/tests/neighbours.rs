@@ -6,7 +6,7 @@ use crate::host::director::plan;
 fn desired() -> DesiredDirector {
     let reals = vec![ip("10.2.0.2"), ip("2001:db8:2::2")];
     let vips = vec![ip("10.1.0.10"), ip("2001:db8:1::10")];
-    DesiredDirector { reals, vips, neighbour_routes: true, ..director_wishes() }
+    DesiredDirector { reals, vips, neighbour_routes: true, ..desired_director() }
 }
 
 /// The routes of a plan, as text.

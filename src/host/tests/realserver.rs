@@ -83,23 +83,23 @@ fn the_vip_may_be_on_loopback_and_nowhere_else() {
 
 #[test]
 fn tables_and_priorities_in_use_are_refused() {
-    let wish = desired_server;
+    let desired = desired_server;
     let mut used = facts();
     used.routes.push(Route { table: 100, ..route("10.0.0.0/8", 2, None) });
     let mut ours = used.clone();
     change_route(&mut ours, "10.0.0.0/8", |route| route.protocol = PROTOCOL);
-    assert_eq!(realserver::plan(&wish(), &used), Err(HostRefusal::TableUsed(100)));
-    assert!(realserver::plan(&wish(), &ours).is_ok(), "a predecessor's are taken over");
-    let main = DesiredRealServer { table: 254, ..wish() };
+    assert_eq!(realserver::plan(&desired(), &used), Err(HostRefusal::TableUsed(100)));
+    assert!(realserver::plan(&desired(), &ours).is_ok(), "a predecessor's are taken over");
+    let main = DesiredRealServer { table: 254, ..desired() };
     let refusal = HostRefusal::TableReserved { key: "table", table: 254 };
     assert_eq!(realserver::plan(&main, &facts()), Err(refusal));
     for (priority, fits) in [(0, false), (1, true), (32_765, true), (32_766, false)] {
-        let desired = DesiredRealServer { rule_priority: priority, ..wish() };
+        let desired = DesiredRealServer { rule_priority: priority, ..desired() };
         assert_eq!(realserver::plan(&desired, &facts()).is_ok(), fits, "{priority}");
     }
     let mut late = facts();
     late.rules[0].priority = 200;
-    assert_eq!(realserver::plan(&wish(), &late), Err(HostRefusal::Priority(100)));
+    assert_eq!(realserver::plan(&desired(), &late), Err(HostRefusal::Priority(100)));
 }
 
 /// Blackhole and its like, for packets from the virtual IP or from all.

@@ -24,7 +24,7 @@ fn large(count: u32) -> (DesiredDirector, Facts) {
         // None of them has a route: the search for a source goes through all.
         reals: (0..count).map(|number| vip(number + 0x10_0000)).collect(),
         uplinks: Some(vec!["eth0".into()]),
-        ..director_wishes()
+        ..desired_director()
     };
     let mut facts = facts();
     facts.tun_is_ours = true;

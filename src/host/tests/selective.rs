@@ -60,7 +60,7 @@ fn a_rule_for_a_part_of_the_clients_packets_is_named_if_it_leads_them_away() {
             facts.routes.push(Route { table: number, ..route(to, link, None) });
         }
         facts.rules.push(rule.clone());
-        let plan = crate::host::director::plan_items(&director_wishes(), &facts).unwrap();
+        let plan = crate::host::director::plan_items(&desired_director(), &facts).unwrap();
         let found = at_director("vstun0", &plan, &served, &facts);
         assert_eq!(verdict(&found), expected, "{rule:?}");
     }

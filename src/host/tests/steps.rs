@@ -77,7 +77,7 @@ fn each_kind_of_step_is_missed_where_another_program_has_undone_it() {
 #[test]
 fn every_setting_of_a_plan_is_read() {
     let both = vec![ip("10.1.0.10"), ip("2001:db8:1::10")];
-    let director = DesiredDirector { vips: both.clone(), ..director_wishes() };
+    let director = DesiredDirector { vips: both.clone(), ..desired_director() };
     let server = DesiredRealServer { vips: both, ..desired_server() };
     let facts = facts6();
     let plans = [

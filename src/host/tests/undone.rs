@@ -53,7 +53,7 @@ fn another_mtu_of_the_tun_counts_as_undone_unless_the_plan_has_another_one_too()
     let tun = Link { mtu: 1480, ..link(9, "vstun0") };
     let mut facts = Facts { tun_is_ours: true, ..facts() };
     facts.links.push(tun);
-    let plan = director::plan_items(&director_wishes(), &facts).unwrap();
+    let plan = director::plan_items(&desired_director(), &facts).unwrap();
     assert_eq!(plan.tun_mtu, 1480);
     assert_eq!(undone::tun_mtu(&plan, &facts, Some(1480)), None);
     facts.links.last_mut().unwrap().mtu = 1300;

@@ -21,11 +21,11 @@ fn a_problem_is_reported_when_it_begins_ends_and_returns() {
     // With another text it is the same problem, and a duplicate is too.
     let second = problem("no route, really");
     assert_eq!(ledger.update(at(2), vec![second.clone(), second.clone()]), []);
-    let standing = OngoingProblem { problem: second, since: at(1) };
-    assert_eq!(ledger.standing(), std::slice::from_ref(&standing));
-    assert_eq!(ledger.update(at(3), vec![]), [ProblemChange::Ended(standing)]);
+    let ongoing = OngoingProblem { problem: second, since: at(1) };
+    assert_eq!(ledger.ongoing(), std::slice::from_ref(&ongoing));
+    assert_eq!(ledger.update(at(3), vec![]), [ProblemChange::Ended(ongoing)]);
     assert_eq!(ledger.update(at(4), vec![first.clone()]), [ProblemChange::Began(first)]);
-    assert_eq!(ledger.standing()[0].since, at(4));
+    assert_eq!(ledger.ongoing()[0].since, at(4));
 }
 
 /// What `vstun announce` says where the virtual IP is announced nowhere.
@@ -48,7 +48,7 @@ fn why_a_virtual_ip_is_not_announced_is_said_as_it_is() {
     for (name, change, expected) in rows {
         let mut facts = facts();
         change(&mut facts);
-        let plan = crate::host::director::plan_items(&director_wishes(), &facts).unwrap();
+        let plan = crate::host::director::plan_items(&desired_director(), &facts).unwrap();
         let mut ledger = CurrentProblems::default();
         // Of another virtual IP: no reason.
         let other = Problem::new(ProblemKind::VirtualIp, "10.1.0.11", "another");

@@ -31,18 +31,18 @@ fn neighbours_with_another_cached_address_are_updated() {
         hosts6();
         let forget =
             format!("ip -n client neigh replace {VIP} lladdr 02:00:00:00:00:99 dev eth0 nud stale");
-        let told = format!("ip -n client neigh show {VIP} | grep -q {}", mac_of(""));
+        let updated = format!("ip -n client neigh show {VIP} | grep -q {}", mac_of(""));
         sh(&forget);
         run(async {
             let mut session = start(&dual()).await;
-            until(&told).await;
+            until(&updated).await;
             // And again after the link was down.
             sh("ip link set eth0 down; ip link set eth0 up");
             sh("ip addr add 2001:db8:1::1/64 dev eth0 nodad");
             sh(&forget);
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
-                () = until(&told) => {}
+                ended = session.follow() => panic!("{ended:?}"),
+                () = until(&updated) => {}
             }
             session.undo().await.unwrap();
         });
@@ -131,18 +131,18 @@ fn a_real_server_that_moves_behind_a_router_is_found_there() {
                 ip route add 10.2.0.0/24 via 10.9.0.2 dev eth1
             ");
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
+                ended = session.follow() => panic!("{ended:?}"),
                 () = until("ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'") => {}
             }
             sh("ip route del 10.2.0.0/24; ip addr add 10.2.0.1/24 dev eth1");
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
+                ended = session.follow() => panic!("{ended:?}"),
                 () = until("ip route get 10.2.0.2 | grep -q 'via 10.2.0.2 dev eth1'") => {}
             }
             // A second address on the network changes nothing; only a router in between does.
             sh("ip route add 10.2.0.0/25 via 10.9.0.2 dev eth1");
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
+                ended = session.follow() => panic!("{ended:?}"),
                 () = until("ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'") => {}
             }
             session.undo().await.unwrap();

@@ -3,11 +3,11 @@
 use super::*;
 
 /// The next sources that the session reports; fails after a time limit.
-async fn news(session: &mut Session) -> OuterSources {
+async fn next_sources(session: &mut Session) -> OuterSources {
     let patience = std::time::Duration::from_secs(20);
-    let told = tokio::time::timeout(patience, session.follow()).await;
-    let told = told.expect("news of the sources").unwrap();
-    told.sources.into_iter().filter(|(real, _)| real.is_ipv6()).collect()
+    let changed = tokio::time::timeout(patience, session.follow()).await;
+    let changed = changed.expect("a report of the sources").unwrap();
+    changed.sources.into_iter().filter(|(real, _)| real.is_ipv6()).collect()
 }
 
 #[test]
@@ -19,18 +19,18 @@ fn a_changed_source_address_is_reported() {
             let mut session = start(&dual()).await;
             sh("ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::3/64 dev eth1 \
                 nodad");
-            let told = news(&mut session).await;
-            assert_eq!(told, [(real, "2001:db8:2::3".parse().unwrap())].into());
+            let changed = next_sources(&mut session).await;
+            assert_eq!(changed, [(real, "2001:db8:2::3".parse().unwrap())].into());
             let route = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::3'");
             until(&route).await;
 
             // If the future is dropped and called again, it has missed nothing.
             sh("ip addr del 2001:db8:2::3/64 dev eth1");
             drop(tokio::time::timeout(std::time::Duration::ZERO, session.follow()).await);
-            assert_eq!(news(&mut session).await, [].into(), "no route");
+            assert_eq!(next_sources(&mut session).await, [].into(), "no route");
             sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");
-            let told = news(&mut session).await;
-            assert_eq!(told, [(real, "2001:db8:2::1".parse().unwrap())].into());
+            let changed = next_sources(&mut session).await;
+            assert_eq!(changed, [(real, "2001:db8:2::1".parse().unwrap())].into());
             session.undo().await.unwrap();
         });
         no_tun();
@@ -57,9 +57,9 @@ fn a_director_starts_while_its_only_usable_address_is_link_local() {
                 tun();
                 session.install(prepared).await.unwrap();
                 sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");
-                let told = news(&mut session).await;
+                let changed = next_sources(&mut session).await;
                 let source = "2001:db8:2::1".parse().unwrap();
-                assert_eq!(told, [(REAL.parse().unwrap(), source)].into());
+                assert_eq!(changed, [(REAL.parse().unwrap(), source)].into());
                 until(&format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::1'"))
                     .await;
                 session.undo().await.unwrap();
@@ -81,7 +81,7 @@ fn a_source_is_restored_in_the_route() {
             assert!(!route.contains("src"), "the kernel keeps the route without it: {route}");
             let again = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::1'");
             tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
+                ended = session.follow() => panic!("{ended:?}"),
                 () = until(&again) => {}
             }
             session.undo().await.unwrap();

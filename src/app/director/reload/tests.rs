@@ -219,7 +219,7 @@ async fn operated(keys: &str) -> RunningDirector {
 }
 
 /// The states of the real servers with deadlines in minutes, by address.
-async fn standings(running: &RunningDirector) -> Vec<String> {
+async fn listed_states(running: &RunningDirector) -> Vec<String> {
     let snapshot = running.snapshot().await.unwrap();
     let reals = snapshot.services.iter().flat_map(|service| &service.reals);
     let mut shown: Vec<_> = reals
@@ -250,7 +250,7 @@ fn a_rollback_restores_states_and_deadlines_that_operators_set() {
             for taken in [true, false] {
                 for how in ["remove", "states", "service", "name", "name and states"] {
                     let mut running = operated(keys).await;
-                    let before = standings(&running).await;
+                    let before = listed_states(&running).await;
                     let mut wanted = running.config.clone();
                     let web = &mut wanted.services.first_mut().unwrap().spec;
                     match how {
@@ -272,13 +272,13 @@ fn a_rollback_restores_states_and_deadlines_that_operators_set() {
                     let saved = SavedStates::before(&changes, &running.snapshot().await.unwrap());
                     if taken {
                         running.lead_to(&wanted, changes).await.unwrap();
-                        assert_eq!(standings(&running).await == before, how == "name", "{how}");
+                        assert_eq!(listed_states(&running).await == before, how == "name", "{how}");
                         running.take_back(&wanted, saved).await;
                     } else {
                         changes.push(Change::RemoveService { service: "missing".to_owned() });
                         running.lead_to(&wanted, changes).await.unwrap_err();
                     }
-                    assert_eq!(standings(&running).await, before, "{how} {keys}");
+                    assert_eq!(listed_states(&running).await, before, "{how} {keys}");
                 }
             }
         }

@@ -32,7 +32,7 @@ fn six_probes() -> (Vec<ProbeFlow>, Vec<(u16, u64)>) {
     let plan = tunnelled(Probe::Http(http()), port, timing);
     let balancer = RecordedChanges::default();
     let (inbox, checks) = HealthThread::new();
-    let (events, _told) = mpsc::unbounded_channel();
+    let (events, _receiver) = mpsc::unbounded_channel();
     inbox.start(balancer.clone(), events, 7).unwrap();
     checks.adopt(plan);
     let deadline = Instant::now() + Duration::from_secs(30);
