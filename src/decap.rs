@@ -292,8 +292,8 @@ impl Gate {
     #[inline]
     fn inquiry(&self, outer: &Opened, datagram: &[u8]) -> Option<Range<usize>> {
         // The offset of the protocol in the inner header.
-        let place = if outer.inner_version == 4 { 9 } else { 6 };
-        let next = datagram.get(outer.inner.start + place)?;
+        let offset = if outer.inner_version == 4 { 9 } else { 6 };
+        let next = datagram.get(outer.inner.start + offset)?;
         if *next != inquiry::PROTOCOL || !self.is_director(&outer.source) {
             return None;
         }
@@ -347,12 +347,12 @@ impl Gate {
         let marked = ecn::decapsulate(outer.traffic_class, traffic_class).ok_or(Refusal::Ecn)?;
         let header = self.limits.offload(outer, &packet)?;
 
-        let place = start..start + packet.bytes().len();
+        let range = start..start + packet.bytes().len();
         if marked != traffic_class {
-            let inner = datagram.get_mut(place.clone()).ok_or(Refusal::Truncated)?;
+            let inner = datagram.get_mut(range.clone()).ok_or(Refusal::Truncated)?;
             mark(inner, marked).ok_or(Refusal::Truncated)?;
         }
-        Ok((place, header))
+        Ok((range, header))
     }
 
     /// Whether the packet would come to this host's own GUE socket.

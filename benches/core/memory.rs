@@ -3,18 +3,18 @@
 /// A ring through all indexes in random order: each holds the next one's index.
 pub(crate) struct Ring {
     /// One cache line each, like a connection.
-    places: Vec<Place>,
+    slots: Vec<Slot>,
     at: u32,
 }
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Place(u32);
+struct Slot(u32);
 
 impl Ring {
-    pub(crate) fn new(places: u32) -> Self {
+    pub(crate) fn new(slots: u32) -> Self {
         // Sattolo's shuffle makes one cycle through all.
-        let mut order: Vec<u32> = (0..places).collect();
+        let mut order: Vec<u32> = (0..slots).collect();
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         for last in (1..order.len()).rev() {
             random ^= random << 13;
@@ -23,13 +23,13 @@ impl Ring {
             let other = usize::try_from(random % last as u64).unwrap_or_default();
             order.swap(last, other);
         }
-        Self { places: order.into_iter().map(Place).collect(), at: 0 }
+        Self { slots: order.into_iter().map(Slot).collect(), at: 0 }
     }
 
     /// Follows the ring for this many reads.
     pub(crate) fn walk(&mut self, reads: u64) -> u32 {
         for _ in 0..reads {
-            self.at = self.places[self.at as usize].0;
+            self.at = self.slots[self.at as usize].0;
         }
         self.at
     }

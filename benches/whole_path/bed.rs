@@ -116,9 +116,9 @@ impl Bed {
         Some((name, self.side(side)?))
     }
 
-    /// The processes of the side at `place`.
-    pub(crate) fn spenders(&self, place: usize) -> Spenders {
-        let side = &self.sides[place];
+    /// The processes of the side at `index`.
+    pub(crate) fn spenders(&self, index: usize) -> Spenders {
+        let side = &self.sides[index];
         let tunnel_end = match side.end {
             End::Bare => Some(&self.bare_real),
             End::Vstun => self.vstun_real.as_ref(),

@@ -27,8 +27,8 @@ fn svg(caption: &str, rows: &[Row]) -> Result<String> {
         escaped(caption)
     );
     grid(&mut out, bottom)?;
-    for (place, bar) in bars.iter().enumerate() {
-        bar.draw(&mut out, TOP + place as f64 * STEP)?;
+    for (index, bar) in bars.iter().enumerate() {
+        bar.draw(&mut out, TOP + index as f64 * STEP)?;
     }
     writeln!(
         out,
@@ -120,8 +120,8 @@ impl<'a> Bar<'a> {
 fn across(ratio: f64) -> f64 {
     const LOWEST: f64 = -4.0;
     const HIGHEST: f64 = 2.0;
-    let place = (ratio.log2().clamp(LOWEST, HIGHEST) - LOWEST) / (HIGHEST - LOWEST);
-    LEFT + place * (RIGHT - LEFT)
+    let position = (ratio.log2().clamp(LOWEST, HIGHEST) - LOWEST) / (HIGHEST - LOWEST);
+    LEFT + position * (RIGHT - LEFT)
 }
 
 fn escaped(text: &str) -> String {

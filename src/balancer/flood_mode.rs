@@ -35,17 +35,17 @@ impl Balancer {
             return;
         }
         let fill = self.fill();
-        let mut place = 0;
-        while let Some(&id) = self.watches.floods.services.get(place) {
+        let mut index = 0;
+        while let Some(&id) = self.watches.floods.services.get(index) {
             // The service may have been removed and its index reused.
             let service =
                 self.registry.services.get_mut(id).filter(|service| service.watch.flooded());
             let over = service.map(|service| service.watch.ends(now, service.policy.flood, fill));
             if over == Some(false) {
-                place += 1;
+                index += 1;
                 continue;
             }
-            self.watches.floods.services.swap_remove(place);
+            self.watches.floods.services.swap_remove(index);
             if over == Some(true) {
                 self.flood_changed(id, 0);
             }

@@ -27,8 +27,8 @@ impl Balancer {
     /// Forgets connections from table position `from` on, as if they had timed out; templates stay.
     /// Examines at most [`ENTRIES_A_PAGE`], so that a large table does not delay packets.
     pub fn flush(&mut self, which: &Flush, from: usize) -> Flushed {
-        let places = self.tables.connections.entry_count();
-        let end = from.saturating_add(ENTRIES_A_PAGE).min(places);
+        let entries = self.tables.connections.entry_count();
+        let end = from.saturating_add(ENTRIES_A_PAGE).min(entries);
         let listed = self.tables.connections.iter_in(from..end);
         let found = listed.filter(|(_, entry)| self.concerns(which, entry));
         let mut keys: Vec<_> = found.map(|(_, entry)| entry.key()).collect();
@@ -39,7 +39,7 @@ impl Balancer {
                 self.drop_connection(handle);
             }
         }
-        Flushed { connections: keys.len(), next: (end < places).then_some(end) }
+        Flushed { connections: keys.len(), next: (end < entries).then_some(end) }
     }
 
     fn concerns(&self, which: &Flush, entry: &Entry) -> bool {

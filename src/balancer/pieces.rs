@@ -37,13 +37,13 @@ fn divided(changes: Vec<Change>) -> (Vec<Change>, Vec<Change>) {
 
 /// The changes of each service, services in the order of their first one.
 fn grouped(values: Vec<Change>) -> Vec<Vec<Change>> {
-    let (mut groups, mut places) = (Vec::<Vec<Change>>::new(), HashMap::new());
+    let (mut groups, mut indexes) = (Vec::<Vec<Change>>::new(), HashMap::new());
     for change in values {
         let name = value_of(&change).unwrap_or_default();
-        match places.get(name).and_then(|&place: &usize| groups.get_mut(place)) {
+        match indexes.get(name).and_then(|&index: &usize| groups.get_mut(index)) {
             Some(group) => group.push(change),
             None => {
-                places.insert(name.to_owned(), groups.len());
+                indexes.insert(name.to_owned(), groups.len());
                 groups.push(vec![change]);
             }
         }

@@ -50,7 +50,7 @@ pub(super) fn by_policy(hash: u64, pool: Pool<'_>, weight: fn(&Real) -> u32) -> 
     if pool.policy.fallback {
         return usable(hash, pool, weight);
     }
-    best(hash, pool.configured(), weight).filter(|&place| pool.is_usable(place))
+    best(hash, pool.configured(), weight).filter(|&index| pool.is_usable(index))
 }
 
 fn best<'a>(
@@ -59,9 +59,9 @@ fn best<'a>(
     weight: fn(&Real) -> u32,
 ) -> Option<usize> {
     reals
-        .map(|(place, real)| (draw(hash ^ real.salt(), weight(real)), place))
+        .map(|(index, real)| (draw(hash ^ real.salt(), weight(real)), index))
         .min_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, place)| place)
+        .map(|(_, index)| index)
 }
 
 /// An exponential variate with the weight as its rate: the probability to be the smallest of

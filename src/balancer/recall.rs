@@ -27,8 +27,9 @@ impl Balancer {
     ) -> bool {
         let Some((client, port)) = ports(packet) else { return false };
         let key = forward::key(packet, client, port);
-        let place = self.service_of(&key).ok().and_then(|id| Some((id, self.member(id, address)?)));
-        let (Some((id, real)), Some(state)) = (place, ConnState::listed(state)) else {
+        let target =
+            self.service_of(&key).ok().and_then(|id| Some((id, self.member(id, address)?)));
+        let (Some((id, real)), Some(state)) = (target, ConnState::listed(state)) else {
             return false;
         };
         if let Some((handle, ..)) = self.connection(&key) {

@@ -69,8 +69,8 @@ impl Service {
     ) -> (Option<usize>, Option<RealId>) {
         let pool = self.pool(now, reals, Eligible::ForNewFlows);
         let picked = self.scheduler.pick(flow, pool);
-        let place = picked.or_else(|| pool.last_resort());
-        (picked, place.and_then(|place| self.reals.get(place).copied()))
+        let index = picked.or_else(|| pool.last_resort());
+        (picked, index.and_then(|index| self.reals.get(index).copied()))
     }
 
     /// A flow was forwarded according to [`Self::schedule`].
@@ -96,8 +96,8 @@ impl Service {
         reals: &Reals,
     ) -> Option<RealId> {
         let pool = self.pool(now, reals, eligible);
-        let place = self.scheduler.place(flow, pool).or_else(|| pool.last_resort())?;
-        self.reals.get(place).copied()
+        let index = self.scheduler.place(flow, pool).or_else(|| pool.last_resort())?;
+        self.reals.get(index).copied()
     }
 
     fn pool<'a>(&'a self, now: Millis, reals: &'a Reals, eligible: Eligible) -> Pool<'a> {

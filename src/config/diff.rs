@@ -54,19 +54,19 @@ struct Matched<'a> {
 fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     let (old, new): (Vec<_>, Vec<_>) = (old.specs().collect(), new.specs().collect());
     let shared = shared_ports(&old, &new);
-    let is_named = |&(new_place, old_place): &(usize, usize)| {
-        let names = (new.get(new_place), old.get(old_place));
+    let is_named = |&(new_index, old_index): &(usize, usize)| {
+        let names = (new.get(new_index), old.get(old_index));
         matches!(names, (Some(new), Some(old)) if new.name == old.name)
     };
     let mut candidates: Vec<_> = shared.into_iter().collect();
-    candidates.sort_by_key(|(places, count)| (!is_named(places), Reverse(*count)));
+    candidates.sort_by_key(|(pair, count)| (!is_named(pair), Reverse(*count)));
     let by_name: HashMap<&str, usize> =
         old.iter().enumerate().map(|(index, spec)| (spec.name.as_str(), index)).collect();
     let same_name = new.iter().enumerate();
     let same_name =
         same_name.filter_map(|(index, spec)| Some((index, *by_name.get(spec.name.as_str())?)));
     let (mut of_new, mut taken) = (vec![None; new.len()], HashSet::new());
-    for (index, owner) in candidates.into_iter().map(|(places, _)| places).chain(same_name) {
+    for (index, owner) in candidates.into_iter().map(|(pair, _)| pair).chain(same_name) {
         if let Some(free @ None) = of_new.get_mut(index)
             && taken.insert(owner)
         {

@@ -77,8 +77,8 @@ fn save_service(table: &mut Table, service: &RunningService) -> Result<(), SaveE
         });
         for real in reals.iter_mut() {
             let address = address(real);
-            if let Some(place) = missing.iter().position(|one| Some(one.address) == address) {
-                save_real(real, missing.remove(place));
+            if let Some(index) = missing.iter().position(|one| Some(one.address) == address) {
+                save_real(real, missing.remove(index));
             }
         }
         if reals.is_empty() && missing.is_empty() {

@@ -273,14 +273,14 @@ impl<'a> Services<'a> {
         let mut highest: Option<&ListenAt<'_>> = None;
         for at in sorted {
             let (listen, endpoint) = (at.listen, (at.listen.protocol, at.listen.address));
-            let same_place =
+            let same_endpoint =
                 highest.filter(|other| (other.listen.protocol, other.listen.address) == endpoint);
             if let Some(other) =
-                same_place.filter(|other| other.listen.ports.overlaps(listen.ports))
+                same_endpoint.filter(|other| other.listen.ports.overlaps(listen.ports))
             {
                 report_overlap(at, other, faults);
             }
-            if same_place.is_none_or(|other| other.listen.ports.last < listen.ports.last) {
+            if same_endpoint.is_none_or(|other| other.listen.ports.last < listen.ports.last) {
                 highest = Some(at);
             }
         }

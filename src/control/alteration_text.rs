@@ -38,10 +38,10 @@ pub struct AlterationText {
 impl fmt::Display for AlterationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, service, address, before, after, why } = self;
-        let place = [service.clone(), address.map(|address| address.to_string())];
-        let place: Vec<String> = place.into_iter().flatten().collect();
-        if !place.is_empty() {
-            write!(f, "{}: ", place.join(" "))?;
+        let subject = [service.clone(), address.map(|address| address.to_string())];
+        let subject: Vec<String> = subject.into_iter().flatten().collect();
+        if !subject.is_empty() {
+            write!(f, "{}: ", subject.join(" "))?;
         }
         match (before, after) {
             // The change of a value, so this is a key and is printed unchanged.

@@ -33,13 +33,13 @@ pub(super) struct After<'a> {
 impl<'a> After<'a> {
     pub(super) fn new(changes: &'a [Change]) -> Self {
         let (mut policies, mut listens) = (HashMap::new(), HashMap::new());
-        for (place, change) in changes.iter().enumerate() {
+        for (index, change) in changes.iter().enumerate() {
             match change {
                 Change::SetPolicy { service, policy } => {
                     policies.insert(service.as_str(), *policy);
                 }
                 Change::SetListens { service, .. } => {
-                    listens.insert(service.as_str(), place);
+                    listens.insert(service.as_str(), index);
                 }
                 _ => {}
             }
@@ -68,9 +68,9 @@ impl Alteration {
         mut visit: impl FnMut(&Change, Self, &Before<'_>),
     ) {
         let mut before = before.clone();
-        for (place, change) in changes.iter().enumerate() {
+        for (index, change) in changes.iter().enumerate() {
             if let Change::SetListens { service, .. } = change
-                && after.listens.get(service.as_str()) != Some(&place)
+                && after.listens.get(service.as_str()) != Some(&index)
             {
                 continue;
             }

@@ -103,11 +103,11 @@ fn columns([protocol, expires, state]: [&str; 3], ends: [&str; 3], width: usize)
     let mut lines = vec![head.clone() + client];
     for (column, end) in [(CLIENT, virtual_address), (CLIENT + 1 + VIRTUAL, real)] {
         // Addresses are in their columns until a line is broken.
-        let place = if lines.len() == 1 { head.len() + column } else { 0 };
+        let start = if lines.len() == 1 { head.len() + column } else { 0 };
         let Some(line) = lines.last_mut() else { continue };
-        let room = place.max(line.chars().count());
+        let room = start.max(line.chars().count());
         if room + 1 + end.len() <= width {
-            *line = format!("{line:<place$} {end}");
+            *line = format!("{line:<start$} {end}");
         } else {
             lines.push(format!("{:1$}{end}", "", head.len()));
         }

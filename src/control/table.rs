@@ -96,12 +96,12 @@ impl Columns<'_> {
     /// Records whose columns are in groups below each other.
     fn broken(&self, rows: &[Vec<String>], groups: &[Range<usize>], width: usize) -> Vec<String> {
         let mut records = vec![Vec::new(); rows.len()];
-        for (place, group) in groups.iter().enumerate() {
-            let indent = if place == 0 { 0 } else { INDENT };
+        for (index, group) in groups.iter().enumerate() {
+            let indent = if index == 0 { 0 } else { INDENT };
             for (record, lines) in
                 records.iter_mut().zip(self.group(rows, group, width.saturating_sub(indent)))
             {
-                let lines = lines.into_iter().filter(|line| place == 0 || !line.is_empty());
+                let lines = lines.into_iter().filter(|line| index == 0 || !line.is_empty());
                 record.extend(lines.map(|line| format!("{:indent$}{line}", "")));
             }
         }
@@ -200,8 +200,8 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
         let own = line.len() - body.len();
         let hang = own + indent;
         let room = width.saturating_sub(hang);
-        for (place, piece) in fill(body, indent, room).iter().enumerate() {
-            let hang = if place == 0 { own } else { hang };
+        for (index, piece) in fill(body, indent, room).iter().enumerate() {
+            let hang = if index == 0 { own } else { hang };
             wrapped += &format!("{:hang$}{piece}\n", "");
         }
     }

@@ -74,9 +74,9 @@ pub fn program(directors: &[IpNet], outer: OuterVersion) -> Option<Vec<Instructi
     let mut program = vec![first.load()];
     program.extend(search(&turns(directors, outer), first, false));
     let strangers = program.len();
-    for (place, one) in program.iter_mut().enumerate() {
+    for (index, one) in program.iter_mut().enumerate() {
         if *one == TO_STRANGERS {
-            one.k = u32::try_from(strangers - place - 1).unwrap_or(u32::MAX);
+            one.k = u32::try_from(strangers - index - 1).unwrap_or(u32::MAX);
         }
     }
     program.extend([

@@ -468,12 +468,12 @@ fn tables(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<u32
 /// prefix replaces it.
 fn drop_throws(copies: &mut Vec<Route>, earlier: usize) {
     // With any metric: otherwise the lower one would win.
-    let place = |route: &Route| (route.destination, route.from, route.tos);
-    let later: Vec<_> = copies.iter().skip(earlier).map(place).collect();
+    let key = |route: &Route| (route.destination, route.from, route.tos);
+    let later: Vec<_> = copies.iter().skip(earlier).map(key).collect();
     let mut position = 0;
     copies.retain(|route| {
         position += 1;
-        position > earlier || route.kind != RouteKind::Throw || !later.contains(&place(route))
+        position > earlier || route.kind != RouteKind::Throw || !later.contains(&key(route))
     });
 }
 

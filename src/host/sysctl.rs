@@ -56,8 +56,8 @@ pub fn of_link(link: &str) -> Vec<String> {
 #[must_use]
 pub fn renamed(path: &str, names: &BTreeMap<String, String>) -> String {
     // net/ipv4/conf/LINK/name, net/ipv4/neigh/LINK/name
-    let new = |(place, part): (usize, &str)| match names.get(part) {
-        Some(new) if place == LINK => new.clone(),
+    let new = |(index, part): (usize, &str)| match names.get(part) {
+        Some(new) if index == LINK => new.clone(),
         _ => part.to_owned(),
     };
     path.split('/').enumerate().map(new).collect::<Vec<_>>().join("/")

@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 use super::errors::because;
 use super::interfaces;
 
-/// The place of `gso_size` in `struct __sk_buff` of `<linux/bpf.h>`, which is the last field that a
+/// The offset of `gso_size` in `struct __sk_buff` of `<linux/bpf.h>`, which is the last field that a
 /// test may set.
 const GSO_SIZE: usize = 176;
 

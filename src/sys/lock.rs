@@ -113,7 +113,7 @@ mod tests {
 
     const NAME: &str = "d.sock.lock";
 
-    fn place(name: &str) -> (PathBuf, Arc<Folder>) {
+    fn new_folder(name: &str) -> (PathBuf, Arc<Folder>) {
         let path = std::env::temp_dir().join(format!("vstun-lock-{}-{name}", std::process::id()));
         fs::create_dir(&path).unwrap();
         let folder = Folder::open(&path).unwrap().into();
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_second_process_gets_the_holders_process_id() {
-        let (path, folder) = place("second");
+        let (path, folder) = new_folder("second");
         let name = OsStr::new(NAME);
         let Ok(Attempt::Taken(first)) = take(&folder, name) else { panic!("free") };
         match take(&folder, name) {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_lock_file_of_a_dead_holder_is_locked_anew() {
-        let (path, folder) = place("dead");
+        let (path, folder) = new_folder("dead");
         fs::write(path.join(NAME), "4194305\n").unwrap();
         let Ok(Attempt::Taken(lock)) = take(&folder, OsStr::new(NAME)) else { panic!("free") };
         let text = fs::read_to_string(path.join(NAME)).unwrap();
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_link_is_not_followed() {
-        let (path, folder) = place("link");
+        let (path, folder) = new_folder("link");
         let precious = path.join("precious");
         fs::write(&precious, "precious").unwrap();
         symlink(&precious, path.join(NAME)).unwrap();

@@ -1,4 +1,4 @@
-//! The operating system: TUN, raw sockets, netlink, sysctls, locks. The only place with `unsafe`.
+//! The operating system: TUN, raw sockets, netlink, sysctls, locks. The only layer with `unsafe`.
 //!
 //! Plain values in and out, `io::Result` for errors; imports no other module of vstun.
 #![allow(unsafe_code)]

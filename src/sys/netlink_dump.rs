@@ -65,7 +65,7 @@ fn read(mut bytes: &[u8], wanted: u16, each: &mut impl FnMut(&[u8])) -> io::Resu
     Ok(Dump::GoesOn)
 }
 
-/// The number in the host's byte order at this place.
+/// The number in the host's byte order at this offset.
 pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }

@@ -246,8 +246,8 @@ fn fragments_are_held_and_released_without_allocating() {
         .collect();
     let mut out = Nowhere(vec![0; MAX_PACKET_LEN]);
     let calls = allocations(|| {
-        for (place, packet) in pieces.iter().enumerate() {
-            let now = place as u64;
+        for (index, packet) in pieces.iter().enumerate() {
+            let now = index as u64;
             forward_to(&mut out, &mut director, now, packet);
         }
         director.expire(Millis(60_000));

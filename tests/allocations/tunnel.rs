@@ -66,8 +66,8 @@ fn packets_in_gue_are_joined_without_allocating() {
         let inner = vec![7; 18 + usize::from(number) % 1_400];
         let segment = GuePacket::new(way, number.into(), 4, [&inner[..8], &inner[8..]]).unwrap();
         let entered = allocations(|| {
-            while let Err(place) = joins.enter(&segment) {
-                let send = joins.take(place).unwrap();
+            while let Err(index) = joins.enter(&segment) {
+                let send = joins.take(index).unwrap();
                 black_box(send.datagrams().count());
                 joins.give_back(send);
             }
@@ -121,7 +121,7 @@ fn a_batch_is_coalesced_without_allocating() {
                 written += Coalescer::header(group, &frames[group.first()], &mut room).unwrap();
                 written += coalescer
                     .frame_indexes(group)
-                    .map(|place| group.payload(&frames[place]).len())
+                    .map(|index| group.payload(&frames[index]).len())
                     .sum::<usize>();
             }
         }

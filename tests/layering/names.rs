@@ -21,11 +21,13 @@ pub(crate) fn check(files: &[(String, String)]) -> Vec<String> {
             declared.entry(name).or_default().push(format!("src/{file}:{line}"));
         }
     }
-    let several = declared.into_iter().filter(|(name, places)| {
-        places.len() > 1 && !SHARED.iter().any(|(shared, _)| shared == name)
+    let several = declared.into_iter().filter(|(name, positions)| {
+        positions.len() > 1 && !SHARED.iter().any(|(shared, _)| shared == name)
     });
     several
-        .map(|(name, places)| format!("{name} is declared several times: {}", places.join(", ")))
+        .map(|(name, positions)| {
+            format!("{name} is declared several times: {}", positions.join(", "))
+        })
         .collect()
 }
 

@@ -206,7 +206,7 @@ fn split(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
 
 /// Data in which every byte shows its position.
 fn data(len: usize) -> Vec<u8> {
-    (0..len).map(|place| u8::try_from(place % 251).unwrap()).collect()
+    (0..len).map(|index| u8::try_from(index % 251).unwrap()).collect()
 }
 
 /// Leaves the checksum as the kernel does for offload: the pseudo-header's sum.
@@ -393,8 +393,8 @@ fn a_smaller_path_mtu_is_answered_and_then_respected() {
         let segment = |len: usize| mix.0.tcp(Flags::ACK).data(&data(len - mix.0.header_len() - 20));
         assert_eq!(pair.tunnelled(&segment(mtu + 1).bytes(), Offload::None), []);
         let answer = Packet::parse(pair.answer.as_ref().unwrap()).unwrap();
-        let told = answer.payload()[4..8].try_into().unwrap();
-        assert_eq!(usize::try_from(u32::from_be_bytes(told)), Ok(mtu));
+        let reported = answer.payload()[4..8].try_into().unwrap();
+        assert_eq!(usize::try_from(u32::from_be_bytes(reported)), Ok(mtu));
         assert_eq!(pair.send(segment(mtu)), A);
         pair.ends();
     }

@@ -33,10 +33,10 @@ pub(crate) fn piece(whole: &[u8], identification: u32, data: Range<usize>, more:
 }
 
 /// The whole packet in fragments, cut at these offsets of its data.
-pub(crate) fn cut(whole: &[u8], identification: u32, places: &[usize]) -> Vec<Vec<u8>> {
+pub(crate) fn cut(whole: &[u8], identification: u32, cuts: &[usize]) -> Vec<Vec<u8>> {
     let len = whole.len() - if whole[0] >> 4 == 4 { 20 } else { 40 };
-    let starts = std::iter::once(0).chain(places.iter().copied());
-    let ends = places.iter().copied().chain([len]);
+    let starts = std::iter::once(0).chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([len]);
     starts
         .zip(ends)
         .map(|(start, end)| piece(whole, identification, start..end, end < len))

@@ -19,19 +19,19 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut contestants =
         bed.sides(&[VSTUN_BOTH, VSTUN_GUE, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
-    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| window(bed, place, plan));
+    let all = interleave(bed, WORK, plan, &contestants, |bed, &index| window(bed, index, plan));
     let mut table = rows(WORK, &all, ROWS);
     let turns = Plan { rounds: TURNS * plan.rounds, ..plan };
     let contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH]);
     let all =
-        interleave(bed, IN_TURNS, turns, &contestants, |bed, &place| window(bed, place, plan));
+        interleave(bed, IN_TURNS, turns, &contestants, |bed, &index| window(bed, index, plan));
     table.extend(rows(IN_TURNS, &all, ROWS_IN_TURNS));
     Ok(table)
 }
 
-fn window(bed: &mut Bed, place: usize, plan: Plan) -> Result<Sample> {
-    let order = format!("connections {} {CLIENTS} 100 {}", bed.sides[place].vip, plan.window);
-    let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.web_load.ask(&order))?;
+fn window(bed: &mut Bed, index: usize, plan: Plan) -> Result<Sample> {
+    let order = format!("connections {} {CLIENTS} 100 {}", bed.sides[index].vip, plan.window);
+    let (cost, answer) = bed.cost(bed.spenders(index), |bed| bed.web_load.ask(&order))?;
     per_request(cost, &answer)
 }
 

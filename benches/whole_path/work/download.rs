@@ -34,8 +34,8 @@ fn streams(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
         contestants.extend(bed.sides(&[HAPROXY, NGINX]));
         contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
     }
-    let all = interleave(bed, load.work, plan, &contestants, |bed, &place| {
-        sample(bed, place, "down", load, plan.window)
+    let all = interleave(bed, load.work, plan, &contestants, |bed, &index| {
+        sample(bed, index, "down", load, plan.window)
     });
     Ok(rows(load.work, &all, if load.rate.is_some() { SHAPED } else { PLAIN }))
 }

@@ -21,8 +21,8 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let neighbours = [VSTUN_NEIGHBOUR, VSTUN_6IN6_NEIGHBOUR];
     let names = [&ways[..], &neighbours, &[BARE_LOOP, BARE_LOOP_6IN6]].concat();
     let contestants = bed.sides(&names);
-    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
-        small_udp::sample(bed, place, BURSTS, plan.window)
+    let all = interleave(bed, WORK, plan, &contestants, |bed, &index| {
+        small_udp::sample(bed, index, BURSTS, plan.window)
     });
     Ok(rows(WORK, &all, ROWS))
 }

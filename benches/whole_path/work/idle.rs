@@ -13,7 +13,7 @@ use crate::side::VSTUN;
 
 /// Measures this project's director before it has seen a packet.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let process = bed.side(VSTUN).and_then(|place| bed.sides[place].process);
+    let process = bed.side(VSTUN).and_then(|index| bed.sides[index].process);
     let Some(process) = process else { return Ok(Vec::new()) };
     let contestants = [(VSTUN, process)];
     let all = interleave(bed, WORK, plan, &contestants, |_, &process| {

@@ -23,9 +23,9 @@ fn measure(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut contestants =
         bed.sides(&[VSTUN_BOTH, VSTUN_GUE, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
-    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
-        let order = format!("pingpong {} {}", bed.sides[place].vip, plan.window);
-        let (_, answer) = bed.cost(bed.spenders(place), |bed| bed.web_load.ask(&order))?;
+    let all = interleave(bed, WORK, plan, &contestants, |bed, &index| {
+        let order = format!("pingpong {} {}", bed.sides[index].vip, plan.window);
+        let (_, answer) = bed.cost(bed.spenders(index), |bed| bed.web_load.ask(&order))?;
         Ok(vec![(P50.name, number(&answer, "p50_us")?), (P99.name, number(&answer, "p99_us")?)])
     });
     Ok(rows(WORK, &all, ROWS))

@@ -34,8 +34,8 @@ fn streams(
     let ends = [(VSTUN_BOTH, VSTUN_REAL), (VSTUN_GUE, GUE_REAL), (VSTUN, bare)];
     let contestants: Vec<_> =
         ends.into_iter().filter_map(|(side, name)| bed.renamed(side, name)).collect();
-    let all = interleave(bed, load.work, plan, &contestants, |bed, &place| {
-        sample(bed, place, "up", load, plan.window)
+    let all = interleave(bed, load.work, plan, &contestants, |bed, &index| {
+        sample(bed, index, "up", load, plan.window)
     });
     Ok(rows(load.work, &all, specs))
 }

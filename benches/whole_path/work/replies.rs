@@ -21,10 +21,10 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut contestants =
         bed.sides(&[VSTUN_BOTH, VSTUN_GUE, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
-    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
-        let vip = bed.sides[place].vip;
+    let all = interleave(bed, WORK, plan, &contestants, |bed, &index| {
+        let vip = bed.sides[index].vip;
         let order = format!("requests {vip} {CLIENTS} {BYTES} {}", plan.window);
-        let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.web_load.ask(&order))?;
+        let (cost, answer) = bed.cost(bed.spenders(index), |bed| bed.web_load.ask(&order))?;
         let mut sample = per_request(cost, &answer)?;
         sample.extend(per_gigabyte(cost, number(&answer, "bytes")?));
         sample.push((THROUGHPUT.name, gigabits(&answer)?));

@@ -56,8 +56,8 @@ fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Ve
     let has = |name| specs.iter().any(|spec| spec.1 == name || spec.2 == name);
     let names: Vec<_> = names.into_iter().filter(|name| has(*name)).collect();
     let contestants = bed.sides(&names);
-    let measured = interleave(bed, offer.work, plan, &contestants, |bed, &place| {
-        sample(bed, place, offer, plan.window)
+    let measured = interleave(bed, offer.work, plan, &contestants, |bed, &index| {
+        sample(bed, index, offer, plan.window)
     });
     let mut rows = rows(offer.work, &measured, specs);
     if offer.tick_us == EVEN.tick_us {
@@ -67,25 +67,25 @@ fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Ve
 }
 
 /// One window, repeated if something else took the CPU meanwhile.
-pub(super) fn sample(bed: &mut Bed, place: usize, offer: Offer, seconds: f64) -> Result<Sample> {
-    let mut result = attempt(bed, place, offer, seconds);
+pub(super) fn sample(bed: &mut Bed, index: usize, offer: Offer, seconds: f64) -> Result<Sample> {
+    let mut result = attempt(bed, index, offer, seconds);
     for _ in 1..ATTEMPTS {
         if let Err(e) = &result {
             println!("  {e:#}: again");
-            result = attempt(bed, place, offer, seconds);
+            result = attempt(bed, index, offer, seconds);
         }
     }
     result
 }
 
-fn attempt(bed: &mut Bed, place: usize, offer: Offer, seconds: f64) -> Result<Sample> {
-    let side = &bed.sides[place];
+fn attempt(bed: &mut Bed, index: usize, offer: Offer, seconds: f64) -> Result<Sample> {
+    let side = &bed.sides[index];
     let (vip, end) = (side.vip, side.end);
     let order =
         format!("send {vip} {FLOWS} {} {} {seconds} {}", offer.rate, offer.tick_us, offer.longest);
     let arrived = |bed: &Bed| bed.topology.real(end).node.datagrams();
     let before = arrived(bed)?;
-    let (cost, (answer, meanwhile)) = bed.cost(bed.spenders(place), |bed| {
+    let (cost, (answer, meanwhile)) = bed.cost(bed.spenders(index), |bed| {
         let answer = bed.udp_load.ask(&order)?;
         Ok((answer, arrived(bed)? - before))
     })?;

@@ -16,16 +16,16 @@ pub(super) struct Load {
     pub(super) rate: Option<&'static str>,
 }
 
-/// One window of streams `up` or `down` by the side at `place`.
+/// One window of streams `up` or `down` by the side at `index`.
 pub(super) fn sample(
     bed: &mut Bed,
-    place: usize,
+    index: usize,
     direction: &str,
     load: Load,
     seconds: f64,
 ) -> Result<Sample> {
-    let order = format!("{direction} {} {seconds} {}", bed.sides[place].vip, load.streams);
-    let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.tcp_load.ask(&order))?;
+    let order = format!("{direction} {} {seconds} {}", bed.sides[index].vip, load.streams);
+    let (cost, answer) = bed.cost(bed.spenders(index), |bed| bed.tcp_load.ask(&order))?;
     let mut sample = per_packet(cost);
     sample.extend(per_gigabyte(cost, number(&answer, "all_bytes")?));
     sample.push((THROUGHPUT.name, gigabits(&answer)?));

@@ -57,13 +57,13 @@ fn measure(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
         Some(SLOW) => &[VSTUN, VSTUN_GUE, VSTUN_GUE_NIC, BARE_BATCHED, BARE_GUE, ROUTING, HAPROXY],
         Some(_) => &[VSTUN, VSTUN_GUE, BARE_BATCHED, BARE_LOOP, ROUTING],
     };
-    let ways = bed.sides(names).into_iter().map(|(name, place)| (name, Some(place)));
+    let ways = bed.sides(names).into_iter().map(|(name, index)| (name, Some(index)));
     let mut contestants: Vec<_> = ways.collect();
     if load.rate.is_none() {
         contestants.push((READY_MADE, None));
     }
     let all = interleave(bed, load.work, plan, &contestants, |bed, &side| match side {
-        Some(place) => streams::sample(bed, place, "up", load, plan.window),
+        Some(index) => streams::sample(bed, index, "up", load, plan.window),
         None => ready_made(bed, plan.window),
     });
     let specs = match load.rate {

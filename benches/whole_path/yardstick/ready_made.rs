@@ -50,7 +50,7 @@ struct Batch {
 
 impl Batch {
     fn new(from: Ipv4Addr, to: Ipv4Addr) -> Self {
-        let mut packets: Vec<_> = (0..BATCH).map(|place| packet(from, to, place)).collect();
+        let mut packets: Vec<_> = (0..BATCH).map(|index| packet(from, to, index)).collect();
         let mut slices: Vec<_> = packets
             .iter_mut()
             .map(|p| libc::iovec { iov_base: p.as_mut_ptr().cast(), iov_len: p.len() })
@@ -94,10 +94,10 @@ fn address(to: Ipv4Addr) -> libc::sockaddr_in {
     }
 }
 
-/// One tunnelled TCP segment of an upload, the `place`-th in order, with valid checksums: the
+/// One tunnelled TCP segment of an upload, the `index`-th in order, with valid checksums: the
 /// receiver's GRO merges it as it merges a director's, so that both leave the same work to the
 /// receiver.
-fn packet(from: Ipv4Addr, to: Ipv4Addr, place: usize) -> [u8; WIRE] {
+fn packet(from: Ipv4Addr, to: Ipv4Addr, index: usize) -> [u8; WIRE] {
     let mut packet = [b'.'; WIRE];
     packet[..OUTER].copy_from_slice(&outer_header(from, to));
     let inner = &mut packet[OUTER..];
@@ -109,7 +109,7 @@ fn packet(from: Ipv4Addr, to: Ipv4Addr, place: usize) -> [u8; WIRE] {
     inner[10..12].copy_from_slice(&check.to_be_bytes());
     inner[20..40].fill(0);
     inner[20..24].copy_from_slice(&[0x80, 0, 0x23, 0x29]);
-    inner[24..28].copy_from_slice(&((place * (WIRE - 60)) as u32).to_be_bytes());
+    inner[24..28].copy_from_slice(&((index * (WIRE - 60)) as u32).to_be_bytes());
     inner[32..36].copy_from_slice(&[0x50, 0x10, 0xff, 0xff]);
     let check = !fold(sum(&inner[12..]) + 6 + u64::from(total - 20));
     inner[36..38].copy_from_slice(&check.to_be_bytes());

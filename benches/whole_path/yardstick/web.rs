@@ -57,7 +57,7 @@ pub(super) fn server(port: u16) -> Result<()> {
         for event in &events {
             match event.token() {
                 LISTENER => server.accept(&listener, poll.registry())?,
-                Token(place) => server.serve(place),
+                Token(index) => server.serve(index),
             }
         }
     }
@@ -85,27 +85,27 @@ impl Server {
         while let Ok((stream, _)) = listener.accept() {
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            let place = self.free.pop().unwrap_or_else(|| {
+            let index = self.free.pop().unwrap_or_else(|| {
                 self.connections.push(None);
                 self.connections.len() - 1
             });
             let interest = Interest::READABLE | Interest::WRITABLE;
-            registry.register(&mut SourceFd(&stream.as_raw_fd()), Token(place), interest)?;
+            registry.register(&mut SourceFd(&stream.as_raw_fd()), Token(index), interest)?;
             let request = [0; REQUEST];
             let connection = Connection { stream, request, come: 0, due: 0, closes: false };
-            self.connections[place] = Some(connection);
+            self.connections[index] = Some(connection);
         }
         Ok(())
     }
 
     /// Does the pending work of a connection, and forgets it at its end.
-    fn serve(&mut self, place: usize) {
-        let Some(connection) = &mut self.connections[place] else { return };
+    fn serve(&mut self, index: usize) {
+        let Some(connection) = &mut self.connections[index] else { return };
         match connection.advance(&self.body) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             _ => {
-                self.connections[place] = None;
-                self.free.push(place);
+                self.connections[index] = None;
+                self.free.push(index);
             }
         }
     }

@@ -48,7 +48,7 @@ fn run(asked: &Asked, clients: usize, span: Duration) -> Result<Value> {
     let mut buffer = vec![0; CHUNK];
     let begin = Instant::now();
     let mut all = (0..clients)
-        .map(|place| Ok(Some(Client::open(asked, &poll, place)?)))
+        .map(|index| Ok(Some(Client::open(asked, &poll, index)?)))
         .collect::<Result<Vec<_>>>()?;
     let (mut done, mut open) = (0_u64, clients);
     while open > 0 {
@@ -56,12 +56,12 @@ fn run(asked: &Asked, clients: usize, span: Duration) -> Result<Value> {
         ensure!(!events.is_empty(), "{} does not answer", asked.to);
         let over = begin.elapsed() >= span;
         for event in &events {
-            let Token(place) = event.token();
-            let Some(client) = all.get_mut(place).and_then(Option::as_mut) else { continue };
+            let Token(index) = event.token();
+            let Some(client) = all.get_mut(index).and_then(Option::as_mut) else { continue };
             let answers = client.advance(asked, over, &mut buffer)?;
             done += answers;
             if client.ended {
-                all[place] = if over { None } else { Some(Client::open(asked, &poll, place)?) };
+                all[index] = if over { None } else { Some(Client::open(asked, &poll, index)?) };
                 open -= usize::from(over);
             }
         }
@@ -79,7 +79,7 @@ struct Client {
 }
 
 impl Client {
-    fn open(asked: &Asked, poll: &Poll, place: usize) -> Result<Self> {
+    fn open(asked: &Asked, poll: &Poll, index: usize) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         match socket.connect(&asked.to.into()) {
@@ -91,7 +91,7 @@ impl Client {
         let stream = TcpStream::from(socket);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let mut source = SourceFd(&stream.as_raw_fd());
-        poll.registry().register(&mut source, Token(place), interest)?;
+        poll.registry().register(&mut source, Token(index), interest)?;
         Ok(Self { stream, asks: true, come: 0, ended: false })
     }
 
@@ -149,8 +149,8 @@ fn pingpong(to: SocketAddrV4, span: Duration) -> Result<Value> {
     stream.shutdown(Shutdown::Both)?;
     times.sort_unstable();
     let thousandths = |part: usize| {
-        let place = (times.len() * part / 1_000).min(times.len().saturating_sub(1));
-        times.get(place).map(|time| time.as_secs_f64() * 1e6).context("no answer came")
+        let index = (times.len() * part / 1_000).min(times.len().saturating_sub(1));
+        times.get(index).map(|time| time.as_secs_f64() * 1e6).context("no answer came")
     };
     Ok(json!({
         "answers": times.len(), "p50_us": thousandths(500)?, "p99_us": thousandths(990)?,

@@ -137,9 +137,9 @@ impl RunningDirector {
         let services = running.services.iter();
         let mut asked = services.filter(|one| service.is_none_or(|name| *one.name == *name));
         if !asked.any(|service| service.reals.iter().any(|real| real.address == address)) {
-            let place = service.map_or_else(|| "any service".to_owned(), ToOwned::to_owned);
+            let scope = service.map_or_else(|| "any service".to_owned(), ToOwned::to_owned);
             bail!(
-                "address: {address} is not a real server of {place}; `vstun list` names those \
+                "address: {address} is not a real server of {scope}; `vstun list` names those \
                  there are"
             );
         }
@@ -152,8 +152,8 @@ impl RunningDirector {
         withdrawn.by_operator.remove(&vip);
         let waits = withdrawn.contains(vip);
         let warnings = self.set_withdrawn(session, withdrawn, Some(vip)).await?;
-        let places = session.announced(vip).join(", ");
-        let done = match places.is_empty() {
+        let announcements = session.announced(vip).join(", ");
+        let done = match announcements.is_empty() {
             true if waits => {
                 format!("{vip} is announced as soon as one of its services has its quorum")
             }
@@ -161,7 +161,7 @@ impl RunningDirector {
                 Some(why) => format!("{vip} is announced as soon as this is over: {why}"),
                 None => format!("{vip} is announced as soon as it has an uplink"),
             },
-            false => format!("{vip} is announced: {places}"),
+            false => format!("{vip} is announced: {announcements}"),
         };
         Ok(Answer::done(done, self.publish(vip, false)).with(warnings))
     }
@@ -172,10 +172,10 @@ impl RunningDirector {
         let mut withdrawn = before.clone();
         withdrawn.by_operator.insert(vip);
         let warnings = self.set_withdrawn(session, withdrawn, None).await?;
-        let places = session.announced(vip);
-        if !places.is_empty() {
+        let announcements = session.announced(vip);
+        if !announcements.is_empty() {
             self.set_withdrawn(session, before, None).await?;
-            bail!("{vip} is still announced: {}; the log says why", places.join(", "));
+            bail!("{vip} is still announced: {}; the log says why", announcements.join(", "));
         }
         let done = format!("{vip} is withdrawn; what arrives for it is forwarded as before");
         Ok(Answer::done(done, self.publish(vip, false)).with(warnings))

@@ -68,9 +68,9 @@ pub(super) fn check(selection: &Selection, services: &[ServiceSnapshot]) -> anyh
     }
     let Some(address) = real else { return Ok(()) };
     if !asked.any(|service| service.reals.iter().any(|real| real.address == *address)) {
-        let place = service.clone().unwrap_or_else(|| "any service".to_owned());
+        let scope = service.clone().unwrap_or_else(|| "any service".to_owned());
         bail!(
-            "address: {address} is not a real server of {place}; `vstun list` names those there are"
+            "address: {address} is not a real server of {scope}; `vstun list` names those there are"
         );
     }
     Ok(())

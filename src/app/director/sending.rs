@@ -46,14 +46,14 @@ impl Outlet for Sending<'_> {
     }
 
     fn reply(&mut self, answer: &[u8]) {
-        let mut place = self.input.answer(answer);
-        if place.is_none() {
+        let mut stored = self.input.answer(answer);
+        if stored.is_none() {
             self.output.flush(self.input);
             self.input.clear_answers();
-            place = self.input.answer(answer);
+            stored = self.input.answer(answer);
         }
-        if let Some(place) = place {
-            self.output.plain(self.input, self.client, place);
+        if let Some(stored) = stored {
+            self.output.plain(self.input, self.client, stored);
         }
     }
 

@@ -116,12 +116,12 @@ fn in_style(text: &str) -> String {
 /// Adds the words of a line in lines of at most [`LINE`] bytes.
 fn break_line(line: &str, page: &mut String) {
     let mut used = 0;
-    for (place, word) in line.split(' ').enumerate() {
-        if place > 0 && used + 1 + word.len() > LINE {
+    for (index, word) in line.split(' ').enumerate() {
+        if index > 0 && used + 1 + word.len() > LINE {
             // A point or an apostrophe at the start would make it a request (roff(7)).
             page.push_str(if word.starts_with(['.', '\'']) { "\n\\&" } else { "\n" });
             used = 0;
-        } else if place > 0 {
+        } else if index > 0 {
             page.push(' ');
             used += 1;
         }

@@ -67,7 +67,7 @@ struct AgeList {
 pub(super) struct Datagrams {
     seed: Seed,
     /// All datagrams at indexes that are or have been in use.
-    places: Vec<Datagram>,
+    slots: Vec<Datagram>,
     free: u32,
     buckets: Vec<u32>,
     waiting: AgeList,
@@ -80,7 +80,7 @@ impl Datagrams {
         let list = |most| AgeList { oldest: NIL, newest: NIL, len: 0, most };
         Self {
             seed,
-            places: Vec::with_capacity(waiting + decided),
+            slots: Vec::with_capacity(waiting + decided),
             free: NIL,
             buckets: vec![NIL; ((waiting + decided) * 2).next_power_of_two()],
             waiting: list(waiting),
@@ -99,15 +99,15 @@ impl Datagrams {
 
     /// The oldest datagram of this list.
     pub(super) fn oldest(&self, kind: FragmentKind) -> Option<u32> {
-        Some(self.list(kind).oldest).filter(|&place| place != NIL)
+        Some(self.list(kind).oldest).filter(|&index| index != NIL)
     }
 
-    pub(super) fn get(&self, place: u32) -> Option<&Datagram> {
-        self.places.get(place as usize)
+    pub(super) fn get(&self, index: u32) -> Option<&Datagram> {
+        self.slots.get(index as usize)
     }
 
-    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Datagram> {
-        self.places.get_mut(place as usize)
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Datagram> {
+        self.slots.get_mut(index as usize)
     }
 
     pub(super) fn find(&self, key: &Key) -> Option<u32> {
@@ -130,53 +130,53 @@ impl Datagrams {
         let (older, newer) = (NIL, NIL);
         let datagram =
             Datagram { key, until, state, held, seen, kind, bucket, chain, older, newer };
-        let place = match self.places.get_mut(self.free as usize) {
+        let index = match self.slots.get_mut(self.free as usize) {
             Some(free) => {
                 let next = std::mem::replace(free, datagram).chain;
                 std::mem::replace(&mut self.free, next)
             }
             None => {
-                self.places.push(datagram);
-                u32::try_from(self.places.len() - 1).unwrap_or(NIL)
+                self.slots.push(datagram);
+                u32::try_from(self.slots.len() - 1).unwrap_or(NIL)
             }
         };
         if let Some(head) = self.buckets.get_mut(bucket as usize) {
-            *head = place;
+            *head = index;
         }
-        self.link(place, kind);
-        place
+        self.link(index, kind);
+        index
     }
 
     /// Removes a datagram, which must hold no packets.
-    pub(super) fn remove(&mut self, place: u32) {
-        self.unlink(place);
-        let Some(&Datagram { bucket, chain, .. }) = self.get(place) else { return };
+    pub(super) fn remove(&mut self, index: u32) {
+        self.unlink(index);
+        let Some(&Datagram { bucket, chain, .. }) = self.get(index) else { return };
         let mut at = self.buckets.get(bucket as usize).copied().unwrap_or(NIL);
-        if at == place {
+        if at == index {
             self.buckets[bucket as usize] = chain;
         }
         while let Some(datagram) = self.get_mut(at) {
             at = datagram.chain;
-            if at == place {
+            if at == index {
                 datagram.chain = chain;
             }
         }
-        let free = std::mem::replace(&mut self.free, place);
-        if let Some(datagram) = self.get_mut(place) {
+        let free = std::mem::replace(&mut self.free, index);
+        if let Some(datagram) = self.get_mut(index) {
             datagram.chain = free;
         }
     }
 
     /// Moves a datagram to the list of decided ones, as the newest; that list must not be full.
-    pub(super) fn decide(&mut self, place: u32) {
-        self.unlink(place);
-        self.link(place, FragmentKind::Decided);
+    pub(super) fn decide(&mut self, index: u32) {
+        self.unlink(index);
+        self.link(index, FragmentKind::Decided);
     }
 
     /// All decided datagrams.
     pub(super) fn decided(&mut self) -> impl Iterator<Item = &mut Datagram> {
         // Free entries keep their last list; including them does no harm.
-        self.places.iter_mut().filter(|datagram| datagram.kind == FragmentKind::Decided)
+        self.slots.iter_mut().filter(|datagram| datagram.kind == FragmentKind::Decided)
     }
 
     /// The datagrams of one list, oldest first.
@@ -205,23 +205,23 @@ impl Datagrams {
         }
     }
 
-    fn link(&mut self, place: u32, kind: FragmentKind) {
+    fn link(&mut self, index: u32, kind: FragmentKind) {
         let list = self.list_mut(kind);
-        let older = std::mem::replace(&mut list.newest, place);
+        let older = std::mem::replace(&mut list.newest, index);
         if older == NIL {
-            list.oldest = place;
+            list.oldest = index;
         }
         list.len += 1;
         if let Some(datagram) = self.get_mut(older) {
-            datagram.newer = place;
+            datagram.newer = index;
         }
-        if let Some(datagram) = self.get_mut(place) {
+        if let Some(datagram) = self.get_mut(index) {
             (datagram.kind, datagram.older, datagram.newer) = (kind, older, NIL);
         }
     }
 
-    fn unlink(&mut self, place: u32) {
-        let Some(&Datagram { kind, older, newer, .. }) = self.get(place) else { return };
+    fn unlink(&mut self, index: u32) {
+        let Some(&Datagram { kind, older, newer, .. }) = self.get(index) else { return };
         match self.get_mut(older) {
             Some(datagram) => datagram.newer = newer,
             None => self.list_mut(kind).oldest = newer,
@@ -244,47 +244,47 @@ mod tests {
         Key::new(17, [198, 51, 100, 7].into(), 0, [192, 0, 2, 10].into(), number)
     }
 
-    fn number(datagrams: &Datagrams, place: u32) -> u16 {
-        datagrams.get(place).map(|datagram| datagram.key.virtual_port()).unwrap_or_default()
+    fn number(datagrams: &Datagrams, index: u32) -> u16 {
+        datagrams.get(index).map(|datagram| datagram.key.virtual_port()).unwrap_or_default()
     }
 
     /// Both lists, oldest first.
     fn listed(datagrams: &Datagrams) -> [Vec<u16>; 2] {
         [FragmentKind::Waiting, FragmentKind::Decided].map(|kind| {
-            let next = |&place: &u32| {
-                datagrams.get(place).map(|it| it.newer).filter(|&newer| newer != NIL)
+            let next = |&index: &u32| {
+                datagrams.get(index).map(|it| it.newer).filter(|&newer| newer != NIL)
             };
-            let places = std::iter::successors(datagrams.oldest(kind), next);
-            places.map(|place| number(datagrams, place)).collect()
+            let indexes = std::iter::successors(datagrams.oldest(kind), next);
+            indexes.map(|index| number(datagrams, index)).collect()
         })
     }
 
     #[test]
     fn datagrams_are_found_and_listed_by_age_through_any_changes() {
         let mut datagrams = Datagrams::new(4, 4, Seed(1, 2));
-        let mut places = BTreeMap::new();
+        let mut indexes = BTreeMap::new();
         let mut model: [Vec<u16>; 2] = Default::default();
         // The next number has no pattern: a multiple of a prime.
         for step in 0_u16..2_000 {
             let name = step.wrapping_mul(7_919) % 11;
-            let place = places.get(&name).copied();
-            assert_eq!(datagrams.find(&key(name)), place, "{step}");
-            match place {
+            let index = indexes.get(&name).copied();
+            assert_eq!(datagrams.find(&key(name)), index, "{step}");
+            match index {
                 None if !datagrams.is_full(FragmentKind::Waiting) => {
-                    let place = datagrams.insert(key(name), FragmentKind::Waiting, Millis(0));
-                    places.insert(name, place);
+                    let index = datagrams.insert(key(name), FragmentKind::Waiting, Millis(0));
+                    indexes.insert(name, index);
                     model[0].push(name);
                 }
-                Some(place)
+                Some(index)
                     if model[0].contains(&name) && !datagrams.is_full(FragmentKind::Decided) =>
                 {
-                    datagrams.decide(place);
+                    datagrams.decide(index);
                     model[0].retain(|&other| other != name);
                     model[1].push(name);
                 }
-                Some(place) => {
-                    datagrams.remove(place);
-                    places.remove(&name);
+                Some(index) => {
+                    datagrams.remove(index);
+                    indexes.remove(&name);
                     model.iter_mut().for_each(|list| list.retain(|&other| other != name));
                 }
                 None => {}
@@ -292,6 +292,6 @@ mod tests {
             assert_eq!(listed(&datagrams), model, "{step}");
             assert_eq!(datagrams.len(FragmentKind::Waiting), model[0].len());
         }
-        assert!(datagrams.places.len() <= 8, "indexes are reused");
+        assert!(datagrams.slots.len() <= 8, "indexes are reused");
     }
 }

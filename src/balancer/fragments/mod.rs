@@ -101,11 +101,11 @@ impl Fragments {
         part: Part,
         counters: &mut Counters,
     ) -> Result<FragmentRole, Reason> {
-        let place = match self.find(now, &key, counters) {
-            Some(place) => place,
+        let index = match self.find(now, &key, counters) {
+            Some(index) => index,
             None => self.enter(now, key, part.start == 0, counters),
         };
-        let datagram = self.datagrams.get_mut(place).ok_or(Reason::Fragment)?;
+        let datagram = self.datagrams.get_mut(index).ok_or(Reason::Fragment)?;
         if let DatagramState::Refused(reason) = datagram.state {
             return Err(reason);
         }
@@ -113,27 +113,27 @@ impl Fragments {
             Ok(()) => {}
             Err(Reason::FragmentDuplicate) => return Err(Reason::FragmentDuplicate),
             Err(reason) => {
-                self.refuse(place, reason, counters);
+                self.refuse(index, reason, counters);
                 return Err(reason);
             }
         }
         match datagram.state {
             DatagramState::Decided(real) => {
                 if datagram.seen.is_complete() {
-                    self.datagrams.remove(place);
+                    self.datagrams.remove(index);
                 }
                 Ok(FragmentRole::Follows(real))
             }
-            _ if part.start == 0 => Ok(FragmentRole::First(DatagramIndex(place))),
-            _ => Ok(FragmentRole::Ahead(DatagramIndex(place))),
+            _ if part.start == 0 => Ok(FragmentRole::First(DatagramIndex(index))),
+            _ => Ok(FragmentRole::Ahead(DatagramIndex(index))),
         }
     }
 
     /// The first fragment was sent to this real server, or to none: the held fragments of its
     /// datagram follow it.
     fn decide(&mut self, handle: DatagramIndex, real: Option<RealId>, counters: &mut Counters) {
-        let DatagramIndex(place) = handle;
-        let Some(datagram) = self.datagrams.get_mut(place) else { return };
+        let DatagramIndex(index) = handle;
+        let Some(datagram) = self.datagrams.get_mut(index) else { return };
         match real {
             Some(real) => {
                 self.store.release(&mut datagram.held, &mut self.released, real);
@@ -142,28 +142,28 @@ impl Fragments {
         }
         datagram.state = DatagramState::Decided(real);
         if datagram.seen.is_complete() {
-            self.datagrams.remove(place);
+            self.datagrams.remove(index);
         } else {
-            self.settle(place, counters);
+            self.settle(index, counters);
         }
     }
 
     /// Holds a fragment that arrived before its datagram's first one. Evicts older datagrams for
     /// space; if its own datagram is the oldest, that one is refused and the result is false.
     fn hold(&mut self, handle: DatagramIndex, packet: &[u8], counters: &mut Counters) -> bool {
-        let DatagramIndex(place) = handle;
+        let DatagramIndex(index) = handle;
         while !self.store.fits(packet.len()) {
             match self.datagrams.oldest(FragmentKind::Waiting) {
-                Some(oldest) if oldest != place => {
+                Some(oldest) if oldest != index => {
                     self.forget(oldest, Reason::FragmentLimit, counters);
                 }
                 _ => {
-                    self.refuse(place, Reason::FragmentLimit, counters);
+                    self.refuse(index, Reason::FragmentLimit, counters);
                     return false;
                 }
             }
         }
-        match self.datagrams.get_mut(place) {
+        match self.datagrams.get_mut(index) {
             Some(datagram) => self.store.push(&mut datagram.held, packet),
             None => return false,
         }
@@ -185,11 +185,11 @@ impl Fragments {
     pub(super) fn expire(&mut self, now: Millis, counters: &mut Counters) {
         for _ in 0..EXPIRE_BUDGET {
             let due = [FragmentKind::Waiting, FragmentKind::Decided].into_iter().find_map(|kind| {
-                let place = self.datagrams.oldest(kind)?;
-                self.datagrams.get(place).filter(|it| it.until <= now).map(|_| place)
+                let index = self.datagrams.oldest(kind)?;
+                self.datagrams.get(index).filter(|it| it.until <= now).map(|_| index)
             });
-            let Some(place) = due else { return };
-            self.forget(place, Reason::FragmentExpired, counters);
+            let Some(index) = due else { return };
+            self.forget(index, Reason::FragmentExpired, counters);
         }
     }
 
@@ -233,12 +233,12 @@ impl Fragments {
     /// The datagram with this key. It may have expired without notice: a decided datagram may be
     /// queued behind a newer one, if its first fragment arrived late.
     fn find(&mut self, now: Millis, key: &Key, counters: &mut Counters) -> Option<u32> {
-        let place = self.datagrams.find(key)?;
-        if self.datagrams.get(place)?.until <= now {
-            self.forget(place, Reason::FragmentExpired, counters);
+        let index = self.datagrams.find(key)?;
+        if self.datagrams.get(index)?.until <= now {
+            self.forget(index, Reason::FragmentExpired, counters);
             return None;
         }
-        Some(place)
+        Some(index)
     }
 
     /// Adds a datagram; evicts the oldest of its list if that is full.
@@ -249,19 +249,19 @@ impl Fragments {
     }
 
     /// Drops all fragments of this datagram from now on.
-    fn refuse(&mut self, place: u32, reason: Reason, counters: &mut Counters) {
-        if let Some(datagram) = self.datagrams.get_mut(place) {
+    fn refuse(&mut self, index: u32, reason: Reason, counters: &mut Counters) {
+        if let Some(datagram) = self.datagrams.get_mut(index) {
             counters.unhold(reason, self.store.clear(&mut datagram.held));
             datagram.state = DatagramState::Refused(reason);
-            self.settle(place, counters);
+            self.settle(index, counters);
         }
     }
 
     /// Moves a datagram that holds no packets to the decided ones.
-    fn settle(&mut self, place: u32, counters: &mut Counters) {
-        if self.datagrams.get(place).is_some_and(|it| it.kind() == FragmentKind::Waiting) {
+    fn settle(&mut self, index: u32, counters: &mut Counters) {
+        if self.datagrams.get(index).is_some_and(|it| it.kind() == FragmentKind::Waiting) {
             self.make_room(FragmentKind::Decided, counters);
-            self.datagrams.decide(place);
+            self.datagrams.decide(index);
         }
     }
 
@@ -274,10 +274,10 @@ impl Fragments {
     }
 
     /// Forgets a datagram and drops its held fragments.
-    fn forget(&mut self, place: u32, reason: Reason, counters: &mut Counters) {
-        if let Some(datagram) = self.datagrams.get_mut(place) {
+    fn forget(&mut self, index: u32, reason: Reason, counters: &mut Counters) {
+        if let Some(datagram) = self.datagrams.get_mut(index) {
             counters.unhold(reason, self.store.clear(&mut datagram.held));
-            self.datagrams.remove(place);
+            self.datagrams.remove(index);
         }
     }
 }

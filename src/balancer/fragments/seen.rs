@@ -48,10 +48,10 @@ impl SeenParts {
         if overlaps || past_the_end || ends_early {
             return Err(Reason::FragmentOverlap);
         }
-        let Some(place) = self.parts.get_mut(self.count) else {
+        let Some(free) = self.parts.get_mut(self.count) else {
             return Err(Reason::FragmentLimit);
         };
-        *place = (start, end);
+        *free = (start, end);
         self.count += 1;
         self.bytes += usize::from(end - start);
         self.furthest = self.furthest.max(end);

@@ -175,7 +175,7 @@ impl Store {
     /// Takes a free block and sets its successor to `next`.
     fn take_block(&mut self, next: u32) -> Option<u32> {
         let block = Block { next, next_packet: NIL, len: 0, real: RealId(NIL) };
-        let place = match self.blocks.get_mut(self.free as usize) {
+        let index = match self.blocks.get_mut(self.free as usize) {
             Some(free) => std::mem::replace(&mut self.free, std::mem::replace(free, block).next),
             None if self.used < self.count => {
                 self.blocks.push(block);
@@ -184,7 +184,7 @@ impl Store {
             None => return None,
         };
         self.used += 1;
-        Some(place)
+        Some(index)
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
 
     /// Bytes that show their position.
     fn packet(len: usize) -> Vec<u8> {
-        (0..len).map(|place| u8::try_from(place % 251).unwrap_or_default()).collect()
+        (0..len).map(|index| u8::try_from(index % 251).unwrap_or_default()).collect()
     }
 
     fn pop(store: &mut Store, queue: &mut Queue) -> Option<Vec<u8>> {

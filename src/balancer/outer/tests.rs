@@ -64,8 +64,8 @@ fn each_field_of_a_flow_and_the_key_move_the_label() {
             inner(base(), KEY + 1).flow_label,
             inner(base(), 0).flow_label,
         ];
-        for (place, other) in others.into_iter().enumerate() {
-            assert_ne!(other, label(base()), "{place}");
+        for (field, other) in others.into_iter().enumerate() {
+            assert_ne!(other, label(base()), "{field}");
         }
     }
 }

@@ -15,7 +15,7 @@ pub struct Entry {
     pub(super) ends: Endpoints,
     pub(super) protocol: u8,
     pub(super) state: ConnState,
-    pub(super) template: TemplatePlace,
+    pub(super) template: TemplateIndex,
     /// A TCP client's [`Position`], without its padding.
     next: u32,
     acknowledged: u16,
@@ -32,7 +32,7 @@ impl Entry {
             ends: key.ends,
             protocol: key.protocol,
             state,
-            template: TemplatePlace::NONE,
+            template: TemplateIndex::NONE,
             next: 0,
             acknowledged: 0,
             marks: Marks::default(),
@@ -170,9 +170,9 @@ impl Handle {
 /// A template's index in the three bytes that an entry has for it. There are fewer templates than
 /// they can number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct TemplatePlace([u8; 3]);
+pub(super) struct TemplateIndex([u8; 3]);
 
-impl TemplatePlace {
+impl TemplateIndex {
     pub(super) const NONE: Self = Self([u8::MAX; 3]);
 
     pub(super) fn of(handle: Handle) -> Self {

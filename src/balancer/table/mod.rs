@@ -21,7 +21,7 @@ use super::flow::Key;
 use super::position::{Position, SegmentFields};
 use super::tcp::ConnState;
 use crate::model::{Millis, RealId, Seed, Thresholds};
-use entry::TemplatePlace;
+use entry::TemplateIndex;
 use index::Index;
 use slab::Slab;
 use waiting::Waiting;
@@ -256,7 +256,7 @@ impl Table {
     /// Records the template of a connection.
     pub(super) fn set_template(&mut self, handle: Handle, template: Option<Handle>) {
         if let Some(Some(entry)) = self.entries.entries.get_mut(handle.index()) {
-            entry.template = template.map_or(TemplatePlace::NONE, TemplatePlace::of);
+            entry.template = template.map_or(TemplateIndex::NONE, TemplateIndex::of);
         }
     }
 

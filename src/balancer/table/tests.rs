@@ -186,7 +186,7 @@ fn an_expired_entry_can_be_renewed_from_its_deadline() {
 }
 
 #[test]
-fn a_template_s_place_is_kept_up_to_the_last_that_three_bytes_hold() {
+fn a_template_s_index_is_kept_up_to_the_last_that_three_bytes_hold() {
     let mut table = Table::new(8, SEED);
     let handle = insert(&mut table, 1, at(0), seconds(60));
     assert_eq!(table.entry(handle).unwrap().template(), None);

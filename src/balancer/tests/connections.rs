@@ -44,10 +44,10 @@ fn a_selection_matches_all_its_fields() {
 
 #[test]
 fn pages_of_a_selection_are_bounded_like_all_pages() {
-    let places = u32::try_from(ENTRIES_A_PAGE).unwrap();
-    let mut director = Director::new(places + 1);
+    let entries = u32::try_from(ENTRIES_A_PAGE).unwrap();
+    let mut director = Director::new(entries + 1);
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (C, 1)])));
-    for number in 0..=places {
+    for number in 0..=entries {
         director.syn(flow(number));
     }
     let which = Selection { real: Some(C), ..Selection::default() };

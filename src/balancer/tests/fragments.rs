@@ -42,7 +42,7 @@ fn four(family: Family, number: u32) -> Vec<Vec<u8>> {
 #[test]
 fn in_every_order_all_go_to_one_real_server_and_each_once() {
     let orders = (0..256_usize).map(|code| [0, 2, 4, 6].map(|shift| code >> shift & 3));
-    let orders = orders.filter(|order| (0..4).all(|place| order.contains(&place)));
+    let orders = orders.filter(|order| (0..4).all(|index| order.contains(&index)));
     for (number, order) in (0..).zip(orders) {
         for family in FAMILIES {
             for (name, whole) in [
@@ -51,18 +51,18 @@ fn in_every_order_all_go_to_one_real_server_and_each_once() {
             ] {
                 let mut director = two();
                 let pieces = cut(&whole, number, &[24, 48, 72]);
-                let first = order.iter().position(|&place| place == 0).unwrap();
-                for &place in &order[..first] {
-                    assert_eq!(director.forward(&pieces[place]), Verdict::Hold);
+                let first = order.iter().position(|&index| index == 0).unwrap();
+                for &index in &order[..first] {
+                    assert_eq!(director.forward(&pieces[index]), Verdict::Hold);
                 }
                 let together: usize = order[..first].iter().map(|&it| pieces[it].len()).sum();
                 assert_eq!(held(&director), (first as u64, together));
                 let sent = out(&mut director, &pieces[0]);
                 let expected = [&[0], &order[..first]].concat();
-                let expected = expected.iter().map(|&place| (A, pieces[place].clone()));
+                let expected = expected.iter().map(|&index| (A, pieces[index].clone()));
                 assert_eq!(sent, expected.collect::<Vec<_>>(), "{name} {family:?} {order:?}");
-                for &place in &order[first + 1..] {
-                    assert_eq!(out(&mut director, &pieces[place]), [(A, pieces[place].clone())]);
+                for &index in &order[first + 1..] {
+                    assert_eq!(out(&mut director, &pieces[index]), [(A, pieces[index].clone())]);
                 }
                 let snapshot = director.balancer.snapshot();
                 assert_eq!(snapshot.fragments, snapshot::FragmentsSnapshot::default(), "forgotten");

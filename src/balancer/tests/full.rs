@@ -236,11 +236,11 @@ fn a_table_without_room_for_one() {
 }
 
 #[test]
-fn a_listing_looks_at_a_bounded_number_of_places_and_goes_on() {
-    let places = u32::try_from(ENTRIES_A_PAGE).unwrap();
-    let mut director = Director::new(places + 1);
+fn a_listing_looks_at_a_bounded_number_of_entries_and_goes_on() {
+    let entries = u32::try_from(ENTRIES_A_PAGE).unwrap();
+    let mut director = Director::new(entries + 1);
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
-    for number in 0..=places {
+    for number in 0..=entries {
         director.syn(flow(number));
     }
     let page = |from, most| {

@@ -216,8 +216,8 @@ fn connections_are_listed_page_by_page() {
         director.connect(flow(number));
     }
     let (mut seen, mut from) = (Vec::new(), Some(0));
-    while let Some(place) = from {
-        let (page, next) = director.balancer.connections(director.now, place, 2);
+    while let Some(position) = from {
+        let (page, next) = director.balancer.connections(director.now, position, 2);
         assert!(page.len() <= 2);
         seen.extend(page.iter().map(|connection| connection.client));
         from = next;

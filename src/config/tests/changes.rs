@@ -105,9 +105,9 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
 }
 
 fn rename(services: &mut [ServiceSpec], names: &[(String, String)]) {
-    let place = |old: &String| services.iter().position(|service| service.name == *old);
-    let places: Vec<_> = names.iter().map(|(old, _)| place(old)).collect();
-    for (at, (_, new)) in places.into_iter().zip(names) {
+    let index = |old: &String| services.iter().position(|service| service.name == *old);
+    let indexes: Vec<_> = names.iter().map(|(old, _)| index(old)).collect();
+    for (at, (_, new)) in indexes.into_iter().zip(names) {
         services[at.expect("the service exists")].name.clone_from(new);
     }
     let mut all: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
@@ -119,8 +119,8 @@ fn check_listens(services: &[ServiceSpec], change: &Change) {
     let listens: Vec<_> = services.iter().flat_map(|service| &service.listens).collect();
     for (at, one) in listens.iter().enumerate() {
         for other in &listens[at + 1..] {
-            let place = (one.protocol, one.address) == (other.protocol, other.address);
-            assert!(!place || !one.ports.overlaps(other.ports), "{one} {other} after {change:?}");
+            let same = (one.protocol, one.address) == (other.protocol, other.address);
+            assert!(!same || !one.ports.overlaps(other.ports), "{one} {other} after {change:?}");
         }
     }
 }

@@ -164,8 +164,8 @@ fn merged_datagrams_keep_marks_padding_and_unfinished_checksums() {
         // A congestion mark, and the packet's sender does not support ECN.
         assert_eq!(decision, Admission::Drop(Refusal::Ecn));
         let decision = host().open_piece(outer.director(), 0, &mut piece);
-        let Admission::DeliverPiece(header, place) = decision else { panic!("{decision:?}") };
-        assert_eq!(piece[place], packet, "without the padding");
+        let Admission::DeliverPiece(header, range) = decision else { panic!("{decision:?}") };
+        assert_eq!(piece[range], packet, "without the padding");
         let (header, _) = virtio::Header::decode(&header).unwrap();
         assert_eq!((header.flags, header.gso_type), (NEEDS_CSUM, virtio::GSO_NONE));
         *piece.last_mut().unwrap() = 1;

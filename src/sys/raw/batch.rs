@@ -161,16 +161,16 @@ impl FamilyQueue {
     /// Points the kernel's structs at the packets. A range outside its buffer, which is a bug of
     /// the caller, becomes empty, and the kernel refuses the packet as too short.
     fn prepare(&mut self, headers: &[u8], payloads: &[u8]) {
-        for (place, message) in self.messages.iter().enumerate() {
+        for (index, message) in self.messages.iter().enumerate() {
             let header = headers.get(message.header.clone()).unwrap_or_default();
             let payload = payloads.get(message.payload.clone()).unwrap_or_default();
-            let address = &mut self.addresses[place];
+            let address = &mut self.addresses[index];
             let address_len = address.set(message.destination);
-            let parts = &mut self.parts[place];
+            let parts = &mut self.parts[index];
             *parts = [part(header), part(payload)];
             // A packet without a header is one part, which is less work for the kernel.
             let used = if header.is_empty() { &mut parts[1..] } else { &mut parts[..] };
-            let entry = &mut self.headers[place].msg_hdr;
+            let entry = &mut self.headers[index].msg_hdr;
             entry.msg_name = (&raw mut *address).cast();
             entry.msg_namelen = address_len;
             entry.msg_iov = used.as_mut_ptr();

@@ -98,8 +98,8 @@ impl SegmentedSender {
         let count = datagrams.len();
         let mut parts = [IoSlice::new(&[]); 2 * MAX_SEGMENTS];
         let mut used = 0;
-        for (place, datagram) in datagrams.enumerate() {
-            let missing = if place + 1 < count { size.saturating_sub(datagram.len()) } else { 0 };
+        for (index, datagram) in datagrams.enumerate() {
+            let missing = if index + 1 < count { size.saturating_sub(datagram.len()) } else { 0 };
             let zeros = ZEROS.get(..missing).ok_or(io::ErrorKind::InvalidInput)?;
             for bytes in [datagram, zeros] {
                 if !bytes.is_empty() {

@@ -61,7 +61,7 @@ fn merged(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut room = [0; MAX_HEADER_LEN];
     let len = Coalescer::header(group, &frames[group.first()], &mut room).unwrap();
     let payloads =
-        coalescer.frame_indexes(group).flat_map(|place| group.payload(&frames[place]).to_vec());
+        coalescer.frame_indexes(group).flat_map(|index| group.payload(&frames[index]).to_vec());
     let frame: Vec<u8> = room[..len].iter().copied().chain(payloads).collect();
     assert_eq!(frame.len(), HEADER_LEN + group.packet_len());
     frame

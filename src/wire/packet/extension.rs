@@ -85,20 +85,20 @@ pub fn walk(first: u8, upper: &[u8]) -> Result<HeaderChain, ParseError> {
         return Err(ParseError::ExtensionHeader);
     }
     let mut chain = HeaderChain { protocol: first, len: 0, piece: None };
-    for place in 0..=MAX_HEADERS {
+    for index in 0..=MAX_HEADERS {
         if NOT_WALKED.contains(&chain.protocol) {
             return Err(ParseError::Unsupported);
         }
         if !is_walked(chain.protocol) {
             return Ok(chain);
         }
-        if place == MAX_HEADERS {
+        if index == MAX_HEADERS {
             break;
         }
         let rest = upper.get(chain.len..).ok_or(ParseError::Malformed)?;
         let header = header(chain.protocol, rest)?;
         match chain.protocol {
-            HOP_BY_HOP if place > 0 => return Err(ParseError::ExtensionHeader),
+            HOP_BY_HOP if index > 0 => return Err(ParseError::ExtensionHeader),
             HOP_BY_HOP | DESTINATION_OPTIONS => check_options(header)?,
             ROUTING => check_routing(header)?,
             _ if chain.piece.is_some() => return Err(ParseError::ExtensionHeader),

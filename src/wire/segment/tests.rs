@@ -90,7 +90,7 @@ fn checked(segment: &[u8]) -> &[u8] {
 }
 
 #[test]
-fn tcp_headers_follow_their_place() {
+fn tcp_headers_follow_their_position() {
     for family in FAMILIES {
         let frame = tcp_frame(family, 2500);
         let (offload, headers) = (tcp(&frame), family.header_len() + 20);

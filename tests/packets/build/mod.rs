@@ -162,7 +162,7 @@ impl Ip {
 
     pub(crate) fn flags(mut self, flags: u8) -> Self {
         let header = self.tcp();
-        let bit = |place: u8| flags & (1 << place) != 0;
+        let bit = |number: u8| flags & (1 << number) != 0;
         (header.fin, header.syn, header.rst, header.psh) = (bit(0), bit(1), bit(2), bit(3));
         (header.ack, header.urg, header.ece, header.cwr) = (bit(4), bit(5), bit(6), bit(7));
         self

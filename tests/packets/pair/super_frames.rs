@@ -110,9 +110,9 @@ fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
         let next = mix.0.udp(53).data(b"another").bytes();
         datagrams.extend(pair.tunnelled(&next, Offload::None));
         let telling = mix.1.pick(4..6, 7..8);
-        let told: std::collections::BTreeSet<_> =
+        let identities: std::collections::BTreeSet<_> =
             datagrams.iter().map(|(_, datagram)| datagram[telling.clone()].to_vec()).collect();
-        assert_eq!(told.len(), 5, "all differ");
+        assert_eq!(identities.len(), 5, "all differ");
         let mut received = Vec::new();
         for (real, datagram) in datagrams {
             if mix.1 == Family::V4 {

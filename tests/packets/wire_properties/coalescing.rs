@@ -136,7 +136,7 @@ fn apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) -> Vec<Vec<u8
     let Some(len) = Coalescer::header(group, &frames[group.first()], &mut room) else {
         return vec![frames[group.first()][virtio::HEADER_LEN..].to_vec()];
     };
-    let payloads = coalescer.frame_indexes(group).flat_map(|place| group.payload(&frames[place]));
+    let payloads = coalescer.frame_indexes(group).flat_map(|index| group.payload(&frames[index]));
     let frame: Vec<u8> = room[..len].iter().chain(payloads).copied().collect();
     let (offload, packet) = virtio::split_frame(&frame).unwrap();
     split(packet, offload)
@@ -180,23 +180,23 @@ proptest! {
         let sorted = coalescer.sort(&frames);
         prop_assert_eq!(sorted, frames.len().min(MAX_BATCH));
 
-        let places = |group| coalescer.frame_indexes(group);
-        let written: Vec<usize> = coalescer.groups().flat_map(places).collect();
+        let indexes = |group| coalescer.frame_indexes(group);
+        let written: Vec<usize> = coalescer.groups().flat_map(indexes).collect();
         let mut all = written.clone();
         all.sort_unstable();
         prop_assert_eq!(all, (0..sorted).collect::<Vec<_>>(), "each is written once");
-        for (at, place) in written.iter().enumerate() {
+        for (at, index) in written.iter().enumerate() {
             let overtaken = written[at..].iter().find(|later| {
-                *later < place && flow_of(&frames[**later]) == flow_of(&frames[*place])
+                *later < index && flow_of(&frames[**later]) == flow_of(&frames[*index])
             });
-            prop_assert!(overtaken.is_none() || flow_of(&frames[*place]).is_none());
+            prop_assert!(overtaken.is_none() || flow_of(&frames[*index]).is_none());
         }
         for group in coalescer.groups() {
-            let places: Vec<_> = coalescer.frame_indexes(group).collect();
-            let packet = |place: &usize| &frames[*place][virtio::HEADER_LEN..];
-            let before: Vec<_> = places.iter().map(packet).collect();
+            let indexes: Vec<_> = coalescer.frame_indexes(group).collect();
+            let packet = |index: &usize| &frames[*index][virtio::HEADER_LEN..];
+            let before: Vec<_> = indexes.iter().map(packet).collect();
             let after = apart(&coalescer, group, &frames);
-            if places.len() > 1 {
+            if indexes.len() > 1 {
                 let right = before.iter().all(|packet| checksums_are_right(packet));
                 prop_assert!(right, "none that is wrong is merged");
                 prop_assert!(after.iter().all(|packet| checksums_are_right(packet)));

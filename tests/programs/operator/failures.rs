@@ -39,14 +39,14 @@ fn failures_are_json_too() {
 fn a_cleanup_is_json_too() {
     let socket = scratch("cleanup");
     let output = vstun(&socket).args(["cleanup", "--json"]).output().unwrap();
-    let place = socket.display();
+    let path = socket.display();
     let expected = format!(
-        "{{\"version\":1,\"socket\":\"{place}\",\"steps\":[],\
-         \"done\":\"nothing to clean up at {place}\"}}\n"
+        "{{\"version\":1,\"socket\":\"{path}\",\"steps\":[],\
+         \"done\":\"nothing to clean up at {path}\"}}\n"
     );
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.as_str()));
     let output = vstun(&socket).arg("cleanup").output().unwrap();
-    assert_eq!(text(&output.stdout), format!("nothing to clean up at {place}\n"));
+    assert_eq!(text(&output.stdout), format!("nothing to clean up at {path}\n"));
 }
 
 #[test]

@@ -319,7 +319,7 @@ fn memory_of(descriptor: i32) -> u64 {
 }
 
 #[test]
-fn as_many_flows_as_fit_are_found_each_in_its_place_and_then_none() {
+fn as_many_flows_as_fit_are_found_each_in_its_slot_and_then_none() {
     const FLOWS: u32 = 50_000;
     /// The most that a carried flow may take of the kernel's memory.
     const BYTES_A_FLOW: u64 = 144;

@@ -101,7 +101,7 @@ fn clients_that_are_no_directors_get_no_answer() {
 
 #[test]
 fn one_client_too_many_is_closed_and_clients_that_hang_time_out() {
-    with_agent("places", "127.0.0.1/32", |agent| async move {
+    with_agent("slots", "127.0.0.1/32", |agent| async move {
         let mut hanging = Vec::new();
         for _ in 0..CLIENTS {
             hanging.push(TcpStream::connect(agent.address).await.unwrap());

@@ -241,8 +241,8 @@ fn whatever_is_carried_the_gate_delivers_with_the_same_bytes() {
         let (source, destination) = (outer.director(), outer.real(11));
         let mut datagram = tunnelled(source, destination, class, &packet.bytes()).unwrap();
         for (at, byte) in spoiled {
-            if let Some(place) = datagram.get_mut(at) {
-                *place = byte;
+            if let Some(changed) = datagram.get_mut(at) {
+                *changed = byte;
             }
         }
         if cuts {

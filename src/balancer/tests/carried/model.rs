@@ -15,7 +15,7 @@ const NEAR_ACKNOWLEDGEMENT: u32 = 1 << 20;
 /// What the two halves share.
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
-    places: HashMap<Key, usize>,
+    indexes: HashMap<Key, usize>,
     flows: HashMap<usize, Flow>,
     tunnels: HashMap<u32, (CarriedTunnel, Carried)>,
     last_number: u32,
@@ -56,7 +56,7 @@ impl Kernel {
         };
         let (client, vip) = (packet.source, packet.destination);
         let key = Key::new(packet.protocol, client, ports.0, vip, ports.1);
-        let flow = self.flows.get_mut(self.places.get(&key)?).filter(|flow| flow.on)?;
+        let flow = self.flows.get_mut(self.indexes.get(&key)?).filter(|flow| flow.on)?;
         let (tunnel, carried) = self.tunnels.get_mut(&flow.tunnel)?;
         if packet.wire_len() > tunnel.limit {
             return None;
@@ -108,39 +108,39 @@ impl Carrier for Model {
         std::mem::take(&mut kernel.tunnels.get_mut(&tunnel.0).expect("it is open").1)
     }
 
-    fn enter(&mut self, place: usize, flow: &CarriedFlow) -> bool {
+    fn enter(&mut self, index: usize, flow: &CarriedFlow) -> bool {
         let mut kernel = self.0.lock().unwrap();
         assert!(kernel.tunnels.contains_key(&flow.tunnel.0), "{flow:?}");
-        let known = kernel.places.insert(flow.key, place);
-        assert!(known.is_none_or(|known| known == place), "two places for {:?}", flow.key);
+        let known = kernel.indexes.insert(flow.key, index);
+        assert!(known.is_none_or(|known| known == index), "two indexes for {:?}", flow.key);
         let (next, acknowledged) = (flow.next, flow.acknowledged);
         let seen = FlowProgress { last: None, next, acknowledged };
         let on = !kernel.full;
-        let before = kernel.flows.insert(place, Flow { on, tunnel: flow.tunnel.0, seen });
+        let before = kernel.flows.insert(index, Flow { on, tunnel: flow.tunnel.0, seen });
         assert!(before.is_none_or(|before| !before.on), "it was taken back before");
         on
     }
 
-    fn seen(&self, place: usize) -> FlowProgress {
-        self.0.lock().unwrap().flows[&place].seen
+    fn seen(&self, index: usize) -> FlowProgress {
+        self.0.lock().unwrap().flows[&index].seen
     }
 
-    fn carries(&self, place: usize) -> bool {
+    fn carries(&self, index: usize) -> bool {
         let kernel = self.0.lock().unwrap();
-        let flow = kernel.flows.get(&place);
+        let flow = kernel.flows.get(&index);
         flow.is_some_and(|flow| flow.on && kernel.tunnels.contains_key(&flow.tunnel))
     }
 
-    fn hold(&mut self, place: usize) -> bool {
+    fn hold(&mut self, index: usize) -> bool {
         let kernel = &mut *self.0.lock().unwrap();
-        let flow = kernel.flows.get_mut(&place).expect("it was entered");
+        let flow = kernel.flows.get_mut(&index).expect("it was entered");
         std::mem::take(&mut flow.on) && kernel.tunnels.contains_key(&flow.tunnel)
     }
 
-    fn forget(&mut self, place: usize, key: &Key) {
+    fn forget(&mut self, index: usize, key: &Key) {
         let mut kernel = self.0.lock().unwrap();
-        if kernel.flows.remove(&place).is_some() {
-            assert_eq!(kernel.places.remove(key), Some(place), "{key:?}");
+        if kernel.flows.remove(&index).is_some() {
+            assert_eq!(kernel.indexes.remove(key), Some(index), "{key:?}");
         }
     }
 

@@ -107,9 +107,9 @@ fn as_many_fragments_of_a_datagram_as_the_bound_and_one_more() {
             [(MAX_PARTS, true), (MAX_PARTS, false), (MAX_PARTS + 1, true), (MAX_PARTS + 1, false)]
         {
             let mut director = two();
-            let places: Vec<usize> = (1..count).map(|place| place * 8).collect();
+            let cuts: Vec<usize> = (1..count).map(|unit| unit * 8).collect();
             let whole = family.udp(80).data(&vec![7; count * 8 - 8]).bytes();
-            let mut pieces = cut(&whole, 5, &places);
+            let mut pieces = cut(&whole, 5, &cuts);
             if !in_order {
                 pieces.reverse();
             }

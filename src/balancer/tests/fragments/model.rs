@@ -26,21 +26,21 @@ enum Event {
 }
 
 /// A datagram's correct fragments.
-fn pieces(number: u32, len: usize, mut places: Vec<usize>) -> Vec<Event> {
+fn pieces(number: u32, len: usize, mut cuts: Vec<usize>) -> Vec<Event> {
     // At least one cut: a fragment with the whole datagram is a whole packet.
-    places.push(8);
-    places.retain(|&place| place < len + 8);
-    places.sort_unstable();
-    places.dedup();
-    let starts = std::iter::once(0).chain(places.iter().copied());
-    let ends = places.iter().copied().chain([len + 8]);
+    cuts.push(8);
+    cuts.retain(|&cut| cut < len + 8);
+    cuts.sort_unstable();
+    cuts.dedup();
+    let starts = std::iter::once(0).chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([len + 8]);
     starts.zip(ends).map(|(start, end)| Event::Piece(number, start..end, end < len + 8)).collect()
 }
 
 /// One datagram: its length, and where it is cut, at multiples of eight behind the UDP header.
 fn good(numbers: Range<u32>) -> impl Strategy<Value = (u32, usize, Vec<usize>)> {
-    let places = prop::collection::vec((1_usize..60).prop_map(|unit| unit * 8), 1..8);
-    (numbers, 16_usize..500, places)
+    let cuts = prop::collection::vec((1_usize..60).prop_map(|unit| unit * 8), 1..8);
+    (numbers, 16_usize..500, cuts)
 }
 
 /// Nearly any fragments of a few datagrams.
@@ -287,19 +287,19 @@ proptest! {
         let mut director = two();
         let mut sent: Vec<(u64, u32, Vec<u8>)> = Vec::new();
         let mut mixed = seed | 1;
-        let mut place = || {
+        let mut rank = || {
             mixed = mixed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             mixed >> 20
         };
         for &(number, (_, len, ref at)) in &datagrams {
             for event in pieces(number, len, at.clone()) {
                 let Event::Piece(_, range, more) = event else { unreachable!() };
-                sent.push((place(), number, piece(&whole(number, len), number, range, more)));
+                sent.push((rank(), number, piece(&whole(number, len), number, range, more)));
             }
         }
         for event in bad {
             let Event::Piece(number, range, more) = event else { unreachable!() };
-            sent.push((place(), number, piece(&whole(number, 600), number, range, more)));
+            sent.push((rank(), number, piece(&whole(number, 600), number, range, more)));
         }
         sent.sort();
         let mut arrived: BTreeMap<Vec<u8>, Vec<IpAddr>> = BTreeMap::new();

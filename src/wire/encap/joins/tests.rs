@@ -18,8 +18,8 @@ fn way(real: u8, source_port: u16, traffic_class: u8) -> OuterFields {
 fn enter(joins: &mut Joins, left: &mut Vec<Sent>, way: OuterFields, flow: u32, inner: &[u8]) {
     let (first, rest) = inner.split_at(inner.len() / 2);
     let segment = GuePacket::new(way, flow, 4, [first, rest]).unwrap();
-    while let Err(place) = joins.enter(&segment) {
-        left.push(Sent::of(joins, place));
+    while let Err(index) = joins.enter(&segment) {
+        left.push(Sent::of(joins, index));
     }
 }
 
@@ -33,8 +33,8 @@ struct Sent {
 }
 
 impl Sent {
-    fn of(joins: &mut Joins, place: usize) -> Self {
-        let send = joins.take(place).unwrap();
+    fn of(joins: &mut Joins, index: usize) -> Self {
+        let send = joins.take(index).unwrap();
         let packets = send.datagrams().map(|datagram| {
             assert_eq!(datagram[..4], HEADER);
             datagram[4..].to_vec()
