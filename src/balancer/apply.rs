@@ -292,11 +292,11 @@ impl Balancer {
     /// As [`Self::collect`], within a batch.
     pub(super) fn give_up(&mut self, id: RealId) {
         let real = &self.registry.reals[id];
-        if real.life() == Life::Up || !real.idle() {
+        if real.life() == Life::Configured || !real.idle() {
             return;
         }
         let (service, remembered) = (real.service(), real.remembered());
-        if real.life() == Life::Draining {
+        if real.life() == Life::Removed {
             self.registry.names.remove_real(service, real.address());
             self.registry.services[service].reals.retain(|&other| other != id);
             self.registry.pool_changed(service);
@@ -318,7 +318,7 @@ impl Balancer {
         policy: Policy,
         spec: RealSpec,
     ) -> RealId {
-        let mut real = Real::new(service, spec, self.registry.own_way(spec.address));
+        let mut real = Real::new(service, spec, self.registry.local_route(spec.address));
         real.availability_mut().set_admin_state(spec.state, drain_until(now, spec.state, policy));
         let id = self.registry.add_real(real);
         self.registry.names.add_real(service, spec.address, id);

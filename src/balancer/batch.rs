@@ -177,7 +177,7 @@ impl<'a> CheckedBatch<'a> {
         {
             return member;
         }
-        let configured = self.there(owner, address)?.life() == Life::Up;
+        let configured = self.there(owner, address)?.life() == Life::Configured;
         Some(if configured { Member::Configured } else { Member::Removed })
     }
 

@@ -85,8 +85,9 @@ impl Balancer {
         };
         let found = self.registry.names.real(owner, real.address());
         // One that the owner has removed too keeps the connection only if nothing else does.
-        let keeps =
-            |&id: &RealId| self.registry.reals[id].life() == Life::Up || real.life() == Life::Gone;
+        let keeps = |&id: &RealId| {
+            self.registry.reals[id].life() == Life::Configured || real.life() == Life::Gone
+        };
         found.filter(keeps).map_or(Home::Unknown, Home::There)
     }
 

@@ -73,9 +73,9 @@ impl Balancer {
                 *id
             }
             None => {
-                let way = self.registry.own_way(address);
+                let route = self.registry.local_route(address);
                 let real =
-                    Real::new(NO_SERVICE, RealSpec::new(address, 1).encapsulated(encap), way);
+                    Real::new(NO_SERVICE, RealSpec::new(address, 1).encapsulated(encap), route);
                 let id = self.registry.add_real(real);
                 self.tables.probes.reals.insert((address, encap), (id, 1));
                 id

@@ -27,9 +27,9 @@ pub(super) type Reals = Arena<RealId, Real>;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Life {
     /// Configured.
-    Up,
+    Configured,
     /// Removed from its service, which still lists it while it has connections.
-    Draining,
+    Removed,
     /// No service lists it any more; the connections and templates that still name it are dead.
     Gone,
 }
@@ -111,14 +111,14 @@ pub(super) struct ConnectionCounts {
 }
 
 impl Real {
-    pub(super) fn new(service: ServiceId, spec: RealSpec, way: LocalRoute) -> Self {
+    pub(super) fn new(service: ServiceId, spec: RealSpec, route: LocalRoute) -> Self {
         Self {
             service,
             address: spec.address,
             salt: hash::salt(spec.address),
             values: spec.values,
             hash_weight: spec.values.weight,
-            life: Life::Up,
+            life: Life::Configured,
             last_resort: spec.last_resort,
             availability: Availability::new(spec.state, None),
             noticed: None,
@@ -137,8 +137,8 @@ impl Real {
             bytes: 0,
             carried: CarriedShare::default(),
             strays: false,
-            source: way.source,
-            room: Room::behind(spec.address, spec.values.encap, way.mtu),
+            source: route.source,
+            room: Room::behind(spec.address, spec.values.encap, route.mtu),
             size_trial: SizeTrial::default(),
             errors: TunnelErrors::default(),
             handshakes: Handshakes::default(),
@@ -201,7 +201,7 @@ impl Real {
             RealState::Draining => !self.availability.is_over(now),
             RealState::Down | RealState::Disabled => false,
         };
-        let keeps = self.life == Life::Up && lives && quiescent == Quiescent::Keep;
+        let keeps = self.life == Life::Configured && lives && quiescent == Quiescent::Keep;
         // A last resort is used only while there is no other server.
         !self.last_resort && (self.in_service() || keeps)
     }
@@ -323,7 +323,7 @@ impl Real {
     /// begins a slow start. The real server of a flow without an entry must not depend on the
     /// number of other connections.
     pub(super) fn in_service(&self) -> bool {
-        self.life == Life::Up
+        self.life == Life::Configured
             && self.availability.state() == RealState::Up
             && self.weight() > 0
             && self.load.thousandths > 0
@@ -331,7 +331,7 @@ impl Real {
 
     /// Whether its service lists it and its connections are not ended.
     pub(super) fn serves(&self) -> bool {
-        self.life == Life::Up && self.availability.state() != RealState::Down
+        self.life == Life::Configured && self.availability.state() != RealState::Down
     }
 
     #[inline]
@@ -345,7 +345,7 @@ impl Real {
 
     /// When its flows are ended; `None` if its service is gone or the notice was made already.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        let listed = matches!(self.life, Life::Up | Life::Draining);
+        let listed = matches!(self.life, Life::Configured | Life::Removed);
         self.availability.until().filter(|until| listed && self.noticed != Some(*until))
     }
 
@@ -355,14 +355,14 @@ impl Real {
 
     /// Its service removes it. Its flows go on, at most until `until` if that is set.
     pub(super) fn remove(&mut self, until: Option<Millis>) {
-        self.life = Life::Draining;
+        self.life = Life::Removed;
         self.availability.remove(until);
     }
 
     /// Its service lists it again, as in `spec`, with its flows and counters; `until` is the end of
     /// a drain.
     pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
-        self.life = Life::Up;
+        self.life = Life::Configured;
         self.last_resort = spec.last_resort;
         self.step = WeightStep::FULL;
         spec.values.each().into_iter().for_each(|value| self.set(value));
@@ -428,7 +428,7 @@ impl Real {
 
     /// Whether flows belong to it, usable or not.
     pub(super) fn configured(&self) -> bool {
-        self.life == Life::Up
+        self.life == Life::Configured
     }
 
     /// Its share of flows placed by hash: its weight, or the last one that was not 0, so that

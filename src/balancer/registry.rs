@@ -81,11 +81,11 @@ impl Registry {
     /// real server.
     pub(super) fn lists(&self, id: RealId) -> bool {
         let life = self.reals.get(id).map(Real::life);
-        matches!(life, Some(Life::Up | Life::Draining))
+        matches!(life, Some(Life::Configured | Life::Removed))
     }
 
     /// The host's source address and MTU towards the real server.
-    pub(super) fn own_way(&self, address: IpAddr) -> LocalRoute {
+    pub(super) fn local_route(&self, address: IpAddr) -> LocalRoute {
         let (source, mtu) = (self.sources.get(&address), self.link_mtus.get(&address));
         LocalRoute { source: source.copied(), mtu: mtu.copied() }
     }

@@ -162,7 +162,7 @@ impl Service {
 /// The outage of a service with these real servers; `None` while one is in service.
 fn outage_of<'a>(reals: impl IntoIterator<Item = &'a Real>) -> Option<Outage> {
     let mut outage = Outage::default();
-    for real in reals.into_iter().filter(|real| real.life() == Life::Up) {
+    for real in reals.into_iter().filter(|real| real.life() == Life::Configured) {
         if real.in_service() {
             return None;
         }

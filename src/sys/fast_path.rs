@@ -162,13 +162,14 @@ pub fn load(flows: u32) -> io::Result<(IngressProgram, Maps)> {
 
 impl Maps {
     /// Opens a tunnel. No other tunnel may have its number.
-    pub fn open(&mut self, number: u32, way: &MapTunnelSpec) {
+    pub fn open(&mut self, number: u32, spec: &MapTunnelSpec) {
         let Some(tunnel) = self.tunnels.at(slot(number)) else { return };
         let store = |at: &AtomicU32, value| at.store(value, Ordering::Relaxed);
-        store(&tunnel.interface, way.interface);
-        store(&tunnel.limit, way.limit);
-        store(&tunnel.version, if way.destination.is_ipv4() { 4 } else { 6 });
-        for (to, address) in [(&tunnel.source, way.source), (&tunnel.destination, way.destination)]
+        store(&tunnel.interface, spec.interface);
+        store(&tunnel.limit, spec.limit);
+        store(&tunnel.version, if spec.destination.is_ipv4() { 4 } else { 6 });
+        for (to, address) in
+            [(&tunnel.source, spec.source), (&tunnel.destination, spec.destination)]
         {
             to.iter().zip(plain(address)).for_each(|(to, word)| store(to, word));
         }

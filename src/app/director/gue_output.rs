@@ -74,7 +74,7 @@ impl GueOutput {
     /// The outer fields of a packet of `len` bytes that a UDP socket can send; `None` if a raw
     /// socket has to send it. That is so for an IPv4 packet that routers may fragment, because
     /// several sends have the same identifications.
-    pub(super) fn way(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<OuterFields> {
+    pub(super) fn fields(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<OuterFields> {
         let Shim::Gue { source_port, .. } = shim else { return None };
         let fits = len <= MAX_INNER && (outer.dont_fragment || outer.destination.is_ipv6());
         let sends = fits && self.refused < REFUSALS;
@@ -115,7 +115,7 @@ impl GueOutput {
     }
 
     fn send(&mut self, send: &Send, send_log: &mut SendLog) {
-        let OuterFields { source, destination, source_port, traffic_class } = send.way();
+        let OuterFields { source, destination, source_port, traffic_class } = send.outer();
         let to = SocketAddr::new(destination, self.ports.destination);
         let flow_label = source_port.into();
         let headers = Headers { source, destination: to, traffic_class, flow_label };
@@ -153,7 +153,7 @@ impl GueOutput {
             self.refused += u32::from(refused);
             return;
         }
-        let source_port = send.way().source_port;
+        let source_port = send.outer().source_port;
         let Some(socket) = self.open(destination.is_ipv6(), source_port) else {
             return send_log.without_socket(destination, send.count());
         };
@@ -202,7 +202,7 @@ impl GueOutput {
     /// and the padding.
     #[cold]
     fn copy(&self, send: &Send, tapped: &mut Vec<Vec<u8>>) {
-        let OuterFields { source, destination, source_port, traffic_class } = send.way();
+        let OuterFields { source, destination, source_port, traffic_class } = send.outer();
         let outer = Outer {
             source,
             destination,
@@ -269,9 +269,9 @@ mod tests {
         let mut output = GueOutput::new(GuePorts::default());
         let mut send_log = SendLog::default();
         let (source, destination) = ([10, 0, 0, 1].into(), [10, 0, 0, 11].into());
-        let way = OuterFields { source, destination, source_port: 61_440, traffic_class: 0 };
+        let fields = OuterFields { source, destination, source_port: 61_440, traffic_class: 0 };
         for flow in 0..3 {
-            let packet = GuePacket::new(way, flow, 4, [&[], &[0x45; 20]]).expect("a packet");
+            let packet = GuePacket::new(fields, flow, 4, [&[], &[0x45; 20]]).expect("a packet");
             assert_eq!(output.enter(&packet), Ok(()));
             send_log.sent.queued += 1;
         }

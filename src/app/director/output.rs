@@ -88,7 +88,7 @@ impl Output {
         self.gue.taken() as u64
     }
 
-    /// Sets these ports. What waits leaves by the old ones.
+    /// Sets the source ports of GUE. Packets that wait are sent from the old ports first.
     pub(super) fn set_gue_ports(&mut self, input: &Input, ports: GuePorts) {
         self.finish(input);
         self.gue.set_ports(ports);
@@ -119,9 +119,9 @@ impl Output {
             return self.send_log.unreachable(tunnel.real, 1);
         }
         let Range { start, end } = at;
-        if let Some(way) = self.joined(inner, tunnel, end - start) {
+        if let Some(fields) = self.joined(inner, tunnel, end - start) {
             let packet = input.bytes().get(at).unwrap_or_default();
-            return self.join(input, way, inner, [&[], packet]);
+            return self.join(input, fields, inner, [&[], packet]);
         }
         self.after_joined(input, inner, tunnel);
         self.make_room(input);
@@ -147,8 +147,8 @@ impl Output {
         if !self.has_source(tunnel) {
             return self.send_log.unreachable(tunnel.real, plan.count());
         }
-        if let Some(way) = self.joined(inner, tunnel, plan.on_wire().longest) {
-            return self.split_joined(input, inner, plan, way);
+        if let Some(fields) = self.joined(inner, tunnel, plan.on_wire().longest) {
+            return self.split_joined(input, inner, plan, fields);
         }
         self.after_joined(input, inner, tunnel);
         let packet = input.packet_range();
@@ -275,12 +275,13 @@ impl Output {
             return None;
         }
         let (outer, shim) = inner.headers(tunnel, 0, self.source_v4, 1, self.gue.ports());
-        self.gue.way(&outer, shim, len)
+        self.gue.fields(&outer, shim, len)
     }
 
     /// Joins a packet, which is there in two parts, with others.
-    fn join(&mut self, input: &Input, way: OuterFields, inner: Inner, parts: [&[u8]; 2]) {
-        let Some(segment) = joins::GuePacket::new(way, inner.flow(), inner.version, parts) else {
+    fn join(&mut self, input: &Input, fields: OuterFields, inner: Inner, parts: [&[u8]; 2]) {
+        let Some(segment) = joins::GuePacket::new(fields, inner.flow(), inner.version, parts)
+        else {
             return self.send_log.too_big();
         };
         while let Err(position) = self.gue.enter(&segment) {
@@ -290,7 +291,7 @@ impl Output {
     }
 
     /// Joins a super-frame's segments with others.
-    fn split_joined(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, way: OuterFields) {
+    fn split_joined(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, fields: OuterFields) {
         let mut header = [0; MAX_HEADER_LEN];
         let packet = input.packet();
         for index in 0..plan.count() {
@@ -300,7 +301,7 @@ impl Output {
                 continue;
             };
             let header = header.get(..plan.header_len()).unwrap_or_default();
-            self.join(input, way, inner, [header, payload]);
+            self.join(input, fields, inner, [header, payload]);
         }
     }
 

@@ -304,7 +304,7 @@ impl RunningDirector {
         }
         self.set_loop(&wanted)?;
         if let Err(error) = session.install(plan).await {
-            self.take_back(&wanted, saved).await;
+            self.roll_back(&wanted, saved).await;
             self.checks.repeat();
             return Err(error);
         }
@@ -403,7 +403,7 @@ impl RunningDirector {
 
     /// Rolls back from `wanted`, which the host has refused. Connections of a service that was
     /// removed meanwhile are lost.
-    async fn take_back(&mut self, wanted: &config::Director, saved: SavedStates) {
+    async fn roll_back(&mut self, wanted: &config::Director, saved: SavedStates) {
         let settings = LoopSettings::of(&self.config);
         if settings != LoopSettings::of(wanted) {
             // The end of the packet thread is handled by the code that waits for it.

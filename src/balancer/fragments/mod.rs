@@ -6,15 +6,15 @@
 //! kernel does that, and gets every fragment as it was sent. But fragments that different receivers
 //! could reassemble differently are refused, with their whole datagram.
 //!
-//! Everything is bounded: the datagrams with and without their first fragment, where the oldest of
-//! a list is evicted for the newest; the fragments of a datagram; the bytes held; and the time
-//! since a datagram's first arrival. A complete datagram is forgotten at once, since busy clients
-//! reuse a 16-bit identification within seconds (RFC 6864 section 4.3).
+//! Everything is bounded: the number of datagrams with and without their first fragment, the
+//! fragments of a datagram, the bytes held, and the time since a datagram's first arrival. If there
+//! is one datagram too many, the oldest of its kind is evicted. A complete datagram is forgotten at
+//! once, since busy clients reuse a 16-bit identification within seconds (RFC 6864 section 4.3).
 
 mod datagrams;
+mod forward;
 mod seen;
 mod store;
-mod way;
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ impl Member {
             Real::new(ServiceId { index: 0, generation: 0 }, spec, LocalRoute::default());
         real.set(RealValue::Weight(self.weight));
         if self.draining {
-            real.set_life(Life::Draining);
+            real.set_life(Life::Removed);
         }
         for _ in 0..self.active {
             real.bind(ConnState::Established);

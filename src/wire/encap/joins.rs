@@ -12,8 +12,8 @@
 //!
 //! Packets of one flow never overtake each other. All of a flow have one destination and one source
 //! port, a *lane*. Sends of a lane that differ in source or traffic class are open at the same time
-//! and leave in the order in which they were opened; a packet joins one only if none of its flow
-//! is in a later one.
+//! and leave in the order in which they were opened. A packet joins a send only if no later one has
+//! packets of its flow.
 
 use std::net::IpAddr;
 
@@ -57,7 +57,7 @@ impl OuterFields {
 /// A packet that is to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct GuePacket<'a> {
-    way: OuterFields,
+    outer: OuterFields,
     flow: u32,
     header: [u8; gue::HEADER_LEN],
     inner: [&'a [u8]; 2],
@@ -68,8 +68,8 @@ impl<'a> GuePacket<'a> {
     /// or it is longer than [`MAX_INNER`].
     #[inline]
     #[must_use]
-    pub fn new(way: OuterFields, flow: u32, version: u8, inner: [&'a [u8]; 2]) -> Option<Self> {
-        let segment = Self { way, flow, header: gue::header(version)?, inner };
+    pub fn new(outer: OuterFields, flow: u32, version: u8, inner: [&'a [u8]; 2]) -> Option<Self> {
+        let segment = Self { outer, flow, header: gue::header(version)?, inner };
         (segment.len() <= MAX_BYTES).then_some(segment)
     }
 
@@ -82,7 +82,7 @@ impl<'a> GuePacket<'a> {
 /// Packets that go in one send.
 #[derive(Debug)]
 pub struct Send {
-    way: OuterFields,
+    outer: OuterFields,
     bytes: Vec<u8>,
     /// Where each datagram's bytes end.
     ends: Vec<usize>,
@@ -93,15 +93,15 @@ pub struct Send {
 }
 
 impl Send {
-    fn new(way: OuterFields) -> Self {
+    fn new(outer: OuterFields) -> Self {
         let ends = Vec::with_capacity(MAX_SEGMENTS);
-        Self { way, bytes: Vec::with_capacity(MAX_BYTES), ends, size: 0, flows: 0 }
+        Self { outer, bytes: Vec::with_capacity(MAX_BYTES), ends, size: 0, flows: 0 }
     }
 
     /// The outer header of each datagram.
     #[must_use]
-    pub fn way(&self) -> OuterFields {
-        self.way
+    pub fn outer(&self) -> OuterFields {
+        self.outer
     }
 
     /// Bytes of each datagram's payload with its padding; the last one has none and may be shorter.
@@ -196,7 +196,7 @@ impl Joins {
     pub fn enter(&mut self, segment: &GuePacket<'_>) -> Result<(), usize> {
         let position = match self.joined(segment)? {
             Some(position) => position,
-            None => self.begin(segment.way)?,
+            None => self.begin(segment.outer)?,
         };
         if let Some(send) = self.open.get_mut(position) {
             send.push(segment);
@@ -206,34 +206,34 @@ impl Joins {
 
     /// The open send that the packet joins, if there is one; or the one that must leave before it.
     fn joined(&self, segment: &GuePacket<'_>) -> Result<Option<usize>, usize> {
-        let (way, len) = (&segment.way, segment.len());
+        let (outer, len) = (&segment.outer, segment.len());
         let mut overtaken = 0;
         for (position, send) in self.open.iter().enumerate().rev() {
-            if send.way == *way {
+            if send.outer == *outer {
                 let joins = overtaken & flow_bit(segment.flow) == 0 && send.takes(len);
                 return if joins {
                     Ok(Some(position))
                 } else {
-                    Err(self.before(way.destination, way.source_port).unwrap_or(position))
+                    Err(self.before(outer.destination, outer.source_port).unwrap_or(position))
                 };
             }
-            if send.way.is_lane(way.destination, way.source_port) {
+            if send.outer.is_lane(outer.destination, outer.source_port) {
                 overtaken |= send.flows;
             }
         }
         Ok(None)
     }
 
-    fn begin(&mut self, way: OuterFields) -> Result<usize, usize> {
+    fn begin(&mut self, outer: OuterFields) -> Result<usize, usize> {
         if self.open.len() >= MAX_OPEN {
             return Err(0);
         }
         if self.open.capacity() == 0 {
             self.open.reserve_exact(MAX_OPEN);
-            self.free.extend((0..MAX_OPEN).map(|_| Send::new(way)));
+            self.free.extend((0..MAX_OPEN).map(|_| Send::new(outer)));
         }
-        let mut send = self.free.pop().unwrap_or_else(|| Send::new(way));
-        send.way = way;
+        let mut send = self.free.pop().unwrap_or_else(|| Send::new(outer));
+        send.outer = outer;
         self.open.push(send);
         Ok(self.open.len() - 1)
     }
@@ -242,7 +242,7 @@ impl Joins {
     /// packet that does not join.
     #[must_use]
     pub fn before(&self, destination: IpAddr, source_port: u16) -> Option<usize> {
-        self.open.iter().position(|send| send.way.is_lane(destination, source_port))
+        self.open.iter().position(|send| send.outer.is_lane(destination, source_port))
     }
 
     /// Takes out the open send at `position`; the first one is at 0. Give it back with

@@ -148,7 +148,7 @@ async fn there_and_back(old: &str, new: (&str, &str), taken: bool) {
     if taken {
         running.lead_to(&wanted, some).await.unwrap();
         assert_ne!(placed(&running).await, before.0, "the new ones are in force");
-        running.take_back(&wanted, saved).await;
+        running.roll_back(&wanted, saved).await;
     } else {
         some.push(Change::RemoveService { service: "missing".to_owned() });
         running.lead_to(&wanted, some).await.unwrap_err();
@@ -273,7 +273,7 @@ fn a_rollback_restores_states_and_deadlines_that_operators_set() {
                     if taken {
                         running.lead_to(&wanted, changes).await.unwrap();
                         assert_eq!(listed_states(&running).await == before, how == "name", "{how}");
-                        running.take_back(&wanted, saved).await;
+                        running.roll_back(&wanted, saved).await;
                     } else {
                         changes.push(Change::RemoveService { service: "missing".to_owned() });
                         running.lead_to(&wanted, changes).await.unwrap_err();

@@ -9,15 +9,15 @@ use super::*;
 
 const HEADER: [u8; 4] = [0, 4, 0, 0];
 
-fn way(real: u8, source_port: u16, traffic_class: u8) -> OuterFields {
+fn outer(real: u8, source_port: u16, traffic_class: u8) -> OuterFields {
     let [source, destination] = [1, real].map(|last| IpAddr::from([10, 0, 0, last]));
     OuterFields { source, destination, source_port, traffic_class }
 }
 
 /// Enters a packet; what had to leave before it is appended to `left`.
-fn enter(joins: &mut Joins, left: &mut Vec<Sent>, way: OuterFields, flow: u32, inner: &[u8]) {
+fn enter(joins: &mut Joins, left: &mut Vec<Sent>, outer: OuterFields, flow: u32, inner: &[u8]) {
     let (first, rest) = inner.split_at(inner.len() / 2);
-    let segment = GuePacket::new(way, flow, 4, [first, rest]).unwrap();
+    let segment = GuePacket::new(outer, flow, 4, [first, rest]).unwrap();
     while let Err(index) = joins.enter(&segment) {
         left.push(Sent::of(joins, index));
     }
@@ -26,7 +26,7 @@ fn enter(joins: &mut Joins, left: &mut Vec<Sent>, way: OuterFields, flow: u32, i
 /// A send as the kernel gets it: the inner packets, and the size of all but the last.
 #[derive(Debug, Eq, PartialEq)]
 struct Sent {
-    way: OuterFields,
+    outer: OuterFields,
     size: usize,
     padding: usize,
     packets: Vec<Vec<u8>>,
@@ -40,7 +40,7 @@ impl Sent {
             datagram[4..].to_vec()
         });
         let sent = Self {
-            way: send.way(),
+            outer: send.outer(),
             size: send.size(),
             padding: send.padding(),
             packets: packets.collect(),
@@ -65,7 +65,7 @@ fn all(joins: &mut Joins) -> Vec<Sent> {
 fn sends_of(lengths: &[usize]) -> Vec<Vec<usize>> {
     let (mut joins, mut left) = (Joins::default(), Vec::new());
     for len in lengths {
-        enter(&mut joins, &mut left, way(11, 61_440, 0), 7, &vec![0; *len]);
+        enter(&mut joins, &mut left, outer(11, 61_440, 0), 7, &vec![0; *len]);
     }
     left.extend(all(&mut joins));
     left.iter().map(Sent::lengths).collect()
@@ -97,7 +97,7 @@ fn padding_that_costs_more_than_a_send_is_not_sent() {
 fn padding_is_counted_and_the_last_has_none() {
     let (mut joins, mut left) = (Joins::default(), Vec::new());
     for len in [40, 148, 100, 60] {
-        enter(&mut joins, &mut left, way(11, 61_440, 0), 7, &vec![0; len]);
+        enter(&mut joins, &mut left, outer(11, 61_440, 0), 7, &vec![0; len]);
     }
     let sends = all(&mut joins);
     assert_eq!((sends.len(), sends[0].size, sends[0].padding), (1, 152, 108 + 48));
@@ -119,21 +119,21 @@ fn a_send_has_64_packets_and_no_more_bytes_than_a_datagram() {
 
 #[test]
 fn each_difference_in_the_outer_header_makes_another_send() {
-    let base = way(11, 61_440, 0);
+    let base = outer(11, 61_440, 0);
     let others = [
-        way(12, 61_440, 0),
-        way(11, 61_441, 0),
-        way(11, 61_440, 2),
+        outer(12, 61_440, 0),
+        outer(11, 61_441, 0),
+        outer(11, 61_440, 2),
         OuterFields { source: IpAddr::from([10, 0, 0, 2]), ..base },
     ];
     for other in others {
         let (mut joins, mut left) = (Joins::default(), Vec::new());
-        for (flow, way) in [(1, base), (2, other), (3, base), (4, other)] {
-            enter(&mut joins, &mut left, way, flow, &[0; 60]);
+        for (flow, outer) in [(1, base), (2, other), (3, base), (4, other)] {
+            enter(&mut joins, &mut left, outer, flow, &[0; 60]);
         }
         assert!(left.is_empty(), "both are open at once");
         let sends = all(&mut joins);
-        assert_eq!(sends.iter().map(|sent| sent.way).collect::<Vec<_>>(), [base, other]);
+        assert_eq!(sends.iter().map(|sent| sent.outer).collect::<Vec<_>>(), [base, other]);
         assert!(sends.iter().all(|sent| sent.packets.len() == 2));
     }
 }
@@ -141,7 +141,7 @@ fn each_difference_in_the_outer_header_makes_another_send() {
 /// A flow's packets change their congestion mark.
 #[test]
 fn a_packet_does_not_overtake_one_of_its_flow() {
-    let (plain, marked) = (way(11, 61_440, 2), way(11, 61_440, 3));
+    let (plain, marked) = (outer(11, 61_440, 2), outer(11, 61_440, 3));
     let (mut joins, mut left) = (Joins::default(), Vec::new());
     enter(&mut joins, &mut left, plain, 5, &[1; 60]);
     enter(&mut joins, &mut left, marked, 5, &[2; 60]);
@@ -157,10 +157,10 @@ fn a_packet_does_not_overtake_one_of_its_flow() {
 fn one_send_too_many_makes_the_first_leave() {
     let (mut joins, mut left) = (Joins::default(), Vec::new());
     for real in 0..32 {
-        enter(&mut joins, &mut left, way(real, 61_440, 0), 1, &[real; 60]);
+        enter(&mut joins, &mut left, outer(real, 61_440, 0), 1, &[real; 60]);
     }
     assert!(left.is_empty());
-    enter(&mut joins, &mut left, way(99, 61_440, 0), 1, &[99; 60]);
+    enter(&mut joins, &mut left, outer(99, 61_440, 0), 1, &[99; 60]);
     assert_eq!(left.iter().map(|sent| sent.packets[0][0]).collect::<Vec<_>>(), [0]);
     assert_eq!(all(&mut joins).len(), MAX_OPEN);
     assert_eq!(joins.take(0).map(|_| ()), None);
@@ -169,8 +169,8 @@ fn one_send_too_many_makes_the_first_leave() {
 #[test]
 fn what_another_packet_to_a_real_server_must_wait_for() {
     let (mut joins, mut left) = (Joins::default(), Vec::new());
-    enter(&mut joins, &mut left, way(11, 61_440, 0), 1, &[0; 60]);
-    enter(&mut joins, &mut left, way(12, 61_440, 0), 1, &[0; 60]);
+    enter(&mut joins, &mut left, outer(11, 61_440, 0), 1, &[0; 60]);
+    enter(&mut joins, &mut left, outer(12, 61_440, 0), 1, &[0; 60]);
     let real = |last| IpAddr::from([10, 0, 0, last]);
     assert_eq!(joins.before(real(12), 61_440), Some(1));
     assert_eq!(joins.before(real(12), 61_441), None);
@@ -215,8 +215,8 @@ proptest! {
             let mut inner = vec![0; one.len];
             inner[..8].copy_from_slice(&(number as u64).to_be_bytes());
             inner[8..12].copy_from_slice(&one.flow.to_be_bytes());
-            let way = way(one.real, one.port, one.traffic_class);
-            enter(&mut joins, &mut left, way, one.flow, &inner);
+            let outer = outer(one.real, one.port, one.traffic_class);
+            enter(&mut joins, &mut left, outer, one.flow, &inner);
             expected.entry((one.real, one.flow)).or_default().push((one.traffic_class, inner));
             if one.leave {
                 left.extend(all(&mut joins));
@@ -231,11 +231,11 @@ proptest! {
             prop_assert!(sent.padding <= (sent.packets.len() - 1) * MAX_PADDING);
             let last = sent.packets.last().unwrap().len() + gue::HEADER_LEN;
             prop_assert!((sent.packets.len() - 1) * sent.size + last <= MAX_BYTES);
-            let IpAddr::V4(real) = sent.way.destination else { unreachable!() };
+            let IpAddr::V4(real) = sent.outer.destination else { unreachable!() };
             for packet in &sent.packets {
                 let flow = u32::from_be_bytes(packet[8..12].try_into().unwrap());
                 let key = (real.octets()[3], flow);
-                let one = (sent.way.traffic_class, packet.clone());
+                let one = (sent.outer.traffic_class, packet.clone());
                 carried.entry(key).or_default().push(one);
             }
         }

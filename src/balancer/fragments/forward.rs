@@ -1,4 +1,4 @@
-//! The handling of a fragment in the balancer.
+//! Forwards fragments: the balancer's part, which asks [`super::Fragments`] where one belongs.
 
 use super::FragmentRole;
 use crate::balancer::Balancer;
