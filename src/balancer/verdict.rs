@@ -100,7 +100,7 @@ reasons! {
         IcmpNoFlow = "icmp_no_flow",
         /// A protocol other than TCP, UDP and ICMP.
         Protocol = "protocol",
-        /// A tunnel error from a real server or a router on the way, counted by real server.
+        /// A tunnel error from a real server or a router on the path, counted by real server.
         TunnelError = "tunnel_error",
         /// A tunnel error that quotes no packet that was sent: forged, or about a forgotten flow.
         TunnelErrorUnverified = "tunnel_error_unverified",

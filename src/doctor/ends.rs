@@ -218,7 +218,7 @@ fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
     }
     let fits = full.reported.map(usize::from).or(full.largest).unwrap_or_default();
     let text = format!(
-        "the way to real server {real} does not carry packets of {} bytes, the MTU of this host's \
+        "the path to real server {real} does not carry packets of {} bytes, the MTU of this host's \
          route; about {fits} come through",
         full.mtu
     );

@@ -100,12 +100,12 @@ fn describe(cause: TunnelCause) -> &'static str {
         }
         TunnelCause::HostUnreachable => "host unreachable: is it up?",
         TunnelCause::Prohibited => {
-            "refused by a firewall on the way; let IP protocols 4 and 41 (IPv6 inside) pass, or 47 \
+            "refused by a firewall on the path; let IP protocols 4 and 41 (IPv6 inside) pass, or 47 \
              for GRE, or the UDP port of GUE"
         }
         TunnelCause::Unreachable(_) => "unreachable",
         TunnelCause::PathMtu(_) => "the path takes smaller packets",
-        TunnelCause::TimeExceeded => "time exceeded on the way: a routing loop?",
+        TunnelCause::TimeExceeded => "time exceeded on the path: a routing loop?",
         TunnelCause::Other(_) => "an ICMP error",
     }
 }

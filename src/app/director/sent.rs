@@ -53,9 +53,9 @@ impl SendError {
         match self {
             Self::Again => "the send buffer was full; the uplink is slower than the traffic",
             Self::NoBuffers => {
-                "a queue on the way out was full; Linux tells raw sockets so only seldom"
+                "a queueing discipline was full; Linux seldom reports that to raw sockets"
             }
-            Self::TooBig => "larger than the MTU of the way to the real server",
+            Self::TooBig => "larger than the path MTU to the real server",
             Self::Refused => {
                 "a firewall on the director refused it; let the tunnels out: IP protocols 4 and 41 \
                  (IPv6 inside), 47 for GRE, UDP for GUE"

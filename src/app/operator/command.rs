@@ -86,8 +86,10 @@ Examples:
     /// Checks for common mistakes, in the order in which a packet meets them: the capture of the
     /// virtual IPs, firewalls, the tunnel to each real server and the services there. Each finding
     /// has its evidence and the commands that correct it. Connects to the ports of the services,
-    /// and sends an empty datagram to those of UDP; changes nothing. Exit codes: 0 nothing is
-    /// wrong, 1 something is, 2 wrong usage.
+    /// sends an empty datagram to those of UDP, and asks each real server's daemon. Sends marked
+    /// packets to find the firewall rule that drops clients' packets; the tables of nftables that
+    /// this needs are removed at the end. Exit codes: 0 nothing is wrong, 1 something is, 2 wrong
+    /// usage.
     Doctor {
         /// The configuration, where the daemon does not run
         #[arg(long, value_name = "FILE")]
@@ -164,8 +166,8 @@ Examples:
     /// For the hooks of keepalived and other programs that decide which host has it.
     #[command(after_help = "\
 Examples:
-  vstun announce 192.0.2.10              notify_master of keepalived
-  vstun withdraw 192.0.2.10              notify_backup, notify_fault, notify_stop")]
+  vstun announce 192.0.2.10     notify_master of keepalived
+  vstun withdraw 192.0.2.10     notify_backup, notify_fault, notify_stop")]
     Announce {
         /// The virtual IP
         #[arg(value_name = "VIP")]
@@ -231,7 +233,8 @@ Examples:
         /// The configuration
         file: PathBuf,
     },
-    /// Print a configuration with the changes that verbs have made: real servers, weights, states
+    /// Print a configuration with the changes that commands have made: real servers, weights,
+    /// states
     ///
     /// As `ipvsadm -S` does, but as the configuration file, with its comments. Reports on standard
     /// error what else differs between the file and what runs.

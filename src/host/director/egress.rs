@@ -166,7 +166,7 @@ pub(super) fn narrow(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) 
         let mtu = path_mtu(real, facts)?;
         let needed = u32::from(MIN_TUN_MTU_V6) + outer(desired, real);
         let text = format!(
-            "the way to real server {real} has an MTU of {mtu}: IPv6 packets of up to \
+            "the path to real server {real} has an MTU of {mtu}: IPv6 packets of up to \
              {MIN_TUN_MTU_V6} bytes, which clients need not make smaller (RFC 8200 5), are sent to \
              it in several pieces; with {needed} or more they are not"
         );

@@ -150,7 +150,7 @@ fn accept_ra_is_raised_only_where_routes_are_learnt() {
 
 #[test]
 fn the_tun_s_mtu_by_mix() {
-    // MTU of the way, family of VIP, of real server → the TUN's, whether it is too small
+    // Path MTU, family of VIP, of real server → the TUN's, whether it is too small
     let v4 = ("10.1.0.10", "10.2.0.2");
     let v6 = ("2001:db8:1::10", "2001:db8:2::2");
     let table = [
