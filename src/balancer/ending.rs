@@ -31,9 +31,9 @@ impl Balancer {
     /// Ends a TCP connection with the current packet, which is neither a reset nor a SYN.
     ///
     /// The client gets a reset as from a host without the connection, the real server one in the
-    /// client's name. The entry stays for `tcp_close`: if a reset is lost, or only causes a
-    /// challenge ACK (RFC 5961 section 3.2), the real server sends on, the client answers with its
-    /// own reset, and the entry directs that to the real server.
+    /// client's name. The entry stays for `tcp_close`, since the real server's reset may be lost,
+    /// or cause only a challenge ACK (RFC 5961 section 3.2). Then the real server sends on, and the
+    /// client answers with a reset of its own, which the entry directs to the real server.
     #[cold]
     pub(super) fn end(
         &mut self,

@@ -83,7 +83,7 @@ enum SegmentEffect {
     Restarts,
     /// The measurement is useless.
     Fails,
-    /// Nothing.
+    /// The measurement goes on unchanged.
     GoesOn,
 }
 

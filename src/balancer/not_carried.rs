@@ -22,9 +22,9 @@ reasons! {
         SuperFrame = "super_frame",
         /// A TTL or hop limit of 1, which no router may forward.
         Ttl = "ttl",
-        /// Of no flow that is carried: new ones, and all that is not for a virtual IP.
+        /// It belongs to no carried flow: a new flow, or a packet that is not for a virtual IP.
         NoFlow = "no_flow",
-        /// Of a flow that was taken back.
+        /// It belongs to a flow that was taken back.
         Held = "held",
         /// Larger than the path to the real server takes.
         TooLarge = "too_large",

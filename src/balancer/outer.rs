@@ -152,8 +152,8 @@ pub fn pieces(tunnel: &Tunnel, len: usize) -> Option<Pieces> {
 #[inline]
 fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
     let (protocol, ports) = match (packet.fragment, packet.transport) {
-        // Nor the same protocol: a later fragment's next header may be an extension header of the
-        // datagram.
+        // The protocol does not count either: a later fragment's next header may be an extension
+        // header of the datagram.
         (Fragment::First | Fragment::Later, _) => (0, 0),
         (_, Transport::Tcp(header)) => {
             (packet.protocol, pair(header.source_port, header.destination_port))

@@ -1,10 +1,10 @@
 //! Persistence: a client's new flows go to the real server of its earlier flows.
 //!
-//! A template stores the real server: one for each client (or network of clients) of a service,
-//! whatever the port, so that several listens of one service share it (IPVS needs firewall marks
-//! for that). A new flow restarts its timeout, and it does not expire while one of its flows lives.
-//! Only flows without a connection use it: a connection's packets never touch a template. A flood
-//! creates no templates but uses existing ones as always.
+//! A template stores the real server of a client, or of a network of clients. There is one for each
+//! client of a service, whatever the port, so all listens of a service share it (IPVS needs
+//! firewall marks for that). A new flow restarts its timeout, and it does not expire while one of
+//! its flows lives. Only flows without a connection use it: a connection's packets never touch a
+//! template. A flood creates no templates but uses existing ones as always.
 
 use std::time::Duration;
 

@@ -213,8 +213,9 @@ impl Balancer {
     }
 }
 
-/// Whether a SYN takes an entry's place: it is over, or its real server takes nothing new and it
-/// has proved nothing, or may live and finds no room beside it.
+/// Whether a new connection replaces the entry that its SYN finds. It does if the entry's
+/// connection is over. It also does if the entry's real server takes no new connections, and the
+/// connection is unproven or there is no room beside it.
 fn gives_way(entry: &Entry, leaving: bool, room: bool) -> bool {
     let over = entry.state().reusable() && !entry.marks().has(Marks::HALF_CLOSED);
     over || leaving && (entry.state().unproven() || !room)

@@ -81,7 +81,7 @@ pub(super) struct Position {
 }
 
 impl Position {
-    /// Of a flow without sequence numbers.
+    /// The position in a flow without sequence numbers.
     pub(super) const NONE: Self = Self { next: 0, acknowledged: 0, opening: false };
 
     /// The position after the first segment seen of a connection.

@@ -197,9 +197,9 @@ fn check_vips(
     (warnings, refusals)
 }
 
-/// The kernel's own tunnels receive each tunnelled packet in addition to our raw socket: if a
-/// tunnel is up the packet is delivered twice; if none is up `tunnel4_rcv()` or `tunnel6_rcv()`
-/// refuses it with an ICMP error to the director.
+/// The kernel's own tunnels receive each tunnelled packet in addition to the daemon's raw socket.
+/// If a tunnel is up, the packet is delivered twice. If none is up, `tunnel4_rcv()` or
+/// `tunnel6_rcv()` refuses it with an ICMP error to the director.
 fn tunnels(desired: &DesiredRealServer, facts: &Facts) -> Vec<String> {
     let inner = |family: Family| family.is_among(&desired.vips);
     let outer = |family| desired.directors.iter().any(|net| Family::of_net(net) == family);

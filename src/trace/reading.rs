@@ -15,7 +15,7 @@ use crate::wire::packet::MAX_PACKET_LEN;
 /// The most interfaces of a file; a recording has two.
 const MAX_INTERFACES: usize = 16;
 
-/// What an error about another file says.
+/// The end of an error about a file of another program.
 const NEEDED: &str = "replay needs a file of `vstun trace --write`, which has decisions and seeds";
 
 /// The first bytes of classic pcap files, with micro- or nanoseconds (draft-ietf-opsawg-pcap).

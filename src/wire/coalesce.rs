@@ -2,9 +2,9 @@
 //!
 //! The rules are those of Linux's own TCP GRO, or stricter. Segments merge when they follow each
 //! other without a gap and their headers differ only in fields that [`super::segment`] writes when
-//! it splits: lengths, checksums, the sequence number, IPv4's identification, and PSH, which ends
-//! the frame. A packet that does not merge with its flow's open frame ends that frame, so a flow's
-//! packets stay in order.
+//! it splits. These are lengths, checksums, the sequence number, IPv4's identification, and PSH,
+//! which ends the frame. A packet that does not merge with its flow's open frame ends that frame,
+//! so a flow's packets stay in order.
 //!
 //! The virtio-net header makes the kernel trust the checksums of a merged frame. This module
 //! therefore verifies the checksums of packets that it merges, and of no others. A packet with a

@@ -3,10 +3,10 @@
 //! Every member has its own permutation of all slots, and the members take turns: at its turn a
 //! member takes the first free slot of its permutation. With weights, a member's turns are at the
 //! times `(k + phase) / weight` for k = 0, 1, …, as if each advanced at its own speed; the phase is
-//! a hash of its address. So a member's turns depend only on itself, and if another member is
-//! added, removed or changes its weight, the order of the others' turns stays. (IPVS gives each
-//! member `weight / gcd` turns a round: one weight that changes the divisor moves several per cent
-//! of all flows.)
+//! a hash of its address. So a member's turns depend only on itself. If another member is added,
+//! removed or changes its weight, the order of the others' turns stays. (IPVS gives each member
+//! `weight / gcd` turns a round: one weight that changes the divisor moves several per cent of all
+//! flows.)
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

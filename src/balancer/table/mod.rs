@@ -126,9 +126,9 @@ impl Table {
 
     /// Sets the capacity, at most [`MAX_CAPACITY`]. With more connections than that the table is
     /// full, and all of them stay. Beyond the largest capacity so far everything moves to larger
-    /// memory ([`Self::fits`] says whether there is any): the entries at once, since the kernel
-    /// moves their pages, and the index bit by bit in [`Self::settle`]. The memory of a smaller
-    /// table stays reserved.
+    /// memory; [`Self::fits`] says whether there is any. The entries move at once, since the kernel
+    /// moves their pages, and the index moves bit by bit in [`Self::settle`]. The memory of a
+    /// smaller table stays reserved.
     pub fn resize(&mut self, capacity: u32) {
         self.capacity = capacity.min(MAX_CAPACITY);
         if self.capacity as usize > self.entries.room() {

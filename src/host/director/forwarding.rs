@@ -113,10 +113,10 @@ fn firewall(rule: &str) -> String {
     )
 }
 
-/// When any interface's `forwarding` is turned on, the kernel drops all default routes learnt from
-/// router advertisements on interfaces with `accept_ra` = 1 (`rt6_purge_dflt_routes()`), and while
-/// it is on, interfaces with 1 learn no more. 2 works like 1, whether forwarding or not. Interfaces
-/// that were routers before had learnt none.
+/// When any interface's `forwarding` is turned on, the kernel drops the default routes that
+/// interfaces with `accept_ra` = 1 have learnt from router advertisements
+/// (`rt6_purge_dflt_routes()`). While it is on, such interfaces learn none. Interfaces with 2 learn
+/// whether they forward or not. Interfaces that were routers before had learnt none.
 fn accept_ra(tun: &str, facts: &Facts) -> Vec<HostStep> {
     let learns = |link: &&Link| match facts.conf6(&link.name, "accept_ra") {
         Some(1) => before(&link.name, facts) == Some(0),

@@ -1,10 +1,10 @@
 //! Neighbour routes: routes to real servers on directly connected networks with themselves as
 //! gateway.
 //!
-//! For a packet of a raw socket with its own header Linux allocates a route for each packet if the
-//! next hop is the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and `ip6_pol_route`),
-//! since the header may name another destination. If the route has a gateway, even the destination
-//! itself, Linux uses its cached route.
+//! A raw socket's packets bring their own headers, which may name another destination than the
+//! socket's call. So if the next hop is the destination, Linux allocates a route for each such
+//! packet (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and `ip6_pol_route`). If the route has a
+//! gateway, even the destination itself, Linux uses its cached route.
 
 use std::net::IpAddr;
 

@@ -40,8 +40,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Opens the sockets. The kernel attributes no ICMP error to a socket of `IPPROTO_RAW`, so no
-    /// error about a tunnelled packet lowers a path MTU of the kernel's routes or fails a send; the
+    /// Opens the sockets. The kernel attributes no ICMP error to a socket of `IPPROTO_RAW`. So no
+    /// error about a tunnelled packet lowers a path MTU of the kernel's routes or fails a send. The
     /// balancer verifies the errors. An error that quotes an echo reply does lower a path MTU, even
     /// a forged one, and the kernel would refuse larger packets with `EMSGSIZE`. So these sockets
     /// send everything that fits the interface. They receive nothing.
@@ -66,9 +66,9 @@ impl Sender {
     }
 
     /// Binds the source address of all IPv6 packets. With `None`, or an address that this host does
-    /// not have, the kernel chooses a source for each packet among all addresses of all interfaces,
-    /// only to look up a route (`ip6_dst_lookup_tail`); this takes a fifth of the time to send. The
-    /// packet's own header is sent unchanged in either case.
+    /// not have, the kernel chooses a source among all addresses of all interfaces to look up each
+    /// packet's route (`ip6_dst_lookup_tail`). That takes a fifth of the time to send. The packet's
+    /// own header is sent unchanged in either case.
     pub fn set_source_v6(&self, source: Option<Ipv6Addr>) {
         let Some(socket) = &self.v6 else { return };
         let bind = |address| socket.bind(&SocketAddrV6::new(address, 0, 0, 0).into());

@@ -6,8 +6,8 @@
 //! UDP header. There the source is the message's address, and the traffic class is a control
 //! message (RFC 3542 sections 3 and 6.5, ip(7)).
 //!
-//! The kernel merges datagrams of one sender to a UDP socket with `UDP_GRO` (udp(7)): up to 64 of
-//! one length, of which the last may be shorter, come as one with that length beside it.
+//! The kernel merges datagrams of one sender to a UDP socket with `UDP_GRO` (udp(7)). Up to 64 of
+//! one length come as one, with that length beside it; the last of them may be shorter.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -268,10 +268,10 @@ impl ReceiveBuffers {
         let most = most.min(self.headers.len());
         self.prepare(most);
         let count = libc::c_uint::try_from(most).unwrap_or_default();
-        // SAFETY: `headers` holds at least `count` headers, and so many have been prepared: each
-        // points at one part that names the bytes of a slot behind its headroom and, where the
-        // outer header does not come, at an address and a control buffer of this value, which
-        // nothing else uses during the call; no timeout is given.
+        // SAFETY: `headers` holds at least `count` headers, and `prepare` has set that many. Each
+        // points at one part, which names the bytes of a slot behind its headroom. Where the kernel
+        // delivers no outer header, it also points at an address and a control buffer of this
+        // value. Nothing else uses these during the call, and no timeout is given.
         let received = unsafe {
             libc::recvmmsg(
                 receiver.as_raw_fd(),

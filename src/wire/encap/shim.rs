@@ -51,7 +51,7 @@ impl Shim {
         }
     }
 
-    /// Whether there is none.
+    /// Whether nothing stands between the outer IP header and the packet.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::None

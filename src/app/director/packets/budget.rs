@@ -10,7 +10,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Of a new turn.
+    /// The budget of a new turn.
     pub(super) fn of_a_turn() -> Self {
         Self { frames: TURN, bytes: TURN_BYTES }
     }
@@ -21,7 +21,7 @@ impl Budget {
         self.frames > 0 && self.bytes > 0
     }
 
-    /// A read was made, of a frame of this length; a failed one has 0.
+    /// Counts a read frame of this length; a failed read has length 0.
     #[inline]
     pub(super) fn take(&mut self, len: usize) {
         self.frames = self.frames.saturating_sub(1);
