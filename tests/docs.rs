@@ -292,3 +292,28 @@ fn every_alert_has_a_case_and_every_case_an_alert() {
     assert!(!alerts.is_empty());
     assert_eq!(names("vstun.rules.test.yml", "alertname:"), alerts);
 }
+
+/// A newcomer's first commands run something: a name that matches no test is no error for cargo.
+#[test]
+fn the_tests_that_contributing_names_exist() {
+    let page = read("CONTRIBUTING.md");
+    let modules: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.split_once("cargo test --lib ")?.1.split_whitespace().next())
+        .collect();
+    assert!(!modules.is_empty());
+    for module in modules {
+        let text = read(format!("src/{}.rs", module.replace("::", "/")));
+        assert!(text.contains("#[test]"), "{module} has no test");
+    }
+    let is_number = |word: &&str| word.starts_with(|letter: char| letter.is_ascii_digit());
+    let scripts: BTreeSet<_> = page
+        .split(|letter: char| letter.is_whitespace() || "`\"/@.".contains(letter))
+        .filter(is_number)
+        .filter(|word| word.contains('-'))
+        .collect();
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        assert!(root().join(format!("netns-tests/{script}.sh")).is_file(), "no test {script}");
+    }
+}
