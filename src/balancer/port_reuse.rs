@@ -88,17 +88,17 @@ impl Balancer {
         }
     }
 
-    /// Whether another connection with the same ends can get an entry: there is none yet, and
-    /// during a flood a SYN gets none. After the removal of `dead` entries the former one has their
-    /// place.
+    /// Whether a new connection can get an entry beside one with the same ends. It cannot if the
+    /// table is full, if there is a former connection already, or during a flood, in which SYNs get
+    /// no entries. After the removal of `dead` entries the former one has moved to their key.
     fn has_room_beside(&self, key: &Key, real: RealId, dead: usize) -> bool {
         !self.fill_without(dead).is_full()
             && !self.flooded(self.registry.reals[real].service())
             && (dead > 0 || self.tables.connections.find(&key.former()).is_none())
     }
 
-    /// Whether another connection with these ends is in its handshake. The one that is over may
-    /// then have been forged from its SYN on, beside a client whose handshake is in progress.
+    /// Whether a former connection with these ends is in its handshake. Then the current one, which
+    /// is over, may have been forged from its SYN on, beside a client whose handshake goes on.
     fn has_opening_former(&self, key: &Key, entry: &Entry) -> bool {
         let connections = &self.tables.connections;
         let former = || connections.entry(connections.find(&key.former())?);

@@ -27,7 +27,7 @@ pub struct Strangers {
 pub enum FilterStep {
     /// A flood has begun: the kernel has to refuse strangers' packets.
     Began,
-    /// It is over.
+    /// The flood is over: the kernel no longer has to refuse them.
     Ended,
 }
 

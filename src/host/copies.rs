@@ -173,8 +173,8 @@ impl<'a> Copier<'a> {
     pub fn may_change_room(&self, route: &Route) -> bool {
         let to = &route.destination;
         self.desired.directors.iter().any(|net| {
-            // Of the routes within a range the smallest MTU counts, of the routes around it the
-            // longest prefix.
+            // Among routes within the range, the smallest MTU counts; among routes that contain the
+            // range, the longest prefix.
             let room = way_mtu(route, self.facts)
                 .map(|mtu| mtu.saturating_sub(outer_of(self.desired, net)));
             let narrow = self.room.is_none() || room.is_some_and(|room| Some(room) <= self.room);

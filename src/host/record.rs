@@ -120,7 +120,7 @@ impl HostRecord {
         self.steps.len()
     }
 
-    /// Whether there is none.
+    /// Whether no step is recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

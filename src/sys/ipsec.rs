@@ -7,7 +7,7 @@ use super::netlink_dump::{HEADER, REQUEST_DUMP, dump, number};
 
 /// `NETLINK_XFRM` of linux/netlink.h.
 const NETLINK_XFRM: isize = 6;
-/// Of linux/xfrm.h.
+/// `XFRM_MSG_NEWPOLICY` and `XFRM_MSG_GETPOLICY` of linux/xfrm.h.
 const NEW_POLICY: u16 = 0x13;
 const GET_POLICY: u16 = 0x15;
 /// `xfrm_userpolicy_id`.

@@ -54,8 +54,8 @@ fn headers_len(bytes: &[u8]) -> usize {
     usize::from(packet.header_len) + transport
 }
 
-/// As [`headers_len`], with the outer header of a tunnel. Of a packet in several pieces only the
-/// first has the inner headers, and the inner packet is longer than the piece.
+/// As [`headers_len`], with the outer header of a tunnel. If the packet was sent in several pieces,
+/// only the first has the inner headers, and the inner packet is longer than the piece.
 fn sent_headers_len(bytes: &[u8]) -> usize {
     let Ok(outer) = Packet::parse(bytes) else { return ip_header_len(bytes) };
     // All UDP that a director sends to real servers is GUE.

@@ -65,7 +65,7 @@ pub struct Group {
     segment: usize,
     /// The sequence number of the segment that can follow.
     sequence: u32,
-    /// Of the last segment.
+    /// The IPv4 identification of the last segment.
     identification: u16,
     numbering: Numbering,
     /// Whether the first one's checksums have been verified.

@@ -12,10 +12,10 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Whether the real server at `index` takes the turn that it is offered. Of a thousand turns it
-    /// takes as many as it has thousandths of its weight. The server with the largest share takes
-    /// every turn, so a turn of each round is taken, and servers that come up together share
-    /// equally.
+    /// Whether the real server at `index` takes the turn that it is offered. A server that has
+    /// grown to a third of its weight takes every third turn while another one has its full weight.
+    /// The one that has grown most takes every turn, so a turn of each round is taken, and servers
+    /// that come up together share equally.
     #[inline]
     pub(super) fn takes(&self, pool: Pool<'_>, index: usize, real: &Real) -> bool {
         let grown = real.grown(pool.now);
