@@ -12,8 +12,8 @@ use aya::{Ebpf, EbpfLoader};
 use super::errors::because;
 use super::interfaces;
 
-/// The offset of `gso_size` in `struct __sk_buff` of `<linux/bpf.h>`, which is the last field that a
-/// test may set.
+/// The offset of `gso_size` in `struct __sk_buff` of `<linux/bpf.h>`, which is the last field that
+/// a test may set.
 const GSO_SIZE: usize = 176;
 
 /// A loaded program and where it is attached.

@@ -100,8 +100,8 @@ fn describe(cause: TunnelCause) -> &'static str {
         }
         TunnelCause::HostUnreachable => "host unreachable: is it up?",
         TunnelCause::Prohibited => {
-            "refused by a firewall on the path; let IP protocols 4 and 41 (IPv6 inside) pass, or 47 \
-             for GRE, or the UDP port of GUE"
+            "refused by a firewall on the path; let IP protocols 4 and 41 (IPv6 inside) pass, or \
+             47 for GRE, or the UDP port of GUE"
         }
         TunnelCause::Unreachable(_) => "unreachable",
         TunnelCause::PathMtu(_) => "the path takes smaller packets",
