@@ -198,6 +198,16 @@ impl HostStep {
 }
 
 impl Object {
+    /// Whether it is a route that prefers a source address. If the host loses that, IPv4 removes
+    /// the route and IPv6 the preference.
+    #[must_use]
+    pub fn prefers_a_source(&self) -> bool {
+        matches!(
+            self,
+            Self::Route { source: Some(_), .. } | Self::Neighbour { source: Some(_), .. }
+        )
+    }
+
     fn renamed(&self, names: &BTreeMap<String, String>) -> Self {
         let mut object = self.clone();
         if let Self::Proxy { link, .. }

@@ -54,8 +54,13 @@ pub enum HostChange {
     },
     /// A route was removed.
     RouteGone(RouteMessage),
-    /// Any other change, or messages were lost: the caller reads the host's state again.
+    /// The interface of that index has lost an address.
+    AddressGone(u32),
+    /// Any other change: the caller reads the host's state again.
     Other,
+    /// Messages were lost. Until this connection's queue is empty the kernel drops later ones too,
+    /// without another sign. So the caller opens a new connection, then reads the host's state.
+    Lost,
 }
 
 /// A connection that receives notifications.
@@ -372,6 +377,10 @@ impl NetlinkEvents {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
                 HostChange::RouteGone(route)
             }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(address)) => {
+                HostChange::AddressGone(address.header.index)
+            }
+            NetlinkPayload::Overrun(_) => HostChange::Lost,
             _ => HostChange::Other,
         })
     }

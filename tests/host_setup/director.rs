@@ -11,6 +11,9 @@ use vstun::app::host::{DesiredDirector, Session};
 
 pub(crate) const CONTROL: &str = "/run/vstun/director.sock";
 
+/// A netlink socket of this namespace is in a multicast group.
+const SUBSCRIBED: &str = r#"awk '$4 ~ /[1-9a-f]/ { n++ } END { exit n < 2 }' /proc/net/netlink"#;
+
 pub(crate) fn hosts() {
     connect("eth0", "10.1.0.1/24", "client", "10.1.0.2/24");
     connect("eth1", "10.2.0.1/24", "real", "10.2.0.2/24");
@@ -267,6 +270,46 @@ fn a_link_that_flaps_is_announced_again() {
             tokio::select! {
                 ended = session.follow() => panic!("{ended:?}"),
                 () = until("ip neigh show proxy | grep -q '10.1.0.10 dev eth0'") => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+/// With an interface's last address the kernel removes the routes that prefer it and the proxy
+/// entries there: no other program has undone them.
+#[test]
+fn what_goes_with_an_address_comes_back_with_it_however_often() {
+    alone("director::what_goes_with_an_address_comes_back_with_it_however_often", || {
+        hosts();
+        run(async {
+            let mut session = start(&desired()).await;
+            let status = session.status();
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until(SUBSCRIBED) => {}
+            }
+            for round in 1..=7 {
+                sh("
+                    ip addr flush dev eth0 scope global; ip addr add 10.1.0.1/24 dev eth0
+                    ip addr flush dev eth1 scope global; ip addr add 10.2.0.1/24 dev eth1
+                ");
+                tokio::select! {
+                    end = async {
+                        loop {
+                            if let Err(error) = session.follow().await {
+                                break error;
+                            }
+                        }
+                    } => panic!("{end:?}"),
+                    () = until("
+                        ip neigh show proxy | grep -q '10.1.0.10 dev eth0'
+                        ip route show 10.1.0.10 | grep -q 'dev vstun0'
+                        ip route show 10.1.0.11 | grep -q 'dev vstun0'
+                    ") => {}
+                }
+                assert_eq!(status.borrow().put_back, 0, "round {round}");
             }
             session.undo().await.unwrap();
         });

@@ -3,6 +3,9 @@
 //! ```
 
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use super::director::{no_tun, tun};
 use super::net::{
@@ -175,6 +178,78 @@ fn copies_follow_route_changes_and_new_interfaces() {
             }
             session.undo().await.unwrap();
             assert_eq!(sh("sysctl -n net.ipv4.conf.late.arp_ignore"), "0\n");
+        });
+        no_tun();
+    });
+}
+
+/// Two routes of which never more than one is there, until both are added last. Once its queue is
+/// full the kernel drops messages until that is empty, and says so once, before the first of it.
+#[test]
+fn a_route_is_copied_although_its_last_message_was_lost() {
+    alone("realserver::a_route_is_copied_although_its_last_message_was_lost", || {
+        host();
+        let copied = |to: &str| format!("ip route show table 17600 | grep -q '^{to} via'");
+        let [before, lost, after] = ["198.51.100.1", "198.18.0.1", "198.51.100.2"].map(copied);
+        run(async {
+            let mut session = start(&desired()).await;
+            sh("ip route add 198.51.100.1 via 10.2.0.1");
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until(&before) => {}
+            }
+            sh("
+                for route in 1 2; do
+                    echo route add 198.18.0.$route via 10.2.0.1
+                    echo route del 198.18.0.$route via 10.2.0.1
+                done >/run/pair
+                for pair in $(seq 15000); do cat /run/pair; done | ip -batch -
+                ip route add 198.18.0.1 via 10.2.0.1
+                ip route add 198.18.0.2 via 10.2.0.1
+                awk 'NR > 1 { lost += $9 } END { exit !lost }' /proc/net/netlink
+            ");
+            // A busy machine: the old messages are not all read when the routes are.
+            let busy = async {
+                loop {
+                    std::thread::sleep(Duration::from_millis(10));
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = busy => {}
+                () = async {
+                    until(&lost).await;
+                    // Its message is behind all the old ones.
+                    sh("ip route add 198.51.100.2 via 10.2.0.1");
+                    until(&after).await;
+                } => {}
+            }
+            sh(&lost);
+            sh(&copied("198.18.0.2"));
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
+fn commands_that_follow_each_other_do_not_put_a_check_off_for_ever() {
+    const TEST: &str =
+        "realserver::commands_that_follow_each_other_do_not_put_a_check_off_for_ever";
+    alone(TEST, || {
+        host();
+        run(async {
+            let mut session = start(&desired()).await;
+            sh("sysctl -qw net.ipv4.conf.eth0.arp_ignore=0");
+            let begun = Instant::now();
+            while sh("sysctl -n net.ipv4.conf.eth0.arp_ignore") == "0\n" {
+                assert!(begun.elapsed() < Duration::from_secs(20), "it is not put back");
+                session.catch_up().await.unwrap();
+                // As a command interrupts it.
+                let _ = timeout(Duration::from_millis(20), session.follow()).await;
+            }
+            session.undo().await.unwrap();
         });
         no_tun();
     });

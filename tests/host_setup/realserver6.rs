@@ -134,6 +134,51 @@ fn copies_are_exact_but_for_the_mss() {
     });
 }
 
+/// The kernel removes copies as well when their interface goes down, is replaced or loses its
+/// address, and for IPv6 it reports each: no other program has undone them.
+#[test]
+fn copies_come_back_however_often_their_interface_is_down_or_replaced() {
+    alone(
+        "realserver6::copies_come_back_however_often_their_interface_is_down_or_replaced",
+        || {
+            host6();
+            run(async {
+                let mut session = start(&dual()).await;
+                let status = session.status();
+                let bounce = "ip link set eth0 down; ip link set eth0 up";
+                let replace = "
+                ip link del eth0
+                ip link add eth0 type veth peer name eth0 netns router
+                ip -n router addr add 10.2.0.1/24 dev eth0
+                ip -n router addr add 2001:db8:2::1/64 dev eth0 nodad
+                ip -n router addr add fe80::1/64 dev eth0 nodad
+                ip -n router link set eth0 up
+                ip link set eth0 up";
+                let renumber = "ip addr flush dev eth0 scope global";
+                for change in [bounce, replace, renumber].iter().flat_map(|change| [change; 6]) {
+                    sh(&format!(
+                        "{change}
+                    ip addr replace 10.2.0.2/24 dev eth0
+                    ip addr replace 2001:db8:2::2/64 dev eth0 nodad
+                    ip route replace default via 10.2.0.1
+                    ip -6 route replace default via fe80::1 dev eth0"
+                    ));
+                    tokio::select! {
+                        told = session.follow() => panic!("{told:?}"),
+                        () = until("
+                        ip route show table 17600 | grep -q 'default via .*advmss 1440'
+                        ip -6 route show table 17600 | grep -q 'default via .*advmss 1420'
+                    ") => {}
+                    }
+                    assert_eq!(status.borrow().put_back, 0, "after {change}");
+                }
+                session.undo().await.unwrap();
+            });
+            no_tun();
+        },
+    );
+}
+
 #[test]
 fn routes_for_other_sources_are_not_copied() {
     alone("realserver6::routes_for_other_sources_are_not_copied", || {

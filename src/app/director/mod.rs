@@ -48,7 +48,7 @@ use super::host::{DesiredDirector, Prepared, Session};
 use super::http;
 use super::packet_thread::PacketThread;
 use super::serve::{self, ControlSocket};
-use crate::app::commands::{AdminCommand, AdminCommands, CommandResult};
+use crate::app::commands::{AdminCommand, AdminCommands, CommandQueue, CommandResult};
 use crate::balancer::{Balancer, Change, Limits};
 use crate::config;
 use crate::control::{Origin, Request};
@@ -171,13 +171,16 @@ async fn steer(
     thread: &mut Thread,
     offload: bool,
 ) -> anyhow::Result<()> {
-    let (commands, mut inbox) = AdminCommands::new();
-    let handler = handler(&running, session, commands, offload);
-    running.http = Some(http::Server::start(running.config.http.as_ref(), &handler)?);
+    let (handler, mut inbox) = handler(&mut running, session, offload)?;
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
-    loop {
+    let mut stop = Stop::No;
+    while stop == Stop::No {
+        match unless(&mut served, session.catch_up()).await {
+            Ok(caught_up) => caught_up?,
+            Err(served) => return served,
+        }
         // Following the host stops for each command, which needs the session, and resumes after it.
         let (task, asker) = tokio::select! {
             ended = thread.ended() => return ended,
@@ -208,17 +211,16 @@ async fn steer(
         };
         let builder = running.builder();
         let performing = unless(&mut served, running.perform(session, task));
-        let (performed, stop) = with_stop_signal(performing, signals, &builder).await;
+        let performed;
+        (performed, stop) = with_stop_signal(performing, signals, &builder).await;
         let outcome = match performed {
             Ok(outcome) => outcome,
             Err(served) => return served,
         };
         // The result is also in the log: a signal has no client, and a client may have closed.
         let _ = asker.zip(outcome).map(|(asker, outcome)| asker.send(outcome));
-        if stop == Stop::Requested {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Publishes a check event; returns the resulting task.
@@ -238,13 +240,14 @@ fn reload_by_signal() -> AdminCommand {
     AdminCommand { request: Request::Reload, body: Vec::new(), origin: Origin::Signal }
 }
 
-/// Creates the handler of the control socket's requests.
+/// Creates the handler of the control socket's requests, which HTTP requests are answered by from
+/// now on too, and the queue of its commands.
 fn handler(
-    running: &RunningDirector,
+    running: &mut RunningDirector,
     session: &Session,
-    commands: AdminCommands,
     offload: bool,
-) -> Arc<Handler> {
+) -> anyhow::Result<(Arc<Handler>, CommandQueue)> {
+    let (commands, inbox) = AdminCommands::new();
     let (packet_thread, events) = (running.packet_thread.clone(), running.events.clone());
     let (vips, host, checks) = (running.vips.subscribe(), session.status(), running.checks.clone());
     let (hooks, path) = (running.hooks.counts(), running.path.clone());
@@ -252,7 +255,10 @@ fn handler(
     let watched = Watched { vips, host, checks, hooks, fast_path, path };
     let refused = running.config.offload && !offload;
     let tun = running.config.tun.clone();
-    Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused))
+    let handler = Handler::new(packet_thread, commands, events, watched, tun, offload, refused);
+    let handler = Arc::new(handler);
+    running.http = Some(http::Server::start(running.config.http.as_ref(), &handler)?);
+    Ok((handler, inbox))
 }
 
 /// Work that needs the host's session.

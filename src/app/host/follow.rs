@@ -4,36 +4,28 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Result, bail};
 use log::warn;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep};
 
-use crate::host::defence::{Claim, Defence};
+use crate::host::copies::RouteChange;
+use crate::host::undone::CopiesSince;
 use crate::host::{
-    Announcement, Facts, HostPlan, HostStep, Object, PROTOCOL, Problem, ProblemKind, RouteEvent,
+    Announcement, Facts, Family, HostPlan, HostStep, Object, Problem, ProblemKind, RouteEvent,
     RouteKey, SelectiveRule, TunnelRoutes, capture, copies, rename, replies, undone,
 };
-use crate::sys::host_events::{HostEvent, HostEvents};
-use crate::sys::netlink::NetlinkEvents;
 
 use super::apply::copy;
 use super::conflict::{self, Conflict};
 use super::failures::Strict;
-use super::heard::Concern;
 use super::{Known, Role, Session, gather};
 
-/// A burst of changes ends after this long without an event …
-const QUIET: Duration = Duration::from_millis(100);
-/// … or after this long, if only routes have changed whose copies are known: replies use the old
-/// route meanwhile, and each change costs one route's work.
-const ROUTES_QUIET: Duration = Duration::from_millis(2);
-/// … or after this long in any case: meanwhile a neighbour route may hide that the address is now
-/// behind a router.
-const BURST: Duration = Duration::from_millis(500);
 /// After a full check of the host the next one waits this many times its duration …
 const REST: u32 = 4;
 /// … but at most this long: with very many routes the daemon must not check all the time.
 const REST_MAX: Duration = Duration::from_secs(5);
+/// A check that has been due for this long is not interrupted any more.
+const OVERDUE: Duration = Duration::from_secs(1);
 /// The time between attempts to subscribe to changes.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the host is checked without an event: the kernel sends none for a removed proxy entry
@@ -67,131 +59,54 @@ impl Session {
     /// The TUN was deleted.
     pub async fn follow(&mut self) -> Result<TunnelRoutes> {
         loop {
+            // No await from here to the return, or a cancelled call would lose the change.
+            if self.ways != self.reported_ways {
+                self.reported_ways = self.ways.clone();
+                return Ok(self.reported_ways.clone());
+            }
             if let Err(error) = self.hear().await {
                 self.events = None;
                 warn!("cannot hear of changes of this host: {error:#}");
                 sleep(RETRY).await;
                 continue;
             }
-            let begun = Instant::now();
-            let result = self.sync().await;
-            self.changed = false;
-            if !matches!(result, Ok(Followed::Copies)) {
-                self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
-            }
-            match result {
-                Ok(Followed::TunGone(name)) => {
-                    bail!("the TUN device {name:?} is gone: another program has deleted it");
-                }
-                Ok(Followed::Copies | Followed::Checked) => {}
-                Err(error) => {
-                    self.report.unknown(
-                        format!("cannot keep this host as planned: {error:#}"),
-                        &self.ways.sources,
-                    );
-                }
-            }
-            // No await from here to the return, or a cancelled call would lose the change.
-            if self.ways != self.reported_ways {
-                self.reported_ways = self.ways.clone();
-                return Ok(self.reported_ways.clone());
-            }
+            self.check().await?;
         }
     }
 
-    /// Waits for the end of a burst of changes, or for the time of the next check.
-    async fn hear(&mut self) -> Result<()> {
-        if self.events.is_none() {
-            // Events before the subscription were missed.
-            (self.changed, self.known) = (true, None);
-            let context = || "cannot open a netlink socket";
-            let events = NetlinkEvents::open(&self.netlink).with_context(context)?;
-            self.events = Some((events, HostEvents::open().with_context(context)?));
-        }
-        while !self.changed {
-            let owed = self.defences.values().filter_map(Defence::owed).min();
-            let wake = owed.map_or(self.next_look, |owed| self.next_look.min(owed.into()));
-            if let Err(_silence) = timeout_at(wake, self.hear_one()).await {
-                (self.changed, self.look_due) = (true, true);
-                return Ok(());
-            }
-        }
-        // Routes that change all the time must not delay the check of everything else.
-        self.look_due |= Instant::now() >= self.next_look;
-        let not_before = self.not_before;
-        if self.unseen.other {
-            let rest = async {
-                loop {
-                    self.hear_one().await?;
-                }
-            };
-            timeout_at(not_before, rest).await.unwrap_or(Ok::<(), Error>(()))?;
-        }
-        let burst = async {
-            while let Ok(heard) = timeout(self.quiet(), self.hear_one()).await {
-                heard?;
-            }
-            Ok(())
-        };
-        // Later events are handled next time.
-        timeout(BURST, burst).await.unwrap_or(Ok(()))
+    /// Completes a check that has been due for a second. The caller of [`Self::follow`] drops it
+    /// for each command: so that many commands do not delay checks for ever, it calls this between
+    /// two of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::follow`].
+    pub async fn catch_up(&mut self) -> Result<()> {
+        let overdue = self.due_since.is_some_and(|since| since.elapsed() >= OVERDUE);
+        if overdue && Instant::now() >= self.not_before { self.check().await } else { Ok(()) }
     }
 
-    /// How long without an event is the end of a burst.
-    fn quiet(&self) -> Duration {
-        let role = matches!(self.role, Some(Role::RealServer(_)));
-        let routes_alone = role && self.known.is_some() && !self.unseen.other && !self.look_due;
-        if routes_alone && self.report.is_well() { ROUTES_QUIET } else { QUIET }
-    }
-
-    /// Waits for one event and remembers it.
-    async fn hear_one(&mut self) -> Result<()> {
-        let Some((events, host_events)) = &mut self.events else { return Ok(()) };
-        let concern = self.role.as_ref().map_or(Concern::Leaving, Concern::of);
-        tokio::select! {
-            heard = events.next() => self.changed |= self.unseen.note(heard?, &concern),
-            heard = host_events.next() => {
-                let heard = heard?;
-                self.note(&heard);
+    /// Checks the host and reports a failure of that. The error is that of [`Self::follow`].
+    async fn check(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        let result = self.sync().await;
+        (self.changed, self.due_since) = (false, None);
+        if !matches!(result, Ok(Followed::Copies)) {
+            self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
+        }
+        match result {
+            Ok(Followed::TunGone(name)) => {
+                bail!("the TUN device {name:?} is gone: another program has deleted it");
             }
-            (one, claim) = self.listening.next() => self.claimed(&one, claim),
+            Ok(Followed::Copies | Followed::Checked) => {}
+            Err(error) => {
+                self.report.unknown(
+                    format!("cannot keep this host as planned: {error:#}"),
+                    &self.ways.sources,
+                );
+            }
         }
         Ok(())
-    }
-
-    /// Remembers events whose effect may be over by the time of the check.
-    fn note(&mut self, events: &[HostEvent]) {
-        for event in events {
-            match *event {
-                HostEvent::Link { index, running, announce } => {
-                    if !running {
-                        self.bounced.insert(index);
-                    }
-                    if announce {
-                        self.readdressed.insert(index);
-                    }
-                }
-                HostEvent::Nexthop | HostEvent::Other => self.unseen.other = true,
-                HostEvent::Settings => {}
-            }
-            (self.changed, self.look_due) = (true, true);
-        }
-    }
-
-    /// Another host claims or wants a virtual IP that is announced here.
-    fn claimed(&mut self, one: &Announcement, claim: Claim) {
-        if !self.announced.contains(one) {
-            return;
-        }
-        let now = Instant::now().into_std();
-        let defence = self.defences.entry(one.clone()).or_default();
-        let before = defence.rival(now);
-        if defence.claimed(claim, now) {
-            conflict::defend(one, &self.last);
-        }
-        if defence.rival(now) != before {
-            (self.changed, self.look_due) = (true, true);
-        }
     }
 
     /// Announces virtual IPs that were claimed again right after they were defended.
@@ -229,6 +144,7 @@ impl Session {
             return Ok(Followed::TunGone(self.report.tun().to_owned()));
         }
         let role = self.current(&role, &facts);
+        self.forget_lost_links(&facts);
         if !copies_are_right {
             facts.copies_undone = self.copies_are_undone(&role, &facts, &unseen.ours);
         }
@@ -285,13 +201,12 @@ impl Session {
             return false;
         }
         let changes = copies::changes(desired, facts);
-        let were_there = self.had_copies && self.bounced.is_empty();
-        let there = facts.routes.of_table(desired.table).any(|route| route.protocol == PROTOCOL);
-        self.had_copies =
-            there || changes.iter().any(|change| matches!(change, copies::RouteChange::Replace(_)));
+        let disturbed = &self.bounced | &self.unaddressed;
+        let since = CopiesSince { touched, had: &self.had_copies, disturbed: &disturbed };
+        let undone = undone::copies(desired, facts, &changes, since);
+        self.had_copies = undone::families_with_copies(desired, facts, &changes);
         // Those that were left are missed until they are restored.
-        self.left_copies && !changes.is_empty()
-            || undone::copies(desired, facts, &changes, touched, were_there)
+        undone || self.left_copies && !changes.is_empty()
     }
 
     /// Whether the copies are left as another program has made them.
@@ -304,7 +219,7 @@ impl Session {
     /// Updates the known routes and the copies for changes of single routes. `None`: everything has
     /// to be read again.
     async fn follow_routes(
-        &self,
+        &mut self,
         role: &Role,
         known: Option<Known>,
         events: &[RouteEvent],
@@ -317,6 +232,14 @@ impl Session {
             let Some(changes) = copies::follow(desired, facts, *room, events) else {
                 return Ok(None);
             };
+            // It may have been the last one of its family.
+            let removed = |family: &Family| {
+                changes.iter().any(|change| match change {
+                    RouteChange::Remove(route) => Family::of_net(&route.destination) == *family,
+                    RouteChange::Replace(_) => false,
+                })
+            };
+            self.had_copies.retain(|family| !removed(family));
             copy(&changes, &self.netlink).await?;
         } else {
             for event in events {
@@ -426,6 +349,7 @@ impl Session {
         let down =
             |index: &u32| facts.link_at(*index).is_some_and(|link| !link.up || !link.carrier);
         self.bounced.retain(down);
+        self.unaddressed.clear();
         self.readdressed.clear();
     }
 

@@ -64,7 +64,7 @@ impl PendingEvents {
     /// Remembers the event; returns whether it matters.
     pub(super) fn note(&mut self, heard: HostChange, concern: &Concern) -> bool {
         let event = match heard {
-            HostChange::Other => None,
+            HostChange::AddressGone(_) | HostChange::Other | HostChange::Lost => None,
             HostChange::RouteMade { route, replaces } => match routes::listed(&route) {
                 Some(route) => Some(RouteEvent::Made { route, replaces }),
                 None => return false,

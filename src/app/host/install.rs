@@ -19,6 +19,7 @@ use super::apply::{apply, copy};
 use super::conflict::Conflict;
 use super::failures::{Failures, KnownParts, Strict};
 use super::follow::HostCheck;
+use super::heard::Concern;
 use super::state::{self, StateFile};
 use super::undo::Mode;
 use super::{Prepared, Role, Session};
@@ -92,6 +93,7 @@ impl Session {
         }
         self.stop_announcing(&plan.announcements, &facts);
         self.prune(&plan).await;
+        self.concern = Concern::of(&wanted);
         self.role = Some(wanted);
         let taken = plan.announcements.iter().filter(|one| Some(one.address) == at_once);
         let announced: Vec<_> = taken.chain(&questions).cloned().collect();
@@ -240,14 +242,18 @@ impl Session {
     /// Whether the kernel has removed it because its interface lost its carrier or address.
     /// Settings survive that.
     fn lost_with_link(&self, step: &HostStep, tun: &str, tun_down: bool, facts: &Facts) -> bool {
-        let HostStep::Add(_) = step else { return false };
+        let HostStep::Add(object) = step else { return false };
+        if object.prefers_a_source() && !self.unaddressed.is_empty() {
+            return true;
+        }
         let Some(name) = step.link() else { return false };
-        let bounced = facts.link(name).is_some_and(|link| self.bounced.contains(&link.index));
-        bounced || (name == tun && tun_down)
+        let lost = |index| self.bounced.contains(&index) || self.unaddressed.contains(&index);
+        facts.link(name).is_some_and(|link| lost(link.index)) || (name == tun && tun_down)
     }
 
-    /// Forgets the steps of removed interfaces; new interfaces with the same name do not have them.
-    fn forget_lost_links(&mut self, facts: &Facts) {
+    /// Forgets the steps of removed interfaces: new interfaces with the same name do not have them,
+    /// and no other program has undone them there.
+    pub(super) fn forget_lost_links(&mut self, facts: &Facts) {
         let known = std::mem::take(&mut self.indices);
         self.indices = facts.links.iter().map(|link| (link.name.clone(), link.index)).collect();
         let now = &self.indices;

@@ -17,11 +17,13 @@ mod failures;
 mod follow;
 mod gather;
 mod heard;
+mod hearing;
 mod inherit;
 mod install;
 mod listening;
 mod messages;
 mod neighbour_socket;
+mod prepared;
 mod report;
 mod routes;
 mod state;
@@ -44,7 +46,7 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
-    AdvertisedMss, Announcement, Facts, HostPlan, HostStep, Object, Problem, Routes, SelectiveRule,
+    Announcement, Facts, Family, HostPlan, HostStep, Object, Problem, Routes, SelectiveRule,
     TunnelRoutes, director, ipsec, realserver, selective,
 };
 use crate::sys::host_events::HostEvents;
@@ -70,6 +72,8 @@ pub struct Session {
     state: StateFile,
     /// The installed role.
     role: Option<Role>,
+    /// The routes that matter to it.
+    concern: Concern,
     /// The host at the last check.
     last: Facts,
     /// The interfaces' indexes at the last check: another index is another interface.
@@ -103,12 +107,14 @@ pub struct Session {
     tun_mtu: Option<u16>,
     /// Whether its MTU is set: not if another program sets another one again and again.
     keep_tun_mtu: bool,
-    /// Whether the real server's table had copies at the last check.
-    had_copies: bool,
+    /// The families that the real server's table had copies of at the last check.
+    had_copies: Vec<Family>,
     /// Whether copies that another program has undone were left so at the last check.
     left_copies: bool,
     /// Interfaces that were down since the last check.
     bounced: BTreeSet<u32>,
+    /// Interfaces that have lost an address since the last check.
+    unaddressed: BTreeSet<u32>,
     /// Interfaces that need a new announcement.
     readdressed: BTreeSet<u32>,
     /// Reports problems.
@@ -117,6 +123,8 @@ pub struct Session {
     events: Option<(NetlinkEvents, HostEvents)>,
     /// The host has changed since the last check.
     changed: bool,
+    /// Since when a check is due.
+    due_since: Option<Instant>,
     /// The events since the last check.
     unseen: PendingEvents,
     /// The host as last checked, if everything has been as planned since: with the routes that
@@ -194,6 +202,7 @@ impl Session {
             netlink,
             state,
             role: None,
+            concern: Concern::Leaving,
             last: Facts::default(),
             indices: BTreeMap::new(),
             tun: None,
@@ -210,13 +219,15 @@ impl Session {
             right: BTreeSet::new(),
             tun_mtu: None,
             keep_tun_mtu: true,
-            had_copies: false,
+            had_copies: Vec::new(),
             left_copies: false,
             bounced: BTreeSet::new(),
+            unaddressed: BTreeSet::new(),
             readdressed: BTreeSet::new(),
             report: HostReport::new(),
             events: None,
             changed: true,
+            due_since: None,
             unseen: PendingEvents::default(),
             known: None,
             not_before: Instant::now(),
@@ -381,47 +392,6 @@ impl Session {
         self.state.note_links(&self.indices);
         let text = (!self.state.steps.is_empty()).then(|| self.state.text()).transpose()?;
         self.files.write_state(text).await
-    }
-}
-
-impl Prepared {
-    /// Takes the virtual IP over: it is announced without a conflict probe, since another host is
-    /// known to have it, and again if it is announced already, since neighbours may have received
-    /// the other host's announcement last.
-    #[must_use]
-    pub fn at_once(self, vip: IpAddr) -> Self {
-        Self { at_once: Some(vip), ..self }
-    }
-
-    /// The warnings about the host, and its problems.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let problems = self.plan.problems.iter().map(|problem| problem.text.clone());
-        self.plan.warnings.iter().cloned().chain(problems).collect()
-    }
-
-    /// The TUN's planned MTU in bytes.
-    #[must_use]
-    pub fn tun_mtu(&self) -> u16 {
-        self.plan.tun_mtu
-    }
-
-    /// The MSS that this host advertises for its virtual IPs (real server).
-    #[must_use]
-    pub fn advertised_mss(&self) -> AdvertisedMss {
-        self.plan.advertised_mss
-    }
-
-    /// The largest MTU of this host's links in bytes (real server).
-    #[must_use]
-    pub fn link_mtu(&self) -> u32 {
-        self.plan.link_mtu
-    }
-
-    /// The ways to the real servers (director). [`Session::follow`] returns when they change.
-    #[must_use]
-    pub fn ways(&self) -> TunnelRoutes {
-        self.plan.ways.clone()
     }
 }
 

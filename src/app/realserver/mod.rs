@@ -178,6 +178,7 @@ async fn steer(
     running.admit();
     daemon::ready();
     loop {
+        session.catch_up().await?;
         // A command needs the session, so following the host stops and starts again after it.
         let (command, asker) = tokio::select! {
             () = &mut reporting => return Ok(()),

@@ -1,9 +1,10 @@
 //! What another program has undone although the host looks whole: copies of routes, the TUN's MTU.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::*;
 use crate::host::copies::{RouteChange, changes};
+use crate::host::undone::CopiesSince;
 use crate::host::{director, undone};
 
 #[test]
@@ -34,18 +35,30 @@ fn copies_count_as_undone_where_another_program_has_touched_them() {
     let partly = one_gone(&whole);
     let lost = changes(&desired, &partly);
     let none = HashSet::new();
+    let (both, v6) = (Family::BOTH.as_slice(), &[Family::V6][..]);
+    let (calm, bounced) = (BTreeSet::new(), BTreeSet::from([2]));
+    let whole_table = "the whole table, of which nothing was heard";
     let rows = [
-        ("in force", &whole, &none, true, false),
-        ("the first copies", &empty, &none, false, false),
-        ("the whole table, of which nothing was heard", &empty, &none, true, true),
-        ("one, heard of", &partly, &keys(&lost), true, true),
-        ("one, whose own route has changed", &partly, &none, true, false),
+        ("in force", &whole, &none, both, &calm, false),
+        ("the first copies", &empty, &none, &[], &calm, false),
+        ("the first of a family", &empty, &none, v6, &calm, false),
+        (whole_table, &empty, &none, both, &calm, true),
+        ("all, while their interface was down", &empty, &keys(&lost), both, &bounced, false),
+        ("one, heard of", &partly, &keys(&lost), both, &calm, true),
+        ("one, while another interface was down", &partly, &keys(&lost), both, &[7].into(), true),
+        ("one, while its interface was down", &partly, &keys(&lost), both, &bounced, false),
+        ("one, whose own route has changed", &partly, &none, both, &calm, false),
     ];
-    for (what, facts, touched, were_there, expected) in rows {
+    for (what, facts, touched, had, disturbed, expected) in rows {
         let changes = changes(&desired, facts);
-        let found = undone::copies(&desired, facts, &changes, touched, were_there);
+        let since = CopiesSince { touched, had, disturbed };
+        let found = undone::copies(&desired, facts, &changes, since);
         assert_eq!(found, expected, "{what}");
     }
+    let families = undone::families_with_copies;
+    assert_eq!(families(&desired, &whole, &[]), [Family::V4]);
+    assert_eq!(families(&desired, &empty, &missing), [Family::V4]);
+    assert_eq!(families(&desired, &empty, &[]), []);
 }
 
 #[test]
