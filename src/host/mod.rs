@@ -20,6 +20,7 @@ mod family;
 pub mod ipsec;
 mod ipsec_policy;
 mod ipv6;
+pub mod own_macs;
 mod plan;
 mod problem;
 pub mod realserver;

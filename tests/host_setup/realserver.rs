@@ -255,6 +255,35 @@ fn commands_that_follow_each_other_do_not_put_a_check_off_for_ever() {
     });
 }
 
+/// The kernel announces nothing, and the director would send to the old one for half a minute.
+#[test]
+fn another_hardware_address_of_the_host_is_announced() {
+    alone("realserver::another_hardware_address_of_the_host_is_announced", || {
+        host();
+        sh("
+            ip addr add 2001:db8:2::2/64 dev eth0 nodad
+            ip -n router addr add 2001:db8:2::1/64 dev eth0 nodad
+            mac=$(cat /sys/class/net/eth0/address)
+            for address in 10.2.0.2 2001:db8:2::2; do
+                ip -n router neigh replace $address lladdr $mac dev eth0 nud reachable
+            done
+        ");
+        run(async {
+            let mut session = start(&desired()).await;
+            sh("ip link set eth0 address 02:00:00:00:00:77");
+            let known = "ip -n router neigh show ADDRESS | grep -q 02:00:00:00:00:77";
+            let both = ["10.2.0.2", "2001:db8:2::2"].map(|one| known.replace("ADDRESS", one));
+            let both = both.join(" && ");
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until(&both) => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
 #[test]
 fn the_vip_on_an_ethernet_is_refused() {
     alone("realserver::the_vip_on_an_ethernet_is_refused", || {

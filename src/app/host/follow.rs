@@ -344,6 +344,8 @@ impl Session {
             }
         }
         self.listening.listen_for(self.announced.iter(), facts);
+        let moved = self.own_macs.note(facts);
+        self.announce(&moved, facts);
         self.report.name_tun(&plan.tun);
         self.report.update(problems, &put_back, &self.ways.sources);
         let down =

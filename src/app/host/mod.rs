@@ -44,6 +44,7 @@ use tokio::time::Instant;
 use crate::control::{Event, HostStatus};
 use crate::host::contest::Contest;
 use crate::host::defence::Defence;
+use crate::host::own_macs::OwnMacs;
 use crate::host::rename::Uplinks;
 use crate::host::{
     Announcement, Facts, Family, HostPlan, HostStep, Object, Problem, Routes, SelectiveRule,
@@ -97,6 +98,8 @@ pub struct Session {
     rivals: BTreeMap<Announcement, ([u8; 6], Instant)>,
     /// The state of claims by other hosts to announced addresses.
     defences: BTreeMap<Announcement, Defence>,
+    /// The hardware addresses by which neighbours know this host's own addresses.
+    own_macs: OwnMacs,
     /// Receives such claims.
     listening: ClaimListener,
     /// The state of steps that another program undoes, by their subject.
@@ -214,6 +217,7 @@ impl Session {
             announced: BTreeSet::new(),
             rivals: BTreeMap::new(),
             defences: BTreeMap::new(),
+            own_macs: OwnMacs::default(),
             listening: ClaimListener::new(),
             contests: BTreeMap::new(),
             right: BTreeSet::new(),

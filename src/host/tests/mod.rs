@@ -13,6 +13,7 @@ mod director6;
 mod ipsec;
 mod items;
 mod neighbours;
+mod own_macs;
 mod realserver;
 mod realserver6;
 mod record;
