@@ -151,15 +151,15 @@ impl Board {
         before: Option<&CheckedService>,
         known: &HashMap<(&str, IpAddr), &CheckedReal>,
     ) -> CheckedService {
-        let place = self.services.len();
+        let service = self.services.len();
         let mut reals = Vec::with_capacity(plan.reals.len());
         for (index, real) in plan.reals.iter().enumerate() {
             let checks: Vec<CheckId> =
-                real.checks.iter().filter_map(|place| ids.get(*place).copied()).collect();
+                real.checks.iter().filter_map(|check| ids.get(*check).copied()).collect();
             let old = known.get(&(plan.name.as_str(), real.address));
             for id in &checks {
                 let Some(check) = self.checks.get_mut(id) else { continue };
-                check.users.push((place, index));
+                check.users.push((service, index));
                 // A new check starts from its real server's state, if that had checks before.
                 if let Some(old) = old.filter(|old| check.runs == 0 && !old.checks.is_empty()) {
                     check.begin_as(if old.passes { Initial::Up } else { Initial::Down });

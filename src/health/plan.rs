@@ -101,7 +101,7 @@ impl Plan {
     #[must_use]
     pub fn new<'a>(services: impl IntoIterator<Item = ServiceInput<'a>>) -> Self {
         let mut plan = Self::default();
-        let mut places = HashMap::new();
+        let mut indexes = HashMap::new();
         for service in services {
             // A last resort is not checked: no other real server could take its flows.
             let checked = service.reals.iter().filter(|real| !real.last_resort);
@@ -113,7 +113,7 @@ impl Plan {
                     weight: real.values.weight,
                     out: real.state != AdminState::Up,
                     checks: planned
-                        .map(|check| place(check, &mut plan.checks, &mut places))
+                        .map(|check| index_of(check, &mut plan.checks, &mut indexes))
                         .collect(),
                 }
             });
@@ -141,12 +141,12 @@ impl Plan {
 }
 
 /// The check's index in the list; adds it if it is new.
-fn place(
+fn index_of(
     check: PlannedCheck,
     checks: &mut Vec<PlannedCheck>,
-    places: &mut HashMap<PlannedCheck, usize>,
+    indexes: &mut HashMap<PlannedCheck, usize>,
 ) -> usize {
-    *places.entry(check.clone()).or_insert_with(|| {
+    *indexes.entry(check.clone()).or_insert_with(|| {
         checks.push(check);
         checks.len() - 1
     })

@@ -57,7 +57,11 @@ impl<B: TakesChanges> Pins<B> {
     }
 
     /// Sets the receiver of refusals of this flow's probe.
-    pub(super) fn tell(&self, flow: ProbeFlow, refuses: Option<oneshot::Sender<FlowRefusal>>) {
+    pub(super) fn set_receiver(
+        &self,
+        flow: ProbeFlow,
+        refuses: Option<oneshot::Sender<FlowRefusal>>,
+    ) {
         if let Some(waiting) = self.taken().get_mut(&flow) {
             *waiting = refuses;
         }

@@ -121,7 +121,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
     fn kept_socket(&mut self) -> Option<Socket> {
         let kept = self.kept.as_mut()?;
         let socket = kept.socket.take()?;
-        self.pins.tell(kept.flow, self.refuses.take());
+        self.pins.set_receiver(kept.flow, self.refuses.take());
         self.holds_port = true;
         Some(socket)
     }
@@ -154,7 +154,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
     /// The reason as text.
     pub(super) async fn pinned_echo(&mut self) -> Result<(IpAddr, u16), String> {
         if let Some(flow) = self.kept.as_ref().map(|kept| kept.flow) {
-            self.pins.tell(flow, self.refuses.take());
+            self.pins.set_receiver(flow, self.refuses.take());
             return Ok((flow.source, flow.source_port));
         }
         let destination = self.destination();
@@ -170,7 +170,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
             };
             if self.pins.take(flow) {
                 *self.kept = Some(KeptProbe::flow(flow));
-                self.pins.tell(flow, self.refuses.take());
+                self.pins.set_receiver(flow, self.refuses.take());
                 self.pins.pin(flow, self.check.real, self.check.encap).await?;
                 self.trace.step("pinned");
                 return Ok((source, source_port));
@@ -200,7 +200,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
                 .bind(&own)
                 .or_else(|_| socket.set_reuse_address(true).and_then(|()| socket.bind(&own)));
             if bound.is_ok() {
-                self.pins.tell(flow, self.refuses.take());
+                self.pins.set_receiver(flow, self.refuses.take());
                 self.holds_port = true;
                 return Ok(socket);
             }
@@ -223,7 +223,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
                 continue;
             }
             *self.kept = Some(KeptProbe::flow(flow));
-            self.pins.tell(flow, self.refuses.take());
+            self.pins.set_receiver(flow, self.refuses.take());
             self.pins.pin(flow, self.check.real, self.check.encap).await?;
             self.trace.step("pinned");
             return Ok(socket);

@@ -29,7 +29,7 @@ struct Client {
     id: u64,
     /// Whether it has sent a whole request, and when it sent the latest one or else connected: the
     /// smallest is closed first.
-    standing: (bool, Instant),
+    rank: (bool, Instant),
     /// Dropped to close it.
     _open: oneshot::Sender<()>,
 }
@@ -54,13 +54,13 @@ impl Slots {
         let (open, closed) = oneshot::channel();
         let mut clients = self.clients();
         if clients.all.len() >= self.most {
-            let standings = clients.all.iter().enumerate();
-            let first = standings.min_by_key(|(_, client)| client.standing).map(|(place, _)| place);
-            first.map(|place| clients.all.swap_remove(place));
+            let ranks = clients.all.iter().enumerate();
+            let first = ranks.min_by_key(|(_, client)| client.rank).map(|(index, _)| index);
+            first.map(|index| clients.all.swap_remove(index));
         }
         clients.last += 1;
         let id = clients.last;
-        clients.all.push(Client { id, standing: (false, Instant::now()), _open: open });
+        clients.all.push(Client { id, rank: (false, Instant::now()), _open: open });
         (HttpSlot { slots: Arc::clone(self), id }, closed)
     }
 
@@ -71,7 +71,7 @@ impl Slots {
         if clients.all.len() < self.most {
             return Duration::ZERO;
         }
-        match clients.all.iter().map(|client| client.standing).min() {
+        match clients.all.iter().map(|client| client.rank).min() {
             Some((false, connected)) => YOUNG.saturating_sub(now.duration_since(connected)),
             _ => Duration::ZERO,
         }
@@ -87,7 +87,7 @@ impl HttpSlot {
     pub(super) fn asks(&self) {
         let mut clients = self.slots.clients();
         if let Some(client) = clients.all.iter_mut().find(|client| client.id == self.id) {
-            client.standing = (true, Instant::now());
+            client.rank = (true, Instant::now());
         }
     }
 }

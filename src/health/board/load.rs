@@ -85,15 +85,15 @@ impl Board {
             return Vec::new();
         };
         let mut moved = Vec::new();
-        for &(place, index) in &check.users {
-            let Some(service) = services.get_mut(place) else { continue };
+        for &(user, index) in &check.users {
+            let Some(service) = services.get_mut(user) else { continue };
             let Some(weighed) = service.weighed(now, index, check) else { continue };
             let Some(real) = service.reals.get_mut(index) else { continue };
             let before = std::mem::replace(&mut real.weighed, weighed);
             let (then, now) = (before.rotation(), real.weighed.rotation());
             let weight = |weighed: &Weighed| (weighed.serves(), weighed.weight(real.weight));
             if weight(&before) != weight(&real.weighed) {
-                moved.push(place);
+                moved.push(user);
             }
             if then != now {
                 let (service, address) = (service.name.clone(), real.address);
