@@ -1,5 +1,6 @@
 # The real server's fast path: uploads, merged and not, datagrams and short connections are taken
-# out of the tunnel by the kernel; strangers, other addresses and fragments come to the daemon; a
+# out of the tunnel by the kernel; strangers, other addresses and fragments come to the daemon, and
+# so do merged datagrams; tagged frames reach nothing; a
 # reload changes what is admitted, and addresses and interfaces that the host gets later count at
 # once; `vstun doctor` and `vstun cleanup` name the program; a killed daemon leaves none.
 # mixes: 4in4 6in6 6in4 4in6
@@ -37,7 +38,8 @@ gro vt-director eth0 on
 head -c "$SIZE" /dev/urandom >"$WORK/files/random"
 REAL_KEYS='fast_path = "auto"'
 start_real real1
-start_echo real1
+spawn vt-real1 echo python3 "$here/traffic/udp_echo.py" real1 "$VIP" 9000 gro
+wait_for "the echo server" log_has echo '^ready'
 log_has real1 'fast path: the kernel takes' ||
     skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/real1.log" || true)"
 expect_eq "programs at the real server" "$(attached)" 1
@@ -61,6 +63,23 @@ expect_eq "datagrams answered" "$answered" 60
 expect_eq "requests served on short connections" "$(share "$(fetch 10)" real1)" 10
 expect_eq "packets that came to the daemon" \
     $(($(number real1 stats .read) - read - ($(carried) - before))) 0
+adds_up
+
+# The tag of a VLAN is not in the data of such frames, but they are of another network.
+before=$(carried)
+at vt-router python3 "$here/traffic/tagged.py" lan-real1 \
+    "$(at vt-real1 cat /sys/class/net/eth0/address)" "$CLIENT" 40000 "$VIP" 9000 10 \
+    "$DIRECTOR" "${ADDRESS[real1]}"
+send_tunnelled vt-director "$DIRECTOR" "$VIP" 5
+carried_since() { (($(carried) >= before + $1)); } # N
+wait_for "packets behind the tagged ones" carried_since 5
+expect_eq "carried of both" $(($(carried) - before)) 5
+
+# Merged datagrams, even if all of them are shorter than a frame.
+before=$(by_the_daemon)
+send_tunnelled vt-director "$DIRECTOR" "$VIP" 100 short
+by_the_daemon_since() { (($(by_the_daemon) > before)); }
+wait_for "merged datagrams at the daemon" by_the_daemon_since
 adds_up
 
 # What is not admitted comes to the daemon, which refuses it.
@@ -100,6 +119,11 @@ start_real real1
 diagnosed | grep -q 'warning: there is no fast path, though .*not permitted.*CAP_BPF' ||
     fail "doctor: $(<"$WORK/report")"
 stop real1
+sed -i 's|^fast_path = .*|fast_path = "on"|' "$WORK/real1.toml"
+spawn vt-real1 real1 "${UNDER[@]}" "$VSTUN_BIN/vstun-realserver" --config "$WORK/real1.toml"
+exit_code real1
+expect_eq "exit code without the right to a fast path that is asked for" "$CODE" 1
+expect_log real1 'CAP_BPF'
 UNDER=() REAL_KEYS='fast_path = "off"'
 start_real real1
 diagnosed | grep -q 'the fast path is off: all packets come to the daemon' ||

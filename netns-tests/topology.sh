@@ -212,6 +212,6 @@ counter() { # NAMESPACE NAME [TABLE [FAMILY]]: packets counted
 }
 
 # Sends N tunnelled datagrams from SOURCE to real1; inside they are the client's to TO, port 9000.
-send_tunnelled() { # NAMESPACE SOURCE TO N [merge|unfinished]
+send_tunnelled() { # NAMESPACE SOURCE TO N [merge|short|unfinished]
     at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "${@:3}"
 }

@@ -1,9 +1,10 @@
-"""tunnel.py SOURCE REAL CLIENT DESTINATION N [merge|unfinished]: sends N tunnelled UDP datagrams to
-DESTINATION:9000, from SOURCE to REAL.
+"""tunnel.py SOURCE REAL CLIENT DESTINATION N [merge|short|unfinished]: sends N tunnelled UDP
+datagrams to DESTINATION:9000, from SOURCE to REAL.
 
 With `merge` the outer headers are equal (DF, identification 0, one hop limit), so that a NIC may
-merge the datagrams. With `unfinished` the checksums are partial, as a sender leaves them for the
-checksum offload of its network card."""
+merge the datagrams. With `short` they are too, and many datagrams fit into one frame. With
+`unfinished` the checksums are partial, as a sender leaves them for the checksum offload of its
+network card."""
 
 import random
 import sys
@@ -11,12 +12,14 @@ import sys
 import frames
 
 source, real, client, destination, n = sys.argv[1:5] + [int(sys.argv[5])]
-merge = "merge" in sys.argv
+short = "short" in sys.argv
+merge = short or "merge" in sys.argv
 for i in range(n):
     if "unfinished" in sys.argv:
         inner = frames.udp_unfinished(client, 40000, destination, 9000, b"unfinished %d" % i)
     else:
-        inner = frames.udp(client, 40000, destination, 9000, b"%d" % i + b"." * 1000)
+        data = b"%03d" % i + b"." * (0 if short else 1000)
+        inner = frames.udp(client, 40000, destination, 9000, data)
     apart = (
         {}
         if merge

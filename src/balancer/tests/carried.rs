@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::Fragment;
+use crate::wire::icmp::{Quoted, QuotedPacket};
 use crate::wire::pieces::piece;
 use model::{Kernel, Model};
 
@@ -152,6 +153,9 @@ fn every_change_takes_flows_back() {
         (Change::SetSources([(A, "192.0.2.99".parse().unwrap())].into()), true),
         (Change::SetInterfaces([].into()), false),
         (Change::SetTimeouts(Timeouts::DEFAULT), true),
+        (Change::SetCapacity(64), true),
+        (Change::SetHashSeed(Seed(3, 4)), true),
+        (set_encap(A, Encap::Gue), false),
     ];
     for (change, again) in rows {
         let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
@@ -160,6 +164,24 @@ fn every_change_takes_flows_back() {
         assert!(!fast.carries(&flow(1).tcp(Flags::ACK)), "{change:?}");
         assert_eq!(fast.carries(&flow(1).tcp(Flags::ACK)), again, "{change:?}");
     }
+}
+
+/// Larger packets go without DF then, or are answered.
+#[test]
+fn a_path_mtu_that_a_router_claims_takes_flows_back() {
+    let packet = flow(1).tcp(Flags::ACK);
+    let quoted = QuotedPacket::of(&Packet::parse(&packet).unwrap()).unwrap();
+    for quoted in [Quoted::Packet(quoted), Quoted::TooShort] {
+        let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+        fast.carried(flow(1));
+        let error = TunnelError { real: A, kind: TunnelErrorKind::PathMtu(1_400) };
+        fast.director.balancer.tunnel_error(fast.director.now, error, quoted);
+        assert!(!fast.carries(&packet), "{quoted:?}");
+    }
+}
+
+fn set_encap(address: IpAddr, encap: Encap) -> Change {
+    Change::SetReal { service: "web".to_owned(), address, value: RealValue::Encap(encap) }
 }
 
 #[test]

@@ -292,6 +292,16 @@ mod tests {
     }
 
     fn error_of(encap: Encap, inner: Family, outer: Family, quoted: usize) -> Vec<u8> {
+        let (datagram, len) = tunnelled(encap, inner, outer);
+        error_that_quotes(outer, &datagram[..len + quoted])
+    }
+
+    fn error_that_quotes(outer: Family, quote: &[u8]) -> Vec<u8> {
+        outer.icmp_error(outer.pick((3, 4), (2, 0)), quote).from(outer.router()).bytes()
+    }
+
+    /// A tunnelled segment, and the length of the headers before it.
+    fn tunnelled(encap: Encap, inner: Family, outer: Family) -> (Vec<u8>, usize) {
         let packet = inner.tcp(Flags::ACK).sequence(77).data(&[7; 600]).bytes();
         let header = Outer {
             source: outer.director(),
@@ -304,8 +314,7 @@ mod tests {
         };
         let (mut room, shim) = ([0; MAX_OUTER_LEN], Shim::new(encap, PORT, 6080));
         let len = encap::write(shim, &header, inner.pick(4, 6), [&[], &packet], &mut room).unwrap();
-        let quote = [&room[MAX_OUTER_LEN - len..], &packet[..quoted]].concat();
-        outer.icmp_error(outer.pick((3, 4), (2, 0)), &quote).from(outer.router()).bytes()
+        ([&room[MAX_OUTER_LEN - len..], &packet].concat(), len)
     }
 
     fn report(outer: Family, packet: &[u8]) -> Option<TunnelReport> {
@@ -354,6 +363,34 @@ mod tests {
                     kind => assert!(quoted < enough && kind == Quoted::TooShort, "{kind:?}"),
                 }
             }
+        }
+    }
+
+    /// RFC 792 requires no more than the UDP header.
+    #[test]
+    fn a_quote_that_ends_within_a_gue_header_is_too_short_to_name_a_flow() {
+        for (inner, outer) in MIXES {
+            let (datagram, len) = tunnelled(Encap::Gue, inner, outer);
+            for missing in 1..=4 {
+                let error = error_that_quotes(outer, &datagram[..len - missing]);
+                assert_eq!(report(outer, &error).map(|one| one.quoted), Some(Quoted::TooShort));
+            }
+        }
+    }
+
+    /// Health checks believe the end at once, and routers after more failures.
+    #[test]
+    fn protocol_and_port_unreachable_are_of_the_tunnels_end_and_others_of_the_path() {
+        let of_the_end = [(3, 2), (3, 3)].map(|one| (Family::V4, one, true));
+        let of_the_end =
+            of_the_end.into_iter().chain([(4, 1), (1, 4)].map(|one| (Family::V6, one, true)));
+        let v4 = [(3, 1), (3, 4), (3, 13), (11, 0)].map(|one| (Family::V4, one, false));
+        let v6 = [(1, 1), (1, 3), (2, 0), (3, 0)].map(|one| (Family::V6, one, false));
+        for (outer, kind, expected) in of_the_end.chain(v4).chain(v6) {
+            let (quote, _) = tunnelled(Encap::Gue, Family::V4, outer);
+            let error = outer.icmp_error(kind, &quote[..100]).from(outer.router()).bytes();
+            let cause = report(outer, &error).unwrap().cause;
+            assert_eq!(cause.is_of_the_end(), expected, "{kind:?}: {cause:?}");
         }
     }
 

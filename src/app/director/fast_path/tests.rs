@@ -254,6 +254,9 @@ fn each_packet_that_is_not_carried_is_counted_by_its_reason() {
     };
     let far = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE + (4 << 20) + 1).data(&[7; 9]);
     let last = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE + (4 << 20)).data(&[7; 9]);
+    // The acknowledgement number matters where the sequence number is not the next one.
+    let acknowledging =
+        |number| segment().sequence(NEXT_SEQUENCE + 9).acknowledgement(number).bytes();
     let other = Family::V4.tcp(Flags::ACK).source_port(9).data(&[7; 9]);
     let cases = [
         (with(6, 0x20), vec![NotCarried::Fragment]),
@@ -270,11 +273,21 @@ fn each_packet_that_is_not_carried_is_counted_by_its_reason() {
         (segment().data(&[7; LIMIT - 39]).bytes(), vec![NotCarried::TooLarge]),
         (last.bytes(), vec![]),
         (far.bytes(), vec![NotCarried::Position]),
+        (acknowledging((1 << 20) + 0xffff), vec![]),
+        (acknowledging((1 << 20) + 0x1_0000), vec![NotCarried::Position]),
     ];
     for (packet, expected) in cases {
         kernel.run(flow, 0, &packet, 4);
         assert_eq!(reasons(&kernel, &mut before), expected, "{packet:x?}");
     }
+}
+
+#[test]
+fn other_frames_and_packets_of_a_closed_tunnel_are_counted_by_their_reason() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let mut before = kernel.carrier.not_carried();
+    let whole = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE).data(&[7; 9]).bytes();
+    let flow = key(&Packet::parse(&whole).unwrap()).unwrap();
     // The same flow's addresses in IPv6, where they are no client's.
     let mapped = |address: IpAddr| match address {
         IpAddr::V4(address) => IpAddr::V6(address.to_ipv6_mapped()),
@@ -309,6 +322,60 @@ fn merged_datagrams_are_left_to_the_director() {
     assert_eq!((merged.0, reasons(&kernel, &mut before)), (NEXT, vec![NotCarried::SuperFrame]));
     kernel.program.run(&frame, &mut [0; 512]).unwrap();
     assert_eq!(reasons(&kernel, &mut before), [NotCarried::NoFlow], "a single one");
+}
+
+/// A test's super-frame lacks what the kernel wants to know of one that it widens.
+#[test]
+fn a_super_frame_fits_if_each_of_its_segments_does() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let mut before = kernel.carrier.not_carried();
+    let packet = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE).data(&[7; 2_500]).bytes();
+    let key = key(&Packet::parse(&packet).unwrap()).unwrap();
+    let flow = CarriedFlow { key, tunnel: kernel.tunnels[0], label: 0, next: 0, acknowledged: 0 };
+    assert!(kernel.carrier.enter(3, &CarriedFlow { next: NEXT_SEQUENCE, ..flow }));
+    let frame = [&[0; 12][..], &[8, 0], packet.as_slice()].concat();
+    let longest = u32::try_from(LIMIT - 40).unwrap();
+    for (size, why) in [(longest, NotCarried::NoRoom), (longest + 1, NotCarried::TooLarge)] {
+        kernel.program.run_merged(size, &frame, &mut [0; 3_000]).unwrap();
+        assert_eq!(reasons(&kernel, &mut before), [why], "segments of {size} bytes");
+    }
+}
+
+#[test]
+fn a_carried_segment_moves_its_flows_position() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let segment = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE).acknowledgement(0x7_0005);
+    let packet = segment.data(&[7; 9]).bytes();
+    let key = key(&Packet::parse(&packet).unwrap()).unwrap();
+    let (tunnel, next) = (kernel.tunnels[0], NEXT_SEQUENCE);
+    assert!(kernel.carrier.enter(3, &CarriedFlow { key, tunnel, label: 0, next, acknowledged: 0 }));
+    let frame = [&[0; 12][..], &[8, 0], packet.as_slice()].concat();
+    assert_eq!(kernel.program.run(&frame, &mut [0; 256]).unwrap().0, REDIRECT);
+    let seen = kernel.carrier.seen(3);
+    assert_eq!((seen.next, seen.acknowledged), (NEXT_SEQUENCE + 9, 7));
+    assert!(seen.last.is_some());
+}
+
+/// No network card merges them: over IPv4 identifications are even and not zero, over IPv6 hop
+/// limits differ.
+#[test]
+fn datagrams_one_after_another_have_outer_headers_that_keep_them_apart() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let packet = Family::V6.udp(9_000).data(&[7; 9]).bytes();
+    let flow = key(&Packet::parse(&packet).unwrap()).unwrap();
+    let mut sent = |to| {
+        let (answer, sent) = kernel.run(flow, to, &packet, 6);
+        assert_eq!(answer, REDIRECT);
+        sent
+    };
+    for _ in 0..50 {
+        let outer = sent(0);
+        let identification = u16::from_be_bytes([outer[4], outer[5]]);
+        assert!(identification != 0 && identification % 2 == 0, "{identification}");
+    }
+    let hop_limits: Vec<u8> = (0..130).map(|_| sent(1)[7]).collect();
+    assert!(hop_limits.windows(2).all(|pair| pair[0] != pair[1]), "{hop_limits:?}");
+    assert!(hop_limits.iter().all(|&limit| limit >= 64), "{hop_limits:?}");
 }
 
 /// Bytes of the kernel's memory for a map.

@@ -116,6 +116,12 @@ fn with(mut packet: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
     packet
 }
 
+/// A tunnelled UDP datagram whose outer packet has so many bytes.
+fn of_len(family: Family, outer: Family, len: usize) -> Vec<u8> {
+    let data = vec![7; len - outer.header_len() - family.header_len() - 8];
+    from_director(outer, &family.udp(53).data(&data).bytes())
+}
+
 fn segment(family: Family) -> Ip {
     family.tcp(0x10).data(b"data")
 }
@@ -171,13 +177,22 @@ fn all_other_packets_are_left_to_the_gate() {
             ("tunnel in it", from_director(outer, &segment(family).protocol(4).bytes())),
             ("cut", from_director(outer, &good)[..60].to_vec()),
             ("bytes behind it", [from_director(outer, &good), vec![0; 3]].concat()),
+            ("bytes behind it inside", from_director(outer, &[&good[..], &[0; 3]].concat())),
+            ("datagram longer than a frame", of_len(family, outer, 1_501)),
         ];
         for (name, datagram) in cases {
             assert_eq!(both.carried(&datagram, outer.version()), None, "{family:?}: {name}");
         }
-        assert!(both.carried(&from_director(outer, &good), outer.version()).is_some());
+        for carried in [from_director(outer, &good), of_len(family, outer, 1_500)] {
+            assert!(both.carried(&carried, outer.version()).is_some());
+        }
     }
-    // Headers of IPv4 that the stack or the gate would refuse, inside and outside.
+}
+
+/// Inside and outside.
+#[test]
+fn headers_that_the_stack_or_the_gate_would_refuse_are_left_to_them() {
+    let Some(mut both) = Both::load() else { return };
     let (inner, outer) = (segment(Family::V4).bytes(), Family::V4);
     let datagram = from_director(outer, &inner);
     let mut wrong = datagram.clone();
