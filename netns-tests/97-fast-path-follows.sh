@@ -1,7 +1,8 @@
 # One carried flow. Its neighbour gets another hardware address, its route another next hop and
-# another interface. A trace takes it back while it runs. Packets that are not carried are counted
-# by reason. `doctor` names the firewall chains that carried packets bypass. A reload that changes
-# `fast_path` is refused, and `cleanup` reports that nothing is left.
+# another interface. An IPsec policy towards the real server takes it back, and so does a trace
+# while it runs. Packets that are not carried are counted by reason. `doctor` names the firewall
+# chains that carried packets bypass. A reload that changes `fast_path` is refused, and `cleanup`
+# reports that nothing is left.
 # mixes: 4in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -10,6 +11,10 @@ source "$here/daemons.sh"
 PORT=40007
 REAL=${ADDRESS[real1]}
 carried() { number director stats .packets.carried; }
+carried_flows() {
+    ask director connections --client "$CLIENT" --json |
+        jq -s '[.[].connections[] | select(.carried)] | length'
+}
 not_carried() { number director stats ".not_carried.$1"; } # REASON
 
 rounds=0
@@ -58,8 +63,7 @@ serves "of a carried one" 20 20
 at vt-client ping -c 1 -W 5 "$VIP" >/dev/null || true
 expect_between "packets without a flow" "$(not_carried no_flow)" 5 20
 expect_between "packets of other protocols" "$(not_carried protocol)" 1 20
-expect_eq "the flow's mark" "$(ask director connections --client "$CLIENT" --json |
-    jq -s '[.[].connections[] | select(.carried)] | length')" 1
+expect_eq "the flow's mark" "$(carried_flows)" 1
 expect_eq "the flow, explained" \
     "$(ask director explain udp "$(in_url "$CLIENT"):$PORT" "$(in_url "$VIP"):9000" --json |
         jq -r '"\(.address) \(.why)"')" "$REAL entry"
@@ -91,6 +95,19 @@ serves "by another link" 15 20
 expect_between "datagrams by that link" "$(through_router uplink)" 16 40
 ip -n vt-director route delete "$(alone "$REAL")"
 serves "while the director learns of the first link again" 0 20 19
+
+# An IPsec policy: the program would send the packets past it, unencrypted.
+flow_is_carried() { [[ $(carried_flows) == "$1" ]]; } # 0 OR 1
+policy=(dir out src "$(alone "$DIRECTOR")" dst "$(alone "$REAL")")
+at vt-director ip xfrm policy add "${policy[@]}" \
+    tmpl src "$DIRECTOR" dst "$REAL" proto esp mode transport
+wait_for "the flow to be taken back" flow_is_carried 0
+at vt-director ip xfrm policy delete "${policy[@]}"
+by_the_kernel_again() {
+    serves "while the director learns of its end" 0 20 19
+    flow_is_carried 1
+}
+wait_for "the flow to be carried again" by_the_kernel_again
 
 # A trace.
 spawn vt-director trace "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" trace --json \

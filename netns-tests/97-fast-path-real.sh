@@ -1,6 +1,6 @@
 # The real server's fast path: uploads, merged and not, datagrams and short connections are taken
 # out of the tunnel by the kernel; strangers, other addresses and fragments come to the daemon, and
-# so do merged datagrams; tagged frames reach nothing; a
+# so do merged datagrams; tagged frames and plain packets under an IPsec policy reach nothing; a
 # reload changes what is admitted, and addresses and interfaces that the host gets later count at
 # once; `vstun doctor` and `vstun cleanup` name the program; a killed daemon leaves none.
 # mixes: 4in4 6in6 6in4 4in6
@@ -95,6 +95,21 @@ sed -i "s|^directors = .*|directors = [\"$(alone "$DIRECTOR")\"]|" "$WORK/real1.
 ask real1 reload >/dev/null
 expect_eq "requests served again" "$(share "$(fetch 5)" real1)" 5
 expect_direct_replies 100
+
+# The kernel refuses plain packets under an IPsec policy, and the program asks for no policy.
+policy=(dir in src "$(alone "$DIRECTOR")" dst "$(alone "${ADDRESS[real1]}")")
+at vt-real1 ip xfrm policy add "${policy[@]}" \
+    tmpl src "$DIRECTOR" dst "${ADDRESS[real1]}" proto esp mode transport
+under_policy() { [[ $(number real1 stats '.fast_path_state.missing[]') == *"IPsec policy"* ]]; }
+wait_for "the policy to be seen" under_policy
+before=$(carried) read=$(number real1 stats .read)
+at vt-client timeout 1 curl -sS "$(url /)" >/dev/null 2>&1 || true
+expect_eq "plain packets taken" "$(($(carried) - before)) $(($(number real1 stats .read) - read))" \
+    "0 0"
+at vt-real1 ip xfrm policy delete "${policy[@]}"
+no_policy() { [[ $(number real1 stats '.fast_path_state.missing | length') == 0 ]]; }
+wait_for "the end of the policy to be seen" no_policy
+expect_eq "requests served without it" "$(share "$(fetch 5)" real1)" 5
 
 # An address and an interface that the host gets now.
 moved=$([[ $OUTER == 6 ]] && echo 2001:db8:a::111 || echo 10.0.0.111)

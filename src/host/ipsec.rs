@@ -94,12 +94,53 @@ pub fn at_realserver(desired: &DesiredRealServer, facts: &Facts) -> Vec<Selectiv
     judge(directors.chain(vips.clone().map(of_vip)).chain(vips.map(of_replies)), facts)
 }
 
+/// Whether tunnelled packets to a real server leave as the director writes them: no policy for them
+/// encrypts, authenticates or discards. The fast path passes no such policy.
+#[must_use]
+pub fn leaves_plain(source: Option<IpAddr>, real: IpAddr, facts: &Facts) -> bool {
+    let packets = Stream {
+        directions: &[Out],
+        sources: source.map(IpNet::from).into_iter().collect(),
+        destinations: vec![real.into()],
+        never_from: &[],
+        kind: ProblemKind::RealServer,
+        about: real,
+        text: String::new(),
+    };
+    packets.is_plain(&by_priority(&facts.policies))
+}
+
+/// Those of `directors` whose tunnelled packets a real server takes as they arrive: no policy for
+/// them wants encryption or authentication, or discards. The fast path passes no such policy.
+#[must_use]
+pub fn arrive_plain(directors: &[IpNet], own: &[IpAddr], policies: &[IpsecPolicy]) -> Vec<IpNet> {
+    let policies = by_priority(policies);
+    let is_plain = |net: &&IpNet| {
+        let packets = Stream {
+            directions: &[In],
+            sources: vec![**net],
+            destinations: own.iter().copied().map(IpNet::from).collect(),
+            never_from: &[],
+            kind: ProblemKind::Capture,
+            about: net.addr(),
+            text: String::new(),
+        };
+        packets.is_plain(&policies)
+    };
+    directors.iter().filter(is_plain).copied().collect()
+}
+
+fn by_priority(policies: &[IpsecPolicy]) -> Vec<&IpsecPolicy> {
+    let mut policies: Vec<_> = policies.iter().collect();
+    policies.sort_by_key(|policy| policy.priority);
+    policies
+}
+
 fn judge<'a>(streams: impl Iterator<Item = Stream<'a>>, facts: &Facts) -> Vec<SelectiveRule> {
     if facts.policies.is_empty() {
         return Vec::new();
     }
-    let mut policies: Vec<&IpsecPolicy> = facts.policies.iter().collect();
-    policies.sort_by_key(|policy| policy.priority);
+    let policies = by_priority(&facts.policies);
     streams.flat_map(|stream| stream.judged(&policies)).collect()
 }
 
@@ -118,6 +159,23 @@ impl Stream<'_> {
             }
         }
         found
+    }
+
+    /// Whether no packet has a policy but those that let it pass.
+    fn is_plain(&self, policies: &[&IpsecPolicy]) -> bool {
+        let matched = policies.iter().filter(|policy| self.directions.contains(&policy.direction));
+        for policy in matched {
+            match (self.matched(policy), policy.action) {
+                (None, _) => {}
+                (Some(whole), PolicyAction::Allow) => {
+                    if whole {
+                        return true;
+                    }
+                }
+                (Some(_), PolicyAction::Block | PolicyAction::Transform) => return false,
+            }
+        }
+        true
     }
 
     /// Whether the policy matches all of the stream; `None`: nothing of it.

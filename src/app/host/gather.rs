@@ -108,7 +108,7 @@ pub(super) async fn has_way_back(netlink: &Netlink, vip: IpAddr) -> bool {
 
 /// The IPsec policies. A kernel without IPsec has none; a process without the right to read them
 /// sees none.
-fn policies() -> Vec<IpsecPolicy> {
+pub(in crate::app) fn policies() -> Vec<IpsecPolicy> {
     let mut all = Vec::new();
     let read = ipsec::policies(|message| all.extend(messages::policy(&message)));
     if let Err(error) = read {

@@ -15,7 +15,7 @@ mod conflict;
 mod control_files;
 mod failures;
 mod follow;
-mod gather;
+pub(super) mod gather;
 mod heard;
 mod hearing;
 mod inherit;

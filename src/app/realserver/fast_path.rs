@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::app::host::gather;
 use crate::config::{self, FastPath};
 use crate::control::FastPathState;
+use crate::host::ipsec;
 use crate::sys::host_events::HostEvents;
 use crate::sys::interfaces::{self, HostInterfaces};
 use crate::sys::real_path::{self, Admitted, Count, Program, ProgramCounters};
@@ -17,7 +20,20 @@ use crate::sys::real_path::{self, Admitted, Count, Program, ProgramCounters};
 /// A burst of changes of interfaces and addresses is followed at once after this time.
 const BURST: Duration = Duration::from_millis(10);
 
+/// How often the state of the host is read without a change that the kernel reports: it reports
+/// none of IPsec policies here.
+const LOOK: Duration = Duration::from_secs(4);
+
 const HINT: &str = "fast_path needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN";
+
+/// The ends of the tunnels that the program may serve.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Ends {
+    /// Where tunnelled packets arrive, and the addresses that they are sent to.
+    interfaces: HostInterfaces,
+    /// The directors whose packets are under no IPsec policy.
+    directors: Vec<IpNet>,
+}
 
 /// The program, if it is configured and the kernel and the capabilities allow it.
 #[derive(Debug, Default)]
@@ -25,7 +41,7 @@ pub(super) struct RealFastPath {
     program: Option<Program>,
     counts: Option<Arc<ProgramCounters>>,
     /// The state of the host that the program was last set up for.
-    ends: HostInterfaces,
+    ends: Ends,
     state: watch::Sender<FastPathState>,
 }
 
@@ -84,21 +100,26 @@ impl RealFastPath {
         }
     }
 
-    fn set_up(&mut self, config: &config::RealServer, ends: HostInterfaces) {
+    fn set_up(&mut self, config: &config::RealServer, ends: Ends) {
         let Some(program) = &mut self.program else { return };
-        let (directors, vips) = (config.directors.clone(), config.vips.clone());
-        let own = ends.addresses.clone();
+        let (directors, vips) = (ends.directors.clone(), config.vips.clone());
+        let own = ends.interfaces.addresses.clone();
         if let Err(error) = program.admit(&Admitted { directors, vips, own }) {
             Self::warn(&error);
         }
         let mut now = FastPathState::default();
-        program.detach_others(&ends.ethernets.keys().copied().collect::<Vec<_>>());
-        for (index, name) in &ends.ethernets {
+        let ethernets = &ends.interfaces.ethernets;
+        program.detach_others(&ethernets.keys().copied().collect::<Vec<_>>());
+        for (index, name) in ethernets {
             match program.attach(*index, name) {
                 Ok(()) => now.at.push(name.clone()),
                 Err(error) => now.missing.push(format!("{name}: {error}")),
             }
         }
+        let under_policy = config.directors.iter().filter(|net| !ends.directors.contains(net));
+        now.missing.extend(under_policy.map(|net| {
+            format!("{net}: an IPsec policy of this host is for its tunnelled packets")
+        }));
         for missing in &now.missing {
             if !self.state.borrow().missing.contains(missing) {
                 log::warn!("no fast path at {missing}; packets from there come to the daemon");
@@ -128,55 +149,52 @@ impl RealFastPath {
             let events = HostEvents::of_addresses();
             events.inspect_err(|error| {
                 log::warn!(
-                    "the fast path uses later addresses and interfaces only from the next reload \
-                     on: {error}"
+                    "the fast path uses later addresses and interfaces only after seconds: {error}"
                 );
             })
         };
-        let events = self.program.as_ref().and_then(|_| open().ok());
-        EndChanges { events, due: None }
+        if self.program.is_none() {
+            return EndChanges::default();
+        }
+        EndChanges { events: open().ok(), due: Some(Instant::now() + LOOK) }
     }
 }
 
-/// Changes of this host's interfaces and addresses.
-#[derive(Debug)]
+/// Changes of the tunnels' ends on this host.
+#[derive(Debug, Default)]
 pub(super) struct EndChanges {
+    /// Of interfaces and addresses.
     events: Option<HostEvents>,
-    /// When the burst that has begun is to be followed.
+    /// When the host is read again: at the end of a burst that has begun. `None`: never.
     due: Option<Instant>,
 }
 
 impl EndChanges {
-    /// Waits until there was a change. It may be dropped at any await point and called again.
+    /// Waits until there may be a change. It may be dropped at any await point and called again.
     pub(super) async fn next(&mut self) {
+        let Some(due) = &mut self.due else { return std::future::pending().await };
         while let Some(events) = &mut self.events {
-            let heard = match self.due {
-                Some(due) => match timeout_at(due, events.next()).await {
-                    Ok(heard) => heard,
-                    Err(_over) => {
-                        self.due = None;
-                        return;
-                    }
-                },
-                None => events.next().await,
-            };
-            self.due = self.due.or_else(|| Some(Instant::now() + BURST));
+            let Ok(heard) = timeout_at(*due, events.next()).await else { break };
+            *due = (*due).min(Instant::now() + BURST);
             if let Err(error) = heard {
-                log::warn!("the fast path follows no more changes of addresses: {error}");
+                log::warn!("the fast path uses later addresses only after seconds: {error}");
                 self.events = None;
             }
         }
-        std::future::pending::<()>().await;
+        sleep_until(*due).await;
+        *due = Instant::now() + LOOK;
     }
 }
 
-/// The interfaces where tunnelled packets arrive, and the addresses that they are sent to.
-fn ends(config: &config::RealServer) -> io::Result<HostInterfaces> {
-    let mut ends = interfaces::ends()?;
-    ends.ethernets.retain(|_, name| *name != config.tun);
+/// The tunnels' ends on this host as it is now.
+fn ends(config: &config::RealServer) -> io::Result<Ends> {
+    let mut interfaces = interfaces::ends()?;
+    interfaces.ethernets.retain(|_, name| *name != config.tun);
     // No director of ours sends tunnelled packets to a virtual IP.
-    ends.addresses.retain(|address| !config.vips.contains(address));
-    Ok(ends)
+    interfaces.addresses.retain(|address| !config.vips.contains(address));
+    let own: Vec<_> = interfaces.addresses.iter().copied().collect();
+    let directors = ipsec::arrive_plain(&config.directors, &own, &gather::policies());
+    Ok(Ends { interfaces, directors })
 }
 
 /// What the program has carried so far; nothing without a program.

@@ -7,6 +7,7 @@ use super::uplinks;
 use crate::host::desired::DesiredDirector;
 use crate::host::facts::{Facts, Link, LocalAddress, Lookup};
 use crate::host::family::Family;
+use crate::host::ipsec;
 use crate::host::plan::{LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, TunnelRoutes};
 use crate::host::problem::{Problem, ProblemKind};
 use crate::host::refusal::HostRefusal;
@@ -65,13 +66,18 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
 /// The paths to the reachable real servers.
 #[must_use]
 pub fn ways(desired: &DesiredDirector, facts: &Facts) -> TunnelRoutes {
-    let interface = |real: &IpAddr| Some((*real, unicast(real, facts)?.link?));
+    let sources = outer_sources(desired, facts);
+    let interface = |real: &IpAddr| {
+        let link = unicast(real, facts)?.link?;
+        ipsec::leaves_plain(sources.get(real).copied(), *real, facts).then_some((*real, link))
+    };
     let (uplinks, _) = uplinks::find(desired, &desired.vips, facts);
     let ethernets = uplinks.into_iter().filter(|link| link.mac.is_some());
+    let interfaces = desired.reals.iter().filter_map(interface).collect();
     TunnelRoutes {
-        sources: outer_sources(desired, facts),
+        sources,
         mtus: link_mtus(desired, facts),
-        interfaces: desired.reals.iter().filter_map(interface).collect(),
+        interfaces,
         uplinks: ethernets.map(|link| (link.index, link.name.clone())).collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::host::PolicyDirection::{Forward, In, Out};
-use crate::host::ipsec::{at_director, at_realserver};
+use crate::host::ipsec::{arrive_plain, at_director, at_realserver};
 use PolicyAction::{Allow, Block, Transform};
 
 fn policy(direction: PolicyDirection, from: &str, to: &str, action: PolicyAction) -> IpsecPolicy {
@@ -99,5 +99,53 @@ fn a_policy_that_discards_a_real_servers_packets_is_named() {
     for (one, expected) in rows {
         let facts = Facts { policies: vec![one], ..facts() };
         assert_eq!(said(at_realserver(&desired, &facts)), expected, "{:?}", facts.policies);
+    }
+}
+
+/// The fast path would send them without encryption.
+#[test]
+fn no_interface_is_known_towards_real_servers_under_a_policy() {
+    let (real, all) = ("10.2.0.2/32", "0.0.0.0/0");
+    let later = |one: IpsecPolicy| IpsecPolicy { priority: 5, ..one };
+    let part = |one: IpsecPolicy| IpsecPolicy { partial: true, ..one };
+    let rows = [
+        (vec![], true),
+        (vec![policy(Out, all, real, Transform)], false),
+        (vec![policy(Out, all, real, Block)], false),
+        (vec![part(policy(Out, all, "10.0.0.0/8", Transform))], false),
+        (vec![policy(Out, all, all, Allow), later(policy(Out, all, real, Transform))], true),
+        (vec![part(policy(Out, all, all, Allow)), later(policy(Out, all, real, Block))], false),
+        // For other packets.
+        (vec![policy(In, all, real, Transform), policy(Forward, all, real, Block)], true),
+        (vec![policy(Out, all, "10.2.0.3/32", Transform)], true),
+        (vec![policy(Out, "10.9.0.1/32", real, Transform)], true),
+    ];
+    for (policies, expected) in rows {
+        let facts = Facts { policies, ..facts() };
+        let ways = crate::host::director::ways(&desired_director(), &facts);
+        let known = ways.interfaces.contains_key(&ip("10.2.0.2"));
+        assert_eq!(known, expected, "{:?}", facts.policies);
+    }
+}
+
+/// The fast path would take plain packets out of the tunnel.
+#[test]
+fn directors_under_a_policy_are_told_from_others() {
+    let directors: Vec<IpNet> =
+        ["10.2.0.0/24", "10.3.0.1/32"].map(|net| net.parse().unwrap()).to_vec();
+    let all = "0.0.0.0/0";
+    let rows = [
+        (vec![], vec![0, 1]),
+        (vec![policy(In, all, all, Transform)], vec![]),
+        (vec![policy(In, "10.2.0.1/32", "10.5.0.1/32", Transform)], vec![1]),
+        (vec![policy(In, "10.3.0.0/16", all, Block)], vec![0]),
+        (vec![policy(In, all, all, Allow), policy(In, all, all, Transform)], vec![0, 1]),
+        (vec![policy(In, all, "10.5.0.2/32", Transform)], vec![0, 1]),
+        (vec![policy(Out, all, all, Transform), policy(Forward, all, all, Block)], vec![0, 1]),
+    ];
+    for (policies, expected) in rows {
+        let plain = arrive_plain(&directors, &[ip("10.5.0.1")], &policies);
+        let expected: Vec<IpNet> = expected.into_iter().map(|at: usize| directors[at]).collect();
+        assert_eq!(plain, expected, "{policies:?}");
     }
 }
