@@ -50,6 +50,15 @@ before=$(carried)
 spawn vt-client slow curl -sS --limit-rate 2M -T "$WORK/files/random" "$(url /upload/slow)" \
     -o /dev/null
 wait_for "the slow upload to be carried" carries_more_than $((before + 20))
+# A super-frame of it that is too long for an outer header's length field: nearly 64 KB.
+port=$(ask director connections --json |
+    jq -rs '[.[].connections[] | select(.carried) | .client | sub(".*:"; "")] | last')
+as_containers vt-router up-dir
+at vt-router python3 "$here/traffic/super_frame.py" up-dir \
+    "$(at vt-director cat /sys/class/net/eth0/address)" "$CLIENT" "$port" "$VIP" 80 65520
+too_large() { (($(number director stats .not_carried.too_large) == 1)); }
+wait_for "a super-frame of nearly 64 KB at the director" too_large
+as_a_wire vt-router up-dir
 ask director drain "${ADDRESS[real1]}" --deadline 1s
 exit_code slow
 ((CODE != 0)) || fail "the upload went on past the deadline"
