@@ -71,7 +71,81 @@ drops ct_invalid inet fore deeper "forward priority 0;" ct state invalid drop
 # Conditions that only the kernel can judge.
 drops firewall inet fore fore "forward priority 0;" meta pkttype host drop
 drops firewall inet fore fore "forward priority 0;" "limit rate over 1/hour burst 1 packets drop"
+# Rules that translate: the packets reach neither the daemon nor the real server.
+own=${REAL_ADDRESSES[real1/$INNER]}
+at vt-real1 nft -f - <<-NFT
+	table inet seen {
+	    chain pre {
+	        type filter hook prerouting priority -400
+	        $ip saddr != $own $ip daddr $own meta l4proto { 6, 17 } counter
+	    }
+	}
+	NFT
+translates() { # HOOK RULE...
+    local handle
+    at vt-director nft "add table $ip probed;
+        add chain $ip probed way { type nat hook $1; }; add chain $ip probed deep;
+        add rule $ip probed way jump deep; add rule $ip probed deep ${*:2}"
+    handle=$(at vt-director nft -a list chain "$ip" probed deep |
+        sed -n 's/.* # handle \([0-9]*\)$/\1/p' | tail -n 1)
+    named director nat "$VIP"
+    expect_eq "the rule" "$(first evidence | sed 's/;.*//')" \
+        "rule $handle of chain deep, by base chain way of table $ip probed"
+    mend vt-director
+    healthy director
+    at vt-director nft delete table "$ip" probed
+}
+translates "prerouting priority -100;" "$ip daddr $VIP tcp dport 80 dnat to $own"
+translates "prerouting priority -100;" "udp dport 9000 redirect to :9001"
+translates "postrouting priority 100;" masquerade
 expect_eq "packets of these that the daemon has read" "$(packets)" "$before"
+expect_eq "packets of these at the real server" \
+    "$(at vt-real1 nft list chain inet seen pre | grep -o 'packets [0-9]*')" "packets 0"
+at vt-real1 nft delete table inet seen
+
+# Rules for this host's own packets and for ARP, and such as every healthy host may have.
+for rule in "th dport < 10000 drop" "oifname vstun0 reject"; do
+    at vt-director nft "add table inet probed;
+        add chain inet probed out { type filter hook output priority 0; };
+        add rule inet probed out $rule"
+    named director firewall "$VIP"
+    [[ $(first text) == *"this director's own packets"* ]] || fail "it says: $(first text)"
+    expect_eq "findings about real servers" \
+        "$(jq '[.findings[] | select(.on)] | length' "$WORK/report")" 0
+    mend vt-director
+    healthy director
+    at vt-director nft delete table inet probed
+done
+if [[ $INNER == 4 ]]; then
+    at vt-director nft "add table arp probed;
+        add chain arp probed in { type filter hook input priority 0; };
+        add rule arp probed in arp daddr ip $VIP drop"
+    named director neighbours "$VIP"
+    mend vt-director
+    healthy director
+    at vt-director nft delete table arp probed
+fi
+at vt-director nft -f - <<-NFT
+	table inet usual {
+	    set none {
+	        type ipv4_addr
+	    }
+	    chain out {
+	        type filter hook output priority 0
+	        tcp dport != { 22, 80 } drop
+	        icmp type != echo-request drop
+	        meta skuid 1000 drop
+	        tcp flags & (fin|syn) == fin|syn drop
+	        ct direction reply meta length > 1500 meta l4proto 132 drop
+	        ct mark 5 drop
+	        ip saddr @none drop
+	        ip6 saddr != ::/0 drop
+	        meta cgroup 77 drop
+	    }
+	}
+	NFT
+healthy director
+at vt-director nft delete table inet usual
 expect_eq "tables" "$(at vt-director nft list tables)" "$tables"
 
 iptables=${ip}tables

@@ -88,6 +88,31 @@ mend vt-director
 ip -n vt-director route replace default via "${UPLINK_ROUTERS[4]}"
 healthy director
 
+# nft takes longer than a daemon waits for a client, or is missing; the file is not what runs.
+mkdir -p "$WORK/slow"
+printf '#!/bin/sh\n[ "$1" != -j ] || sleep 3\nexec "%s" "$@"\n' \
+    "$(at vt-director sh -c 'command -v nft')" >"$WORK/slow/nft"
+chmod +x "$WORK/slow/nft"
+UNDER=(env PATH="$WORK/slow:$PATH")
+healthy director
+UNDER=(env PATH=/nonexistent)
+EXIT=0
+named director firewall
+expect_eq "its command" "$(first 'mend[0]')" "apt-get install nftables"
+at vt-director env PATH=/nonexistent "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" doctor \
+    >"$WORK/text.log"
+expect_eq "its last line" "$(tail -n 1 "$WORK/text.log")" \
+    "director: nothing is wrong in what could be looked at"
+UNDER=()
+cp "$WORK/director.toml" "$WORK/kept.toml"
+sed -i "s|\(listen = \[\)|\1\"$VIP:8080/tcp\", |" "$WORK/director.toml"
+named director configuration
+[[ $(first evidence) == "the file alone has $VIP:8080/tcp" ]] ||
+    fail "it says: $(first evidence)"
+EXIT=1
+mv "$WORK/kept.toml" "$WORK/director.toml"
+healthy director
+
 # What prevents a start comes before the stopped daemon.
 stop director
 names() { # CAUSE [CONFIGURATION]

@@ -32,7 +32,7 @@ within() { # WHAT EXPECTED-CODE CAUSE COUNT
     expect_between "$1: milliseconds" $(((${EPOCHREALTIME/./} - began) / 1000)) 0 30000
     expect_eq "$1: exit code" "$CODE" "$2"
     expect_eq "$1: findings of $3" \
-        "$(jq "[.findings[] | select(.cause == \"$3\")] | length" "$WORK/report")" "$4"
+        "$(jq "[.findings[] | select(.cause | test(\"^($3)$\"))] | length" "$WORK/report")" "$4"
 }
 within "all well" 0 tunnel 0
 expect_eq "ports that answered" \
@@ -41,4 +41,5 @@ expect_eq "ports that answered" \
 ip -n vt-router link set lan-real1 mtu 1400
 within "a small switch" 1 mtu $COUNT
 ip -n vt-router link set lan-real1 down
-within "nothing answers" 1 tunnel $COUNT
+# Some may have answered ARP just before.
+within "nothing answers" 1 'tunnel|next_hop' $COUNT

@@ -62,6 +62,27 @@ grep -q 'what the network does with replies is not seen from here' "$WORK/well.l
 at vt-router nft delete table netdev cloud
 healthy director
 
+# --- the way there --------------------------------------------------------------------------------
+
+# The kernel's entry for the real server: it does not answer, or someone has set another address.
+at vt-director ip neigh replace "${ADDRESS[real1]}" lladdr 02:00:00:00:00:99 dev eth1 nud permanent
+named director next_hop "${ADDRESS[real1]}"
+mend vt-director
+healthy director
+ip -n vt-router link set lan-real1 down
+named director next_hop "${ADDRESS[real1]}"
+mend vt-director | tee "$WORK/shown"
+grep -Eq 'FAILED|INCOMPLETE' "$WORK/shown" || fail "its command shows: $(<"$WORK/shown")"
+ip -n vt-router link set lan-real1 up
+healthy director
+
+# Without the link to the real servers the tunnels take another source, which they do not admit.
+ip -n vt-director link set eth1 down
+named director source
+expect_eq "faults" "$(jq '[.findings[] | select(.severity == "fault")] | length' "$WORK/report")" 1
+mend vt-director
+healthy director
+
 # --- virtual IPs ----------------------------------------------------------------------------------
 
 ip -n vt-real1 addr add "$VIP/32" dev eth0

@@ -71,6 +71,7 @@ pub use stats::{
     TunnelErrorStats, TurnBucket, TurnStats,
 };
 pub use table::Layout;
+pub(crate) use table::wrap;
 
 /// A number with its noun: `1 change`, `2 changes`.
 #[must_use]

@@ -192,7 +192,7 @@ fn cut(word: &str, width: usize) -> Vec<String> {
 }
 
 /// Wraps each line of a text to `width` characters, with continuation lines indented by `indent`.
-pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut wrapped = String::new();
     for line in text.lines() {
         // The line's own indent is not a word.

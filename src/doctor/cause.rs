@@ -28,6 +28,8 @@ pub enum Cause {
     Capture,
     /// A reverse path filter drops packets.
     RpFilter,
+    /// A firewall translates the addresses of packets.
+    Nat,
     /// A firewall drops packets.
     Firewall,
     /// A firewall drops packets that connection tracking marks as invalid.
@@ -42,6 +44,8 @@ pub enum Cause {
     Source,
     /// There is no usable route to a real server.
     RealServerRoute,
+    /// The next host on the way to a real server does not answer.
+    NextHop,
     /// No program at the real server receives tunnelled packets.
     RealServerDaemon,
     /// The real server admits none of the packets that it gets.
@@ -70,7 +74,7 @@ pub enum Cause {
 
 impl Cause {
     /// All, in order.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::Configuration,
         Self::VirtualIp,
         Self::Conflict,
@@ -83,6 +87,7 @@ impl Cause {
         Self::Neighbours,
         Self::Capture,
         Self::RpFilter,
+        Self::Nat,
         Self::Firewall,
         Self::CtInvalid,
         Self::FastPath,
@@ -90,6 +95,7 @@ impl Cause {
         Self::Host,
         Self::Source,
         Self::RealServerRoute,
+        Self::NextHop,
         Self::RealServerDaemon,
         Self::Gate,
         Self::Tunnel,
@@ -120,6 +126,7 @@ impl Cause {
             Self::Neighbours => "neighbours",
             Self::Capture => "capture",
             Self::RpFilter => "rp_filter",
+            Self::Nat => "nat",
             Self::Firewall => "firewall",
             Self::CtInvalid => "ct_invalid",
             Self::FastPath => "fast_path",
@@ -127,6 +134,7 @@ impl Cause {
             Self::Host => "host",
             Self::Source => "source",
             Self::RealServerRoute => "real_server_route",
+            Self::NextHop => "next_hop",
             Self::RealServerDaemon => "real_server_daemon",
             Self::Gate => "gate",
             Self::Tunnel => "tunnel",

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::ends::{self, EndAnswer};
 use super::fast_path;
 use super::firewall::Ruleset;
 use super::host::{host_findings, not_running};
-use super::observed::DirectorFacts;
+use super::observed::{DirectorFacts, NeighbourEntry, RouteToReal};
 use super::passage;
 use super::ports::{self, PortAnswers};
-use super::{Cause, Diagnosis, Finding, Severity, neighbours, serving};
+use super::{
+    Cause, Diagnosis, Finding, Severity, happened, link_layer, neighbours, own_packets, serving,
+};
 use crate::control::{FastPathState, Probed, ProbedPort, counted};
 use crate::wire::encap::{Encap, SourcePorts};
 
@@ -24,14 +27,18 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     findings.extend(
         facts.daemon.as_ref().map(|daemon| not_running("the director does not run", daemon)),
     );
+    findings.extend(facts.differs.as_ref().map(|(path, what)| differs(path, what)));
     findings.extend(host_findings(&facts.host));
     findings.extend(serving::findings(&facts.services, &facts.vips));
     findings.extend(undiscovered(facts));
+    findings.extend(link_layer::findings(facts));
     findings.extend(passage::findings(facts));
+    findings.extend(own_packets::findings(facts));
     let mut well: Vec<String> = passage::well(facts).into_iter().collect();
     if let Some(probed) = &facts.probed {
         let (found, good) = reals(facts, probed);
         findings.extend(found);
+        findings.extend((probed.left_out > 0).then(|| untried(probed.left_out)));
         if good > 0 {
             well.push(format!("{} answered through the tunnel", counted(good as u64, "port")));
         }
@@ -44,9 +51,30 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
         }
     }
     findings.extend(facts.carried_at.as_deref().map(|links| bypassed(links, facts)));
+    findings.extend(happened::outages(facts, &findings));
     let taken = facts.gue_ports_taken.filter(|(taken, _)| *taken > 0);
     findings.extend(taken.map(|(taken, ports)| gue_ports(taken, ports)));
-    Diagnosis::new("director", findings, well)
+    Diagnosis::new("director", findings, well).partly(!facts.unseen.is_empty())
+}
+
+/// The file was changed since it was read, or a verb has changed what runs.
+fn differs(path: &Path, what: &str) -> Finding {
+    let path = path.display();
+    let text = format!("{path} differs from what the director runs with, which is judged here");
+    Finding::new(Cause::Configuration, Severity::Note, text)
+        .seen(what)
+        .mended_by(format!("vstun plan {path}"))
+        .mended_by("vstun reload")
+}
+
+/// Ports that were not tried.
+fn untried(left_out: u64) -> Finding {
+    let text = format!(
+        "{} of real servers were not tried by a connection: those in ranges, and those past the \
+         first 2,048",
+        counted(left_out, "port")
+    );
+    Finding::new(Cause::Listener, Severity::Note, text).mended_by("vstun list")
 }
 
 /// Where IPv6 hosts and this one do not find each other.
@@ -102,7 +130,10 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     let mut findings = Vec::new();
     let mut by_real = BTreeMap::<IpAddr, Vec<&ProbedPort>>::new();
     for port in &probed.ports {
-        by_real.entry(port.address).or_default().push(port);
+        let ports = by_real.entry(port.address).or_default();
+        if !own_packets::proves_nothing(port, facts) {
+            ports.push(port);
+        }
     }
     for end in facts.ends.iter().flatten() {
         by_real.entry(end.real).or_default();
@@ -112,22 +143,32 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     }
     let asked = facts.ends.iter().flatten();
     findings.extend(asked.flat_map(|end| ends::findings(end, &facts.program)));
-    let checks = facts.failing.iter().filter(|(real, ..)| {
-        // The findings about its ports have the reason already.
-        !findings.iter().any(|found: &Finding| found.address == Some(*real))
+    let silent: Vec<IpAddr> = by_real
+        .iter()
+        .filter(|(real, ports)| judged(**real, ports, facts).0 == PortAnswers::Silent)
+        .map(|(real, _)| *real)
+        .collect();
+    findings.extend(happened::source(facts, &silent));
+    let blamed: Vec<IpAddr> = findings.iter().filter_map(|found| found.address).collect();
+    findings.extend(happened::handshakes(facts, &blamed));
+    let checks = facts.failing.iter().filter(|(real, _, detail)| {
+        // The findings about its ports, or about this host, have the reason already.
+        !own_packets::is_refused(detail)
+            && !findings.iter().any(|found: &Finding| found.address == Some(*real))
     });
     let checks: Vec<Finding> = checks.take(MOST_ALIKE).map(failing).collect();
     findings.extend(checks);
-    (findings, probed.ports.iter().filter(|port| port.passed).count())
+    (findings, probed.ports.iter().filter(|port| ports::passed(port)).count())
 }
 
-fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Finding> {
-    let on = format!("real server {real}");
-    let seen = ports.first().map_or_else(String::new, |port| {
-        format!("probes of {}/{}: {}", port.destination, port.protocol, port.detail)
-    });
+/// What the answers of a real server's ports and of its daemon amount to, what the daemon has said,
+/// and the port of GUE if tunnels to it use that.
+fn judged<'a>(
+    real: IpAddr,
+    ports: &[&ProbedPort],
+    facts: &'a DirectorFacts,
+) -> (PortAnswers, Option<&'a EndAnswer>, Option<u16>) {
     let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
-    let answered = matches!(heard, Some(EndAnswer::Answered { .. }));
     let tunnelled = facts.ways.iter().find(|way| way.real == real).map(|way| &way.tunnelled[..]);
     let gue = tunnelled.unwrap_or_default().iter().find(|one| one.encap == Encap::Gue);
     let answers = match (ports::answers(ports, gue.is_some()), heard) {
@@ -141,14 +182,25 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
         (PortAnswers::Untried, Some(EndAnswer::Silent)) => PortAnswers::Silent,
         (answers, _) => answers,
     };
+    (answers, heard, gue.map(|one| one.gue_port))
+}
+
+fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Finding> {
+    let on = format!("real server {real}");
+    let seen = ports.first().map_or_else(String::new, |port| {
+        format!("probes of {}/{}: {}", port.destination, port.protocol, port.detail)
+    });
+    let (answers, heard, gue) = judged(real, ports, facts);
+    let answered = matches!(heard, Some(EndAnswer::Answered { .. }));
     match answers {
         PortAnswers::Untried => Vec::new(),
         PortAnswers::Some => {
-            let mut found: Vec<Finding> = ports::findings(real, ports.iter().copied())
-                // Its daemon reports more exactly which programs listen.
-                .filter(|found| !(answered && found.cause == Cause::Listener))
-                .take(MOST_ALIKE)
-                .collect();
+            // Its daemon reports more exactly which programs listen, and what it lacks.
+            let ends: Vec<_> = facts.ends.iter().flatten().filter(|end| end.real == real).collect();
+            let known = |port: &ProbedPort| ends.iter().any(|end| ends::explains(end, port));
+            let open = ports.iter().copied().filter(|port| !known(port));
+            let mut found: Vec<Finding> =
+                ports::findings(real, open, answered).take(MOST_ALIKE).collect();
             found.extend((heard == Some(&EndAnswer::Silent)).then(|| foreign(real)));
             found
         }
@@ -158,13 +210,15 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
                  run there, {}",
                 gue.map_or_else(
                     || "or its socket is full".to_owned(),
-                    |one| format!("or its `gue_port` is not {}", one.gue_port),
+                    |port| format!("or its `gue_port` is not {port}"),
                 )
             );
             let found = Finding::new(Cause::RealServerDaemon, Severity::Fault, text).seen(seen);
             vec![found.about(real).mended_by("systemctl start vstun-realserver").on(on)]
         }
-        PortAnswers::Silent => vec![silent(real, facts).seen(seen)],
+        // One finding for all of these is at this end.
+        PortAnswers::Silent if happened::moved(facts).contains_key(&real) => Vec::new(),
+        PortAnswers::Silent => vec![silent(real, facts, &seen)],
     }
 }
 
@@ -184,26 +238,75 @@ fn foreign(real: IpAddr) -> Finding {
 }
 
 /// Nothing comes back from the real server.
-fn silent(real: IpAddr, facts: &DirectorFacts) -> Finding {
+fn silent(real: IpAddr, facts: &DirectorFacts, seen: &str) -> Finding {
     let way = facts.ways.iter().find(|way| way.real == real);
+    if let Some(found) = way.and_then(unreached) {
+        return found.seen(seen);
+    }
     let source = way.and_then(|way| way.source);
     let tunnelled = way.map_or(&[][..], |way| &way.tunnelled);
     let words: Vec<String> = tunnelled.iter().map(|one| one.words()).collect();
+    let direct = |way: &RouteToReal| way.next == Some(real);
+    let up = way.is_some_and(|way| way.neighbour == NeighbourEntry::Answers && direct(way));
     let text = format!(
-        "real server {real} answers nothing that comes through the tunnel: it is down, a firewall \
-         on the way or there drops {}, its `directors` do not admit {}, or its replies are dropped",
+        "real server {real} answers nothing that comes through the tunnel{} firewall on the way or \
+         there drops {}, its `directors` do not admit {}, or its replies are dropped; \
+         `vstun doctor` there tells these apart",
+        if up {
+            format!(", although the host answers {}: a", resolution(real))
+        } else {
+            ": it is down, a".to_owned()
+        },
         words.join(" or "),
         source.map_or_else(|| "this director".to_owned(), |source| source.to_string()),
     );
-    let mut found = Finding::new(Cause::Tunnel, Severity::Fault, text).about(real);
-    if let Some(source) = source {
-        let family = if source.is_ipv4() { "ip" } else { "ip6" };
-        for one in tunnelled {
-            let rule = format!("{} {family} saddr {source} accept", one.nft());
-            found = found.mended_by(format!("nft insert rule inet filter input {rule}"));
-        }
-    }
-    found.mended_by("vstun doctor").on(format!("real server {real}"))
+    let all: Vec<String> = tunnelled.iter().map(|one| one.pcap()).collect();
+    let from = source.map_or_else(String::new, |source| format!("src {source} and "));
+    Finding::new(Cause::Tunnel, Severity::Fault, text)
+        .seen(seen)
+        .about(real)
+        .mended_by("vstun doctor")
+        .mended_by(format!("tcpdump -c 5 -ni any '{from}({})'", all.join(" or ")))
+        .on(format!("real server {real}"))
+}
+
+/// How hosts on a link find each other.
+fn resolution(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ARP" } else { "neighbour discovery" }
+}
+
+/// The next host on the way does not answer, or its address was set.
+fn unreached(way: &RouteToReal) -> Option<Finding> {
+    let (real, link, next) = (way.real, way.link.as_deref()?, way.next?);
+    let asked = resolution(next);
+    let who = if next == real {
+        format!("real server {real}")
+    } else {
+        format!("router {next} on the way to real server {real}")
+    };
+    let family = if next.is_ipv4() { "-4" } else { "-6" };
+    let (text, mend) = match &way.neighbour {
+        NeighbourEntry::Silent => (
+            format!(
+                "{who} does not answer {asked} on {link}: it is off, not connected there, or the \
+                 address is wrong"
+            ),
+            vec![
+                format!("ip {family} neigh show to {next} dev {link}"),
+                format!("ping -c 3 {next}"),
+            ],
+        ),
+        NeighbourEntry::Fixed(address) => (
+            format!(
+                "this host has a fixed entry {address} for {next} on {link}, and {who} answers \
+                 nothing: with another host's address packets go astray"
+            ),
+            vec![format!("ip {family} neigh del {next} dev {link}")],
+        ),
+        NeighbourEntry::Unknown | NeighbourEntry::Answers => return None,
+    };
+    let found = Finding::new(Cause::NextHop, Severity::Fault, text).about(real);
+    Some(mend.into_iter().fold(found, Finding::mended_by))
 }
 
 fn failing((real, check, detail): &(IpAddr, String, String)) -> Finding {
@@ -213,3 +316,7 @@ fn failing((real, check, detail): &(IpAddr, String, String)) -> Finding {
         .about(*real)
         .mended_by(format!("vstun check {real}"))
 }
+
+#[cfg(test)]
+#[path = "director_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::host::commands;
 use super::inquiry::{EndState, InquiryAnswer, ListenerKinds};
 use super::{Cause, Finding, Severity, way_back};
+use crate::control::ProbedPort;
 use crate::model::{Listen, Protocol};
 
 /// Clocks that differ by more, in milliseconds, make logs of both ends hard to compare.
@@ -233,6 +234,24 @@ fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
     let severity = if full.reported.is_some() { Severity::Warning } else { Severity::Fault };
     let command = format!("ip {family} route replace $({route}) mtu {fits}");
     Some(Finding::new(Cause::Mtu, severity, text).seen(seen).mended_by(command))
+}
+
+/// Whether the daemon's answer explains why this port does not answer: it lacks the virtual IP, or
+/// the finding about its sockets is about this port.
+pub(super) fn explains(end: &EndFacts, port: &ProbedPort) -> bool {
+    let EndAnswer::Answered { answer, .. } = &end.heard else { return false };
+    if end.vip != port.destination.ip() {
+        return false;
+    }
+    if !answer.state.has(EndState::CONFIGURED) || !answer.state.has(EndState::PRESENT) {
+        return true;
+    }
+    end.listens.iter().zip(&answer.listening).any(|(listen, heard)| {
+        let number = port.destination.port();
+        listen.protocol.to_string() == port.protocol
+            && (listen.ports.first..=listen.ports.last).contains(&number)
+            && listener(end, listen, *heard).is_some_and(|found| found.cause == Cause::Listener)
+    })
 }
 
 fn listener(end: &EndFacts, listen: &Listen, heard: ListenerKinds) -> Option<Finding> {

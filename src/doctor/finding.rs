@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Cause;
-use crate::control::counted;
+use crate::control::{counted, wrap};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -96,6 +96,8 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// The tests without findings, a line each.
     pub well: Vec<String>,
+    /// Whether something could not be looked at.
+    pub partial: bool,
 }
 
 /// As JSON.
@@ -139,7 +141,13 @@ impl Diagnosis {
             key(one).cmp(&key(other)).then_with(|| one.address.cmp(&other.address))
         });
         findings.dedup();
-        Self { role: role.to_owned(), findings, well }
+        Self { role: role.to_owned(), findings, well, partial: false }
+    }
+
+    /// The report of observations of which some could not be made.
+    #[must_use]
+    pub fn partly(self, partial: bool) -> Self {
+        Self { partial, ..self }
     }
 
     /// Whether there is neither fault nor warning.
@@ -159,27 +167,38 @@ impl Diagnosis {
         })
     }
 
-    /// As text. Commands stay whole lines, to be copied.
+    /// As text in lines of at most `width` characters. Commands stay whole, to be copied: a long
+    /// one has a line of its own.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, width: usize) -> String {
+        const HANG: usize = 3;
         let mut text = String::new();
         // Writing to a String does not fail.
         for (index, finding) in self.findings.iter().enumerate() {
             let Finding { severity, text: what, evidence, mend, on, .. } = finding;
-            let _ = writeln!(text, "{}. {}: {what}", index + 1, severity.name());
+            let line = format!("{}. {}: {what}", index + 1, severity.name());
+            text += &wrap(&line, width, HANG);
             if !evidence.is_empty() {
-                let _ = writeln!(text, "   seen: {evidence}");
+                text += &wrap(&format!("   seen: {evidence}"), width, HANG);
             }
             let host = if on.is_empty() { String::new() } else { format!(" on {on}") };
             for command in mend {
-                let _ = writeln!(text, "   mend{host}: {command}");
+                let line = format!("   mend{host}: {command}");
+                if line.chars().count() <= width {
+                    let _ = writeln!(text, "{line}");
+                } else {
+                    let _ = writeln!(text, "   mend{host}:\n{command}");
+                }
             }
         }
         for line in &self.well {
-            let _ = writeln!(text, "well: {line}");
+            text += &wrap(&format!("well: {line}"), width, HANG);
         }
         let count = self.findings.iter().filter(|one| one.severity != Severity::Note).count();
         let _ = match count {
+            0 if self.partial => {
+                writeln!(text, "{}: nothing is wrong in what could be looked at", self.role)
+            }
             0 => writeln!(text, "{}: nothing is wrong", self.role),
             count => writeln!(text, "{}: {}", self.role, counted(count as u64, "finding")),
         };

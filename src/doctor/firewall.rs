@@ -3,12 +3,21 @@
 //!
 //! A condition that is not understood, or that depends on unknown fields of the packet, makes a
 //! verdict uncertain, never wrong.
+//!
+//! 1. `packet`: the packet to be judged.
+//! 2. `field`, `operand`, `names`: its fields, as far as they are known, and their values.
+//! 3. `condition`, `sets`: whether it meets a condition.
+//! 4. `ruleset`, `legacy`: its path through the chains.
 
 mod condition;
+mod field;
 mod legacy;
+mod names;
+mod operand;
+mod packet;
 mod ruleset;
 mod sets;
 
-pub use condition::{CtState, JudgedPacket};
 pub(in crate::doctor) use legacy::table as legacy_table;
+pub use packet::{ARP, CtState, JudgedPacket};
 pub use ruleset::{DropPoint, FirewallVerdict, Hook, Ruleset};

@@ -26,6 +26,7 @@ pub(super) fn finding<'a>(
             icmp: Some(kind),
             // The kernel does not track them.
             state: CtState::Untracked,
+            ..JudgedPacket::default()
         };
         let hooks = [Hook::Ingress, Hook::Prerouting, Hook::Input];
         KINDS.into_iter().find_map(|(kind, name)| {

@@ -1,6 +1,8 @@
 //! The observations at a director.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::ends::EndFacts;
 use super::finding::Finding;
@@ -8,7 +10,7 @@ use super::firewall::Ruleset;
 use super::host::HostFault;
 use super::marked::MarkedClient;
 use super::tunnels::Tunnelled;
-use crate::control::{FastPathState, ListedService, Probed, VirtualIp};
+use crate::control::{EventText, FastPathState, ListedService, Probed, VirtualIp};
 use crate::model::Listen;
 use crate::wire::encap::SourcePorts;
 
@@ -32,6 +34,24 @@ pub struct RouteToReal {
     pub link: Option<String>,
     /// How packets to it are encapsulated, by its services.
     pub tunnelled: Vec<Tunnelled>,
+    /// The next host on the way: a router, or the real server itself.
+    pub next: Option<IpAddr>,
+    /// What the kernel knows about it.
+    pub neighbour: NeighbourEntry,
+}
+
+/// An entry of the kernel's neighbour table.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum NeighbourEntry {
+    /// There is none, or the link needs none.
+    #[default]
+    Unknown,
+    /// The host answers.
+    Answers,
+    /// The host was asked, and does not answer.
+    Silent,
+    /// Someone has set this link-layer address.
+    Fixed(String),
 }
 
 /// The observations at a director.
@@ -63,8 +83,20 @@ pub struct DirectorFacts {
     pub ends: Option<Vec<EndFacts>>,
     /// The program's version.
     pub program: String,
+    /// The user that the daemon runs as, if that is known.
+    pub user: Option<u32>,
     /// The configured checks that fail: real server, check, result.
     pub failing: Vec<(IpAddr, String, String)>,
+    /// The configuration file, and how it differs from what runs, if it does.
+    pub differs: Option<(PathBuf, String)>,
+    /// The interfaces that are bridges.
+    pub bridges: Vec<String>,
+    /// What the director has observed lately, the latest last.
+    pub events: Vec<EventText>,
+    /// A client of an open handshake, by real server.
+    pub handshakes: BTreeMap<IpAddr, IpAddr>,
+    /// Interfaces that are down, each with its addresses.
+    pub down: Vec<(String, Vec<IpAddr>)>,
     /// The interfaces where the kernel carries established connections; `None`: nowhere.
     pub carried_at: Option<Vec<String>>,
     /// How many of these source ports of GUE another program has.

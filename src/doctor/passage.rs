@@ -4,7 +4,7 @@
 use super::firewall::{CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset};
 use super::marked::{Ending, MarkedClient, Point};
 use super::observed::{DirectorFacts, Listened, RouteToReal};
-use super::{Cause, Finding, Severity};
+use super::{Cause, Finding, Severity, translation};
 use crate::control::counted;
 use crate::model::Listen;
 
@@ -20,7 +20,7 @@ pub(super) fn findings(facts: &DirectorFacts) -> Vec<Finding> {
             None => forwarded(one, &facts.tun, ruleset),
         }
     });
-    let leaving = facts.ways.iter().filter_map(|way| sent(way, ruleset));
+    let leaving = facts.ways.iter().filter_map(|way| sent(way, facts.user, ruleset));
     let mut found: Vec<Finding> = arriving.chain(leaving).collect();
     // One rule drops the packets of many ports and real servers.
     found.dedup_by(|one, other| one.mend == other.mend && one.cause == other.cause);
@@ -40,6 +40,9 @@ fn of_marked(
         let evidence = format!("{}; {which} from {from} ended there", finding.evidence);
         Some(Finding { evidence, ..finding })
     };
+    if let Some(found) = translation::of_marked(marked, one, tun) {
+        return Some(found);
+    }
     match (&marked.first, &marked.second) {
         (Ending::Through, Some(Ending::Dropped(point))) => {
             ended(invalid(one, tun, point), "a marked second packet")
@@ -131,11 +134,14 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
         destination: Some(listen.address),
         protocol: listen.protocol.number(),
         port: Some(listen.ports.first),
-        icmp: None,
         state,
+        ..JudgedPacket::default()
     };
     // Before the routing decision there is no output.
     let before = JudgedPacket { output: None, ..probe(CtState::New) };
+    if let Some(found) = translation::of_rules(one, tun, &before, ruleset) {
+        return Some(found);
+    }
     let way = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
         FirewallVerdict::Passes => {
             let tracked = if ruleset.untracks(&before) { CtState::Untracked } else { state };
@@ -181,17 +187,19 @@ fn invalid(Listened { listen, .. }: &Listened, tun: &str, point: &DropPoint) -> 
     dropped(Cause::CtInvalid, text, point).about(listen.address).mended_by(accept)
 }
 
-fn sent(way: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
+/// `user`: the one that the director runs as.
+fn sent(way: &RouteToReal, user: Option<u32>, ruleset: &Ruleset) -> Option<Finding> {
     let probe = |protocol, port| JudgedPacket {
         version: if way.real.is_ipv4() { 4 } else { 6 },
         input: Some(String::new()),
         output: way.link.clone(),
+        user,
         source: way.source,
         destination: Some(way.real),
         protocol,
         port,
-        icmp: None,
         state: CtState::New,
+        ..JudgedPacket::default()
     };
     let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
     let all = way.tunnelled.iter();
@@ -211,12 +219,13 @@ fn drops(point: &DropPoint) -> &'static str {
     if point.certain { "drops" } else { "may drop" }
 }
 
-/// The finding of a drop: a fault only if the drop is certain.
+/// The finding of a drop: a fault if the drop is certain, else a note, since ordinary hosts have
+/// many rules with conditions that cannot be judged.
 pub(super) fn dropped(cause: Cause, text: String, point: &DropPoint) -> Finding {
-    let DropPoint { family, table, chain, rule, certain, .. } = point;
-    let severity = if *certain { Severity::Fault } else { Severity::Warning };
-    let doubt = if *certain { "" } else { ", if conditions are met that this program cannot tell" };
-    let seen = format!("{rule}, by base chain {chain} of table {family} {table}{doubt}");
+    let severity = if point.certain { Severity::Fault } else { Severity::Note };
+    let doubt =
+        if point.certain { "" } else { ", if conditions are met that this program cannot tell" };
+    let seen = format!("{}{doubt}", point.place());
     Finding::new(cause, severity, text).seen(seen)
 }
 
@@ -229,6 +238,7 @@ pub(super) fn insert(point: &DropPoint, rule: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::marked::{Flow, Translation};
     use super::*;
 
     /// The facts of a director whose marked packets ended like this, with a chain that may drop.
@@ -249,6 +259,7 @@ mod tests {
                 source: "192.0.2.1".parse().expect("an address"),
                 first,
                 second,
+                translated: None,
             }],
             ..DirectorFacts::default()
         }
@@ -318,5 +329,54 @@ mod tests {
         }
         let facts = facts(Ending::Through, through());
         assert!(well(&facts).is_some_and(|text| text.contains("marked packets for 1 port")));
+    }
+
+    /// An address of a rule's own, and a rule of iptables-legacy, which makes no report.
+    #[test]
+    fn a_translation_comes_before_what_it_leads_to() {
+        let flow = |source: &str, destination: &str| Flow {
+            source: source.parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
+        };
+        let from = flow("192.0.2.1:4000", "192.0.2.10:80");
+        let at = |hook| Some(DropPoint { table: "nat".to_owned(), ..place(hook) });
+        for (to, rule, first, mend) in [
+            (
+                flow("192.0.2.1:4000", "10.0.0.11:80"),
+                at("prerouting"),
+                Ending::Elsewhere("eth1".to_owned()),
+                "nft insert rule inet nat prerouting ip daddr 192.0.2.10 accept",
+            ),
+            (
+                flow("192.0.2.2:4000", "192.0.2.10:80"),
+                at("postrouting"),
+                Ending::Through,
+                "nft insert rule inet nat postrouting oifname \"vstun0\" accept",
+            ),
+            (
+                flow("192.0.2.1:4000", "192.0.2.2:80"),
+                None,
+                Ending::Local,
+                "iptables-legacy -t nat -I PREROUTING -d 192.0.2.10 -j ACCEPT",
+            ),
+        ] {
+            let mut facts = facts(first, None);
+            facts.marked[0].translated = Some(Translation { from, to, rule });
+            let [found] = &findings(&facts)[..] else { panic!("{to:?}") };
+            assert_eq!((found.cause, found.severity), (Cause::Nat, Severity::Fault));
+            assert_eq!(found.mend, [mend]);
+        }
+        // Without marked packets the rules say it.
+        let masquerade = br#"{"nftables": [{"chain": {"family": "ip", "table": "nat",
+            "name": "post", "type": "nat", "hook": "postrouting", "prio": 100}}, {"rule":
+            {"family": "ip", "table": "nat", "chain": "post", "handle": 2,
+            "expr": [{"masquerade": null}]}}]}"#;
+        let facts = DirectorFacts {
+            ruleset: Ruleset::read(masquerade),
+            marked: Vec::new(),
+            ..facts(Ending::Through, None)
+        };
+        let [found] = &findings(&facts)[..] else { panic!("{facts:?}") };
+        assert_eq!(found.mend, ["nft insert rule ip nat post oifname \"vstun0\" accept"]);
     }
 }

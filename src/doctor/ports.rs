@@ -42,9 +42,15 @@ fn refused_tunnel(port: &ProbedPort) -> bool {
     !port.passed && NO_TUNNEL.iter().any(|words| port.detail.contains(words))
 }
 
-/// Whether an answer came. A UDP port without an answer passes, but proves nothing.
+/// Whether an answer came.
 fn answered(port: &ProbedPort) -> bool {
-    (port.passed && !(port.is_udp() && port.detail == "no port unreachable")) || closed(port)
+    passed(port) || closed(port)
+}
+
+/// Whether the answer is what it should be. A UDP port without an answer passes its probe, but
+/// proves nothing.
+pub(super) fn passed(port: &ProbedPort) -> bool {
+    port.passed && !(port.is_udp() && port.detail == "no port unreachable")
 }
 
 /// Whether its host reports that no program listens.
@@ -55,15 +61,26 @@ fn closed(port: &ProbedPort) -> bool {
             .any(|words| port.detail.contains(words))
 }
 
-/// The findings of a real server whose tunnel works.
+/// The findings of a real server whose tunnel works. `listed`: its daemon has looked at its
+/// sockets, and found one for each port.
 pub(super) fn findings<'a>(
     real: IpAddr,
     ports: impl Iterator<Item = &'a ProbedPort>,
+    listed: bool,
 ) -> impl Iterator<Item = Finding> {
     ports.filter(|port| !port.passed).map(move |port| {
         let ProbedPort { destination, protocol, detail, .. } = port;
         let seen = format!("a probe through the tunnel to {destination}/{protocol}: {detail}");
-        let found = if closed(port) {
+        let found = if closed(port) && listed {
+            let text = format!(
+                "real server {real} refuses {destination}/{protocol}, although a program there \
+                 listens on that port: for IPv6 alone (`ipv6only`), on one interface alone, or a \
+                 firewall there rejects it"
+            );
+            let flag = if port.is_udp() { 'u' } else { 't' };
+            Finding::new(Cause::Listener, Severity::Fault, text)
+                .mended_by(format!("ss -{flag}lnpe 'sport = {}'", destination.port()))
+        } else if closed(port) {
             let text = format!(
                 "no program at real server {real} listens on {destination}/{protocol}: start it \
                  there, on the virtual IP or on every address"

@@ -135,8 +135,8 @@ fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
             destination: None,
             protocol: number,
             port,
-            icmp: None,
             state: CtState::New,
+            ..JudgedPacket::default()
         };
         let inner = |number| {
             let is_for = |vip: &IpAddr| match number {
@@ -181,8 +181,8 @@ fn delivered(facts: &RealServerFacts, ruleset: &Ruleset) -> Option<Finding> {
             destination: Some(*vip),
             protocol: protocol::TCP,
             port: None,
-            icmp: None,
             state: CtState::New,
+            ..JudgedPacket::default()
         };
         let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe) else { return None };
         let rule = format!("iifname \"{}\" accept", facts.tun);
@@ -219,8 +219,8 @@ fn replies(facts: &RealServerFacts) -> Option<Finding> {
             protocol: protocol::TCP,
             port: None,
             // Its request has come out of the TUN.
-            icmp: None,
             state: CtState::Established,
+            ..JudgedPacket::default()
         };
         let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
         let FirewallVerdict::Drops(place) = ruleset.judge(&hooks, &probe) else { return None };

@@ -4,19 +4,31 @@
 use crate::control::{ListedReal, ListedService, VirtualIp};
 
 use super::{Cause, Finding, Severity};
+use crate::model::Listen;
 
 /// The most commands of a finding.
 const MOST_COMMANDS: usize = 10;
 
 /// The findings.
 pub(super) fn findings(services: &[ListedService], vips: &[VirtualIp]) -> Vec<Finding> {
-    services.iter().filter_map(out).chain(vips.iter().filter_map(withdrawn)).collect()
+    let out = services.iter().filter_map(|service| out(service, services));
+    out.chain(vips.iter().filter_map(|vip| withdrawn(vip, services))).collect()
 }
 
 /// Real servers that get no new connection because of the file or a verb.
-fn out(service: &ListedService) -> Option<Finding> {
+fn out(service: &ListedService, all: &[ListedService]) -> Option<Finding> {
     let reals = || service.reals.iter().filter(|real| !real.removed);
-    let commands: Vec<String> = reals().filter_map(back).take(MOST_COMMANDS).collect();
+    let commands: Vec<String> = reals()
+        .filter_map(|real| {
+            let has = |one: &&ListedService| one.reals.iter().any(|it| it.address == real.address);
+            // The verbs refuse an address of several services without the service.
+            let several = all.iter().filter(has).count() > 1;
+            let service =
+                if several { format!(" --service {}", service.name) } else { String::new() };
+            Some(back(real)? + &service)
+        })
+        .take(MOST_COMMANDS)
+        .collect();
     if commands.is_empty() {
         return None;
     }
@@ -50,11 +62,22 @@ fn back(real: &ListedReal) -> Option<String> {
 }
 
 /// Another director may announce it.
-fn withdrawn(vip: &VirtualIp) -> Option<Finding> {
+fn withdrawn(vip: &VirtualIp, services: &[ListedService]) -> Option<Finding> {
     let address = vip.address;
+    let is_at =
+        |listen: &String| listen.parse::<Listen>().is_ok_and(|listen| listen.address == address);
+    let mut at = services.iter().filter(|service| service.listen.iter().any(is_at)).peekable();
+    if !vip.announced && at.peek().is_some() && at.all(|one| one.quorum == Some(false)) {
+        let text = format!(
+            "this director does not announce {address}, since none of its services has its quorum: \
+             too few real servers pass their checks; clients need another director that does"
+        );
+        let found = Finding::new(Cause::Withdrawn, Severity::Note, text).about(address);
+        return Some(found.mended_by("vstun checks"));
+    }
     let text = format!(
-        "this director does not announce {address}: `announce` is false, it was withdrawn, or its \
-         services lack their quorum; clients need another director that does"
+        "this director does not announce {address}: `announce` is false, or it was \
+         withdrawn; clients need another director that does"
     );
     let found = Finding::new(Cause::Withdrawn, Severity::Note, text).about(address);
     (!vip.announced).then(|| found.mended_by(format!("vstun announce {address}")))
@@ -97,6 +120,10 @@ mod tests {
         let [all] = &of(all)[..] else { panic!() };
         assert_eq!(all.severity, Severity::Fault);
         assert_eq!(all.mend, ["vstun set-weight 10.0.0.0 --weight 1", "vstun enable 10.0.0.1"]);
+        // The verbs refuse an address of several services.
+        let other = ListedService { name: "other".to_owned(), ..service("", &[("up", 1)]) };
+        let both = findings(&[service("", &[("disabled", 1), ("disabled", 1)]), other], &[]);
+        assert_eq!(both[0].mend, ["vstun enable 10.0.0.0 --service web", "vstun enable 10.0.0.1"]);
     }
 
     #[test]
@@ -108,5 +135,14 @@ mod tests {
             (note.severity, &note.mend[0][..]),
             (Severity::Note, "vstun announce 192.0.2.10")
         );
+        let mut service = service("", &[("up", 1)]);
+        service.listen = vec!["192.0.2.10:80/tcp".to_owned()];
+        for (quorum, mend) in
+            [(Some(false), "vstun checks"), (Some(true), "vstun announce 192.0.2.10")]
+        {
+            service.quorum = quorum;
+            let found = findings(std::slice::from_ref(&service), &[vip(false)]);
+            assert_eq!(found[0].mend, [mend]);
+        }
     }
 }

@@ -198,6 +198,16 @@ impl Netlink {
         all(request.set_address_family(family(version)).execute()).await
     }
 
+    /// Lists all neighbour entries of a family.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn neighbours(&self, version: &IpVersion) -> io::Result<Vec<NeighbourMessage>> {
+        let request = self.handle.neighbours().get();
+        all(request.set_address_family(family(version)).execute()).await
+    }
+
     /// The route that a packet built from this request would take (`ip route get`).
     ///
     /// # Errors

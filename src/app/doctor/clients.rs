@@ -8,7 +8,7 @@ use crate::app::host::survey::Survey;
 use crate::doctor::Listened;
 use crate::doctor::firewall::Ruleset;
 use crate::doctor::marked::{
-    Ending, Interface, MarkedClient, MarkedPacket, TraceTables, client_packet, ethernet,
+    Ending, Interface, Mark, MarkedClient, MarkedPacket, TraceTables, client_packet, ethernet,
 };
 use crate::host::Link;
 use crate::sys::random;
@@ -45,7 +45,7 @@ pub(super) fn send(
     survey: &Survey,
     ruleset: &Ruleset,
 ) -> io::Result<Vec<MarkedClient>> {
-    let [random] = random::words::<1>()?;
+    let [random, mark] = random::words::<2>()?;
     let [one, two, three, four, five, ..] = random.to_ne_bytes();
     let most = u16::try_from(MOST).unwrap_or_default();
     let first_port = PORTS.0 + u16::from_ne_bytes([one, two]) % (PORTS.1 - most);
@@ -63,8 +63,7 @@ pub(super) fn send(
     let tables = TraceTables {
         name: format!("vstun_doctor_{}", std::process::id()),
         mac: [2, three, four, five],
-        sources: attempts.iter().map(|one| one.source).collect(),
-        ports: first_port..=first_port + most,
+        mark: Mark(u32::try_from(mark >> 32).unwrap_or_default()),
         entries,
         exits: exits.map(interface).collect(),
         aim: Some(aim.index),
@@ -84,6 +83,7 @@ pub(super) fn send(
             source: one.source,
             first: ending(&first, one.number)?,
             second: ending(&second, one.number),
+            translated: tracing.translated(one.number),
         })
     });
     Ok(clients.collect())
@@ -100,7 +100,8 @@ fn send_all<'a, 't: 'a>(
         .into_iter()
         .filter_map(|one| {
             let number = one.number + u16::from(kind == MarkedPacket::Second);
-            let packet = client_packet(kind, (one.source, one.port), &one.listened.listen)?;
+            let packet =
+                client_packet(kind, (one.source, one.port), &one.listened.listen, tables.mark)?;
             let bytes = ethernet(one.link.mac?, tables.source(number), &packet);
             Some((one.number, ArrivingFrame { number, entry: one.link.index, bytes }))
         })

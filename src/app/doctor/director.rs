@@ -9,14 +9,17 @@ use crate::app::director::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
 use crate::config;
-use crate::control::{Checks, DirectorStats, Probed, Request, ServiceList, Setup, Stats, Wrong};
+use crate::control::{
+    Checks, DirectorStats, Probed, ProbedPort, Request, ServiceList, Setup, Stats, Wrong,
+};
 use crate::doctor::{
-    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, RouteToReal, Severity,
-    Tunnelled, diagnose_director,
+    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, NeighbourEntry, RouteToReal,
+    Severity, Tunnelled, diagnose_director,
 };
 
 use super::inquiry::{self, End};
-use super::{clients, fault, firewall, missing, problems, start};
+use super::running::RunningServices;
+use super::{clients, fault, firewall, lately, missing, next_hops, problems, start};
 use crate::doctor::inquiry::MAX_PORTS;
 use crate::host::ProblemKind;
 use crate::model::{Encap, Listen};
@@ -29,6 +32,9 @@ const MOST_VIPS: usize = 8;
 /// The most inquiries in all.
 const MOST_ENDS: usize = 2_048;
 
+/// The most inquiries about further virtual IPs, of which ports fail.
+const MOST_LATER: usize = 256;
+
 /// The most listens that are checked against the firewall.
 const MOST_LISTENS: usize = 1_000;
 
@@ -39,8 +45,8 @@ pub(super) async fn running(
     config: Option<&Path>,
 ) -> anyhow::Result<Diagnosis> {
     let list: ServiceList = daemon.exchange(&Request::List)?;
-    let (tun, program) = (setup.tun.clone(), setup.program.clone());
-    let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
+    let (tun, program, user) = (setup.tun.clone(), setup.program.clone(), daemon.user());
+    let mut facts = DirectorFacts { tun, program, user, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
     (facts.services, facts.vips) = (list.services.clone(), list.vips.clone());
     let mut taken = 0;
@@ -49,31 +55,43 @@ pub(super) async fn running(
         (facts.fast_path, taken) = (stats.fast_path_state, stats.gue_ports_taken);
     }
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
-    let (mut ends, mut ports) = (Vec::new(), GuePorts::default());
+    let (mut ends, mut ports) = ((Vec::new(), Vec::new()), GuePorts::default());
     let read = path.map(|path| (path, config_file::director(path)));
     match read {
-        Some((_, Ok(config))) => {
+        Some((path, Ok(config))) => {
             let survey = survey::director(&desired(&config, [].into(), false), true).await?;
+            let running = RunningServices::of(&list);
             look(&mut facts, &config, &survey);
+            facts.listened.retain(|one| running.listens.contains(&one.listen));
+            facts.differs = running.differs(&config).map(|what| (path.to_path_buf(), what));
             add_captures(&mut facts, &survey);
             mark(&mut facts, &survey);
-            (ends, ports) = (ends_of(&config, &survey, &list), config.gue);
+            (ends, ports) = (ends_of(&config, &survey, &running), config.gue);
             facts.gue_ports_taken = Some((taken, ports.sources));
         }
         Some((path, Err(refused))) => facts.unseen.push(faulty(path, &refused.to_string())),
         None => {}
     }
-    daemon.reconnect()?;
     // At the same time as the probes of ports: both wait for other hosts.
-    let asking = std::thread::spawn(move || inquiry::ask(&ends, ports));
-    facts.probed = Some(daemon.exchange::<Probed>(&Request::Probe)?);
-    // Immediately, since a daemon closes a connection that is idle for seconds.
-    facts.failing = failing(&daemon.exchange(&Request::Checks)?);
+    let (first, later) = ends;
+    let asking = std::thread::spawn(move || inquiry::ask(&first, ports));
+    facts.probed = Some(daemon.exchange_anew::<Probed>(&Request::Probe)?);
+    facts.failing = failing(&daemon.exchange_anew(&Request::Checks)?);
     match asking.join() {
-        Ok(Ok(ends)) => facts.ends = Some(ends),
+        Ok(Ok(mut ends)) => {
+            let asked = |end: &End| facts.probed.iter().any(|probed| fails(probed, end));
+            let more: Vec<End> = later.into_iter().filter(asked).take(MOST_LATER).collect();
+            if !more.is_empty() {
+                ends.extend(inquiry::ask(&more, ports)?);
+            }
+            facts.ends = Some(ends);
+        }
         Ok(Err(error)) => facts.unseen.push(unasked(&error.to_string())),
         Err(_) => facts.unseen.push(unasked("it has failed")),
     }
+    lately::add(&mut facts, &mut daemon)?;
+    // After the probes, which make the kernel ask for the next hosts.
+    next_hops::add(&mut facts).await?;
     Ok(diagnose_director(&facts))
 }
 
@@ -105,6 +123,15 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
     let (ruleset, unseen) = firewall::read();
     facts.ruleset = ruleset;
     facts.unseen.extend(unseen);
+    let down = survey.facts.links.iter().filter(|link| !link.up || !link.carrier);
+    facts.down = down
+        .map(|link| {
+            let own = survey.facts.addresses.iter().filter(|one| one.link == link.index);
+            (link.name.clone(), own.map(|one| one.address).collect())
+        })
+        .collect();
+    let links = survey.facts.links.iter().map(|link| link.name.clone());
+    facts.bridges = links.filter(|name| is_bridge(name)).collect();
     let Some(plan) = &survey.plan else { return };
     let listens = config.specs().flat_map(|service| service.listens.iter());
     facts.listened = listens
@@ -120,6 +147,11 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
         encaps.into_iter().map(|encap| Tunnelled { encap, gue_port }).collect()
     };
     facts.ways = config.reals().into_iter().map(|real| way(real, used(real), survey)).collect();
+}
+
+/// Whether the interface is a bridge of the kernel.
+fn is_bridge(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).join("bridge").is_dir()
 }
 
 /// Adds the captures that fail now and the settings that explain it, which the daemon may report
@@ -149,19 +181,24 @@ fn mark(facts: &mut DirectorFacts, survey: &Survey) {
     }
 }
 
-/// The tunnels for inquiries: for each real server its virtual IPs.
-fn ends_of(config: &config::Director, survey: &Survey, list: &ServiceList) -> Vec<End> {
-    let running: BTreeSet<&str> = list
-        .services
-        .iter()
-        .flat_map(|service| service.reals.iter().map(|real| real.address.as_str()))
-        .collect();
+/// Whether a port of this end's virtual IP does not answer there.
+fn fails(probed: &Probed, end: &End) -> bool {
+    let is_of = |port: &&ProbedPort| (port.address, port.destination.ip()) == (end.real, end.vip);
+    probed.ports.iter().filter(is_of).any(|port| !port.passed)
+}
+
+/// The tunnels for inquiries: for each real server its virtual IPs. First those that are asked at
+/// once, then those of which ports must fail.
+fn ends_of(
+    config: &config::Director,
+    survey: &Survey,
+    running: &RunningServices,
+) -> (Vec<End>, Vec<End>) {
     let mut ends: BTreeMap<(IpAddr, IpAddr, Encap), Vec<Listen>> = BTreeMap::new();
     for service in config.specs() {
         let reals = service.reals.iter().map(|real| (real.address, real.values.encap));
-        let known = |real: &IpAddr| running.contains(real.to_string().as_str());
-        for (real, encap) in reals.filter(|(real, _)| known(real)) {
-            for listen in &service.listens {
+        for (real, encap) in reals.filter(|(real, _)| running.reals.contains(real)) {
+            for listen in service.listens.iter().filter(|one| running.listens.contains(one)) {
                 let known = ends.entry((real, listen.address, encap)).or_default();
                 if !known.contains(listen) && known.len() < MAX_PORTS {
                     known.push(*listen);
@@ -170,17 +207,17 @@ fn ends_of(config: &config::Director, survey: &Survey, list: &ServiceList) -> Ve
         }
     }
     let mut asked: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    let few = ends.into_iter().filter(|((real, ..), _)| {
-        let count = asked.entry(*real).or_default();
+    let tunnelled = |encap| Tunnelled { encap, gue_port: config.gue.destination };
+    let all = ends.into_iter().filter_map(|((real, vip, encap), listens)| {
+        end((real, tunnelled(encap)), vip, listens, survey)
+    });
+    let (mut first, later): (Vec<End>, Vec<End>) = all.partition(|end| {
+        let count = asked.entry(end.real).or_default();
         *count += 1;
         *count <= MOST_VIPS
     });
-    let tunnelled = |encap| Tunnelled { encap, gue_port: config.gue.destination };
-    few.filter_map(|((real, vip, encap), listens)| {
-        end((real, tunnelled(encap)), vip, listens, survey)
-    })
-    .take(MOST_ENDS)
-    .collect()
+    first.truncate(MOST_ENDS);
+    (first, later)
 }
 
 fn end(
@@ -224,6 +261,8 @@ fn way(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> RouteToReal 
         source: planned.or_else(|| lookup.and_then(|lookup| lookup.source)),
         link: link.map(|link| link.name.clone()),
         tunnelled,
+        next: None,
+        neighbour: NeighbourEntry::Unknown,
     }
 }
 

@@ -1,9 +1,13 @@
 //! Reads the firewall's rules.
 
+use std::io;
 use std::process::{Command, Stdio};
 
 use crate::doctor::firewall::Ruleset;
 use crate::doctor::{Cause, Finding, Severity};
+
+/// How an error begins about a program that is missing.
+const NO_PROGRAM: &str = "there is no program";
 
 /// Tables of iptables-legacy, which nftables does not list.
 const LEGACY: [&str; 2] = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
@@ -56,7 +60,9 @@ pub(super) fn read_all() -> (Option<Ruleset>, Vec<Finding>) {
 
 fn unread(why: String) -> Finding {
     let text = "the firewall's rules could not be read, so they are not looked at";
-    note(text).seen(why).mended_by("nft list ruleset")
+    let missing = why.starts_with(NO_PROGRAM);
+    let mend = if missing { "apt-get install nftables" } else { "sudo vstun doctor" };
+    note(text).seen(why).mended_by(mend)
 }
 
 fn note(text: &str) -> Finding {
@@ -76,7 +82,10 @@ fn ruleset() -> Result<Ruleset, String> {
 fn output(program: &str, arguments: &[&str]) -> Result<Vec<u8>, String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("cannot run {program}: {error}"))?;
+    let output = command.output().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("{NO_PROGRAM} {program} here"),
+        _ => format!("cannot run {program}: {error}"),
+    })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{program}: {}", said.lines().next().unwrap_or_default()));

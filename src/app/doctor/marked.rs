@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::doctor::firewall::Ruleset;
-use crate::doctor::marked::{Ending, Reports, TraceTables};
+use crate::doctor::marked::{Ending, Reports, TraceTables, Translation};
 use crate::sys::arrival::Arrivals;
 use crate::sys::nft_trace::NftTraces;
 
@@ -68,6 +68,11 @@ impl<'a> MarkedTrace<'a> {
             self.receive()?;
         }
         Ok(frames.iter().map(|frame| self.reports.finally(frame.number)).collect())
+    }
+
+    /// What became of the addresses of the frame with this number.
+    pub(super) fn translated(&self, number: u16) -> Option<Translation> {
+        self.reports.translated(number)
     }
 
     fn receive(&mut self) -> io::Result<()> {

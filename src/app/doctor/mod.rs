@@ -5,8 +5,11 @@ mod clients;
 mod director;
 mod firewall;
 mod inquiry;
+mod lately;
 mod marked;
+mod next_hops;
 mod realserver;
+mod running;
 mod start;
 
 use std::path::{Path, PathBuf};

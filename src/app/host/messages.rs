@@ -20,7 +20,7 @@ use crate::sys::netlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use crate::sys::netlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage,
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use crate::sys::netlink::packet_route::route::{RouteAttribute, RouteFlags, RouteMessage};
 use crate::sys::netlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
@@ -275,6 +275,34 @@ pub(super) fn lookup(message: &RouteMessage) -> Lookup {
             .filter(|_| !is_learnt(message))
             .and_then(|route| route.metrics.get(&metric::MTU).copied()),
     }
+}
+
+/// The interface and the router, if there is one, of the answer to a lookup.
+pub(super) fn next_hop(message: &RouteMessage) -> Option<(u32, Option<IpAddr>)> {
+    let route = route(message)?;
+    let hop = route.hops.first()?;
+    Some((hop.link, hop.gateway))
+}
+
+/// A neighbour entry: its state and link-layer address, by its interface and address.
+pub(super) type KnownNeighbour = ((u32, IpAddr), (NeighbourState, Vec<u8>));
+
+/// The neighbour entry of a message.
+pub(super) fn neighbour(message: &NeighbourMessage) -> Option<KnownNeighbour> {
+    let (mut address, mut link_layer) = (None, Vec::new());
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(four)) => {
+                address = Some((*four).into());
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(six)) => {
+                address = Some((*six).into());
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => link_layer.clone_from(bytes),
+            _ => {}
+        }
+    }
+    Some(((message.header.ifindex, address?), (message.header.state, link_layer)))
 }
 
 /// Whether the kernel's answer contains a path MTU that it has learnt from an ICMP error, and that

@@ -1,17 +1,18 @@
 //! The host and a daemon's plan for it, read without the daemon's lock and without changes.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::Role;
-use super::gather;
 use super::heard::Concern;
+use super::{Role, gather, messages};
 use crate::host::{
     self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, SelectiveRule,
     capture, replies,
 };
 use crate::sys::netlink::Netlink;
+use crate::sys::netlink::packet_route::neighbour::NeighbourState;
 
 /// The host, a daemon's plan for it, and the problems.
 #[derive(Debug)]
@@ -70,6 +71,38 @@ pub(crate) async fn without_way_back(vips: &[IpAddr]) -> Result<Vec<IpAddr>> {
 /// There is no netlink.
 pub(crate) async fn has_way_back(vip: IpAddr) -> Result<bool> {
     Ok(without_way_back(&[vip]).await?.is_empty())
+}
+
+/// The next host on the way to a destination, and the kernel's entry for it.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundHop {
+    /// The destination.
+    pub(crate) to: IpAddr,
+    /// The router, or the destination itself.
+    pub(crate) hop: IpAddr,
+    /// The entry's state and its link-layer address; `None`: there is no entry.
+    pub(crate) entry: Option<(NeighbourState, Vec<u8>)>,
+}
+
+/// The next hosts on the way to these destinations. Those without a route are left out.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn next_hops(destinations: &[IpAddr]) -> Result<Vec<FoundHop>> {
+    let netlink = Netlink::open()?;
+    let mut entries = HashMap::new();
+    for family in gather::families() {
+        let listed = netlink.neighbours(&messages::version(family)).await?;
+        entries.extend(listed.iter().filter_map(messages::neighbour));
+    }
+    let mut found = Vec::new();
+    for &to in destinations {
+        let Ok(answer) = netlink.lookup(messages::lookup_request(to)).await else { continue };
+        let Some((link, router)) = messages::next_hop(&answer) else { continue };
+        let hop = router.unwrap_or(to);
+        found.push(FoundHop { to, hop, entry: entries.get(&(link, hop)).cloned() });
+    }
+    Ok(found)
 }
 
 async fn survey(role: &Role, running: bool) -> Result<Survey> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -49,11 +49,19 @@ impl Daemon {
         bail!("no daemon answers\n{}", tried.join("\n"))
     }
 
-    /// Connects again: a daemon closes the connection of a client that was busy with other work for
-    /// seconds.
-    pub(in crate::app) fn reconnect(&mut self) -> anyhow::Result<()> {
+    /// Connects again, sends a request and reads its one reply: a daemon closes the connection of a
+    /// client that was busy with other work for seconds.
+    pub(in crate::app) fn exchange_anew<T: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+    ) -> anyhow::Result<T> {
         *self = Self::connect(std::slice::from_ref(&self.socket))?;
-        Ok(())
+        self.exchange(request)
+    }
+
+    /// The user that the daemon runs as: the owner of its socket.
+    pub(in crate::app) fn user(&self) -> Option<u32> {
+        fs::metadata(&self.socket).ok().map(|socket| socket.uid())
     }
 
     /// Sends a request and its body.

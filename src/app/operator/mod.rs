@@ -233,7 +233,7 @@ fn examine(args: &Args, config: Option<&Path>) -> anyhow::Result<ExitCode> {
     if args.json {
         terminal::write_json(&mut out, report.json().as_bytes())?;
     } else {
-        terminal::write(&mut out, &report.human())?;
+        terminal::write(&mut out, &report.human(terminal::layout().width))?;
     }
     Ok(if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

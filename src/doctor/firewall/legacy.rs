@@ -146,7 +146,7 @@ fn states(text: &str) -> Vec<String> {
     text.split(',').map(str::to_lowercase).collect()
 }
 
-/// The verdict of a target; `None`: the next rule is looked at.
+/// The verdict of a target, or the target.
 fn target(option: &str, name: &str, own: &HashSet<&str>) -> Option<Value> {
     Some(match name {
         "DROP" => json!({"drop": null}),
@@ -155,7 +155,8 @@ fn target(option: &str, name: &str, own: &HashSet<&str>) -> Option<Value> {
         "RETURN" => json!({"return": null}),
         chain if own.contains(chain) && option == "-g" => json!({"goto": {"target": chain}}),
         chain if own.contains(chain) => json!({"jump": {"target": chain}}),
-        _ => return None,
+        "" => return None,
+        other => json!({"xt": {"type": "target", "name": other}}),
     })
 }
 
@@ -184,8 +185,8 @@ mod tests {
             destination: None,
             protocol,
             port,
-            icmp: None,
             state: CtState::New,
+            ..JudgedPacket::default()
         }
     }
 

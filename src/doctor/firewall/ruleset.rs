@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::condition::{self, JudgedPacket, Met};
+use super::condition::{self, AtTable, Mapped};
 use super::legacy;
+use super::operand::Met;
+use super::packet::{ARP, CtState, JudgedPacket};
 use super::sets::Sets;
 
 /// The most nested chains: the kernel's own bound is 16 (`NFT_JUMP_STACK_SIZE`).
@@ -51,7 +53,7 @@ impl Hook {
 /// The rule or policy that drops, and the base chain through which the packet came.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DropPoint {
-    /// `ip`, `ip6` or `inet`.
+    /// `ip`, `ip6`, `inet` or another one of nftables.
     pub family: String,
     /// The table.
     pub table: String,
@@ -63,6 +65,15 @@ pub struct DropPoint {
     pub rule: String,
     /// Whether the drop is certain: all conditions were understood.
     pub certain: bool,
+}
+
+impl DropPoint {
+    /// The rule and its base chain, in words.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let Self { family, table, chain, rule, .. } = self;
+        format!("{rule}, by base chain {chain} of table {family} {table}")
+    }
 }
 
 /// What happens to a packet.
@@ -81,6 +92,8 @@ pub struct Ruleset {
     /// By family, table and chain.
     rules: HashMap<(String, String, String), Vec<Value>>,
     sets: Sets,
+    /// Whether a rule sets marks.
+    marks: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +104,8 @@ struct FirewallChain {
     hook: String,
     priority: i64,
     drops: bool,
+    /// Whether it sees first packets only, to translate addresses.
+    nat: bool,
     /// The interfaces of a chain of family `netdev`.
     devices: Vec<String>,
 }
@@ -101,6 +116,10 @@ enum ChainEnd {
     Back,
     Accepted,
     Dropped {
+        rule: String,
+    },
+    /// Its addresses are translated.
+    Translated {
         rule: String,
     },
 }
@@ -115,6 +134,19 @@ struct Walk<'a> {
     notrack: bool,
     steps: usize,
 }
+
+/// What a base chain does with a packet.
+#[derive(Default)]
+struct ChainOutcome {
+    dropped: Option<DropPoint>,
+    notrack: bool,
+    /// The rule that certainly translates its addresses.
+    translated: Option<DropPoint>,
+}
+
+/// The statements, and targets of iptables, that translate addresses.
+const TRANSLATIONS: [&str; 9] =
+    ["dnat", "snat", "masquerade", "redirect", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"];
 
 impl Ruleset {
     /// Reads the output of `nft -j list ruleset`; `None` if it is something else.
@@ -139,7 +171,7 @@ impl Ruleset {
 
     fn add(&mut self, object: &Value) {
         let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-        let (chain, rule, set) = (&object["chain"], &object["rule"], &object["set"]);
+        let (chain, rule) = (&object["chain"], &object["rule"]);
         if chain["hook"].is_string() {
             self.chains.push(FirewallChain {
                 family: text(chain, "family"),
@@ -148,6 +180,7 @@ impl Ruleset {
                 hook: text(chain, "hook"),
                 priority: chain["prio"].as_i64().unwrap_or_default(),
                 drops: chain["policy"].as_str() == Some("drop"),
+                nat: chain["type"].as_str() == Some("nat"),
                 devices: match &chain["dev"] {
                     Value::Array(all) => {
                         all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -157,9 +190,12 @@ impl Ruleset {
             });
         } else if rule.is_object() {
             let key = (text(rule, "family"), text(rule, "table"), text(rule, "chain"));
+            self.marks |= rule["expr"].as_array().into_iter().flatten().any(sets_marks);
             self.rules.entry(key).or_default().push(rule.clone());
-        } else if let Some(elements) = set["elem"].as_array() {
-            self.sets.add(&text(set, "name"), elements);
+        } else if let Some(set) =
+            ["set", "map"].map(|kind| &object[kind]).into_iter().find(|one| one.is_object())
+        {
+            self.sets.add((&text(set, "family"), &text(set, "table")), set);
         }
     }
 
@@ -169,24 +205,57 @@ impl Ruleset {
         let chains = hooks
             .iter()
             .flat_map(|hook| self.chains.iter().filter(|chain| chain.is_for(*hook, probe)));
-        let mut drops = chains.filter_map(|chain| self.base(chain, probe).0);
+        let mut drops = chains.filter_map(|chain| self.base(chain, probe).dropped);
         drops.next().map_or(FirewallVerdict::Passes, FirewallVerdict::Drops)
+    }
+
+    /// The verdict of the hooks of bridges, whose ports are not known.
+    #[must_use]
+    pub fn judge_bridged(&self, hooks: &[Hook], probe: &JudgedPacket) -> FirewallVerdict {
+        let of_bridges = |hook: &Hook| {
+            let name = hook.name();
+            self.chains.iter().filter(move |one| one.family == "bridge" && one.hook == name)
+        };
+        let mut drops =
+            hooks.iter().flat_map(of_bridges).filter_map(|chain| self.base(chain, probe).dropped);
+        drops.next().map_or(FirewallVerdict::Passes, FirewallVerdict::Drops)
+    }
+
+    /// The rule at these hooks that translates the packet's addresses.
+    #[must_use]
+    pub fn translates(&self, hooks: &[Hook], probe: &JudgedPacket) -> Option<DropPoint> {
+        let chains = hooks
+            .iter()
+            .flat_map(|hook| self.chains.iter().filter(|chain| chain.is_for(*hook, probe)));
+        chains.filter(|chain| chain.nat).find_map(|chain| self.base(chain, probe).translated)
+    }
+
+    /// Whether a base chain is one that translates addresses.
+    #[must_use]
+    pub fn is_nat(&self, family: &str, table: &str, name: &str) -> bool {
+        self.chain(family, table, name).is_some_and(|chain| chain.nat)
     }
 
     /// The hook of a chain; `None`: other chains jump to it.
     #[must_use]
     pub fn hook_of(&self, family: &str, table: &str, name: &str) -> Option<&str> {
+        self.chain(family, table, name).map(|chain| chain.hook.as_str())
+    }
+
+    fn chain(&self, family: &str, table: &str, name: &str) -> Option<&FirewallChain> {
         let is_it = |chain: &&FirewallChain| {
             (chain.family.as_str(), chain.table.as_str(), chain.name.as_str())
                 == (family, table, name)
         };
-        self.chains.iter().find(is_it).map(|chain| chain.hook.as_str())
+        self.chains.iter().find(is_it)
     }
 
     /// The base chains that see packets which this host forwards or tunnels, each with its hook.
     #[must_use]
     pub fn of_passing_packets(&self) -> Vec<String> {
-        let passing = self.chains.iter().filter(|chain| chain.hook != Hook::Input.name());
+        let of_ip = |chain: &&FirewallChain| chain.family != "arp";
+        let passing = self.chains.iter().filter(of_ip);
+        let passing = passing.filter(|chain| chain.hook != Hook::Input.name());
         passing
             .map(|FirewallChain { family, table, name, hook, .. }| {
                 format!("{family} {table} {name} ({hook})")
@@ -198,10 +267,10 @@ impl Ruleset {
     #[must_use]
     pub fn untracks(&self, probe: &JudgedPacket) -> bool {
         let mut chains = self.chains.iter().filter(|chain| chain.is_for(Hook::Prerouting, probe));
-        chains.any(|chain| self.base(chain, probe).1)
+        chains.any(|chain| self.base(chain, probe).notrack)
     }
 
-    fn base(&self, chain: &FirewallChain, probe: &JudgedPacket) -> (Option<DropPoint>, bool) {
+    fn base(&self, chain: &FirewallChain, probe: &JudgedPacket) -> ChainOutcome {
         let (doubtful, may_drop, notrack, steps) = (false, None, false, 0);
         let mut walk = Walk { probe, doubtful, may_drop, notrack, steps };
         let way = self.walk(chain, &chain.name, &mut walk, 0);
@@ -213,15 +282,20 @@ impl Ruleset {
             rule,
             certain,
         };
-        let dropped = match (way, walk.may_drop) {
+        let mut outcome = ChainOutcome { notrack: walk.notrack, ..ChainOutcome::default() };
+        outcome.dropped = match (way, walk.may_drop) {
             (ChainEnd::Dropped { rule }, _) => Some(point(rule, !walk.doubtful)),
+            (ChainEnd::Translated { rule }, None) => {
+                outcome.translated = (!walk.doubtful).then(|| point(rule, true));
+                None
+            }
             (ChainEnd::Back, _) if chain.drops => {
                 Some(point("its policy".to_owned(), !walk.doubtful))
             }
             (_, Some(rule)) => Some(point(rule, false)),
             _ => None,
         };
-        (dropped, walk.notrack)
+        outcome
     }
 
     fn walk(
@@ -259,21 +333,38 @@ impl Ruleset {
         depth: usize,
     ) -> Option<ChainEnd> {
         let mut met: Met = Some(true);
+        let (sets, marks, packet) = (&self.sets, self.marks, walk.probe);
+        let at = AtTable { packet, table: (&base.family, &base.table), sets, marks };
         for statement in rule["expr"].as_array()? {
             let (kind, value) = statement.as_object()?.iter().next()?;
             match kind.as_str() {
-                "match" => match condition::met(value, walk.probe, &self.sets) {
+                "match" => match condition::met(value, at) {
                     Some(true) => {}
                     Some(false) => return None,
                     None => met = None,
                 },
                 "vmap" => {
-                    let verdict = self.mapped(value, walk.probe)?;
-                    return self.verdict(base, &verdict, met, name, walk, depth);
+                    return match condition::mapped(value, at) {
+                        Mapped::Nothing => None,
+                        Mapped::Verdict(one) => self.verdict(base, one, met, name, walk, depth),
+                        Mapped::Possible(all) => {
+                            walk.doubtful |= all.is_empty();
+                            for one in all {
+                                let _ = self.verdict(base, one, None, name, walk, depth);
+                            }
+                            None
+                        }
+                    };
                 }
-                "xt" | "limit" | "quota" | "connlimit" | "ct count" => met = None,
+                "xt" if value["type"] == "target" => {
+                    let verdict = target(value["name"].as_str().unwrap_or_default());
+                    if let Some(verdict) = verdict {
+                        return self.verdict(base, &verdict, met, name, walk, depth);
+                    }
+                }
+                _ if depends(kind, value) => met = None,
                 "notrack" if met == Some(true) => walk.notrack = true,
-                "accept" | "drop" | "reject" | "return" | "jump" | "goto" => {
+                _ if VERDICTS.contains(&kind.as_str()) || TRANSLATIONS.contains(&kind.as_str()) => {
                     return self.verdict(base, statement, met, name, walk, depth);
                 }
                 _ => {}
@@ -301,6 +392,10 @@ impl Ruleset {
             }
             "accept" if sure => Some(ChainEnd::Accepted),
             "return" if sure => Some(ChainEnd::Back),
+            "continue" => None,
+            kind if sure && TRANSLATIONS.contains(&kind) => {
+                Some(ChainEnd::Translated { rule: name.to_owned() })
+            }
             "jump" | "goto" => {
                 let before = walk.doubtful;
                 walk.doubtful |= !sure;
@@ -316,7 +411,7 @@ impl Ruleset {
                         walk.may_drop.get_or_insert(rule);
                         None
                     }
-                    ChainEnd::Accepted => None,
+                    ChainEnd::Accepted | ChainEnd::Translated { .. } => None,
                 }
             }
             _ => {
@@ -325,15 +420,32 @@ impl Ruleset {
             }
         }
     }
+}
 
-    /// The verdict of a map for the packet; `None`: the map has none.
-    fn mapped(&self, vmap: &Value, probe: &JudgedPacket) -> Option<Value> {
-        let pairs = vmap["data"]["set"].as_array()?;
-        let entry = pairs.iter().find(|pair| {
-            condition::equals(&vmap["key"], &pair[0], probe, &self.sets) == Some(true)
-        })?;
-        Some(entry[1].clone())
+/// The statements that end a rule.
+const VERDICTS: [&str; 7] = ["accept", "drop", "reject", "return", "continue", "jump", "goto"];
+
+/// Whether more than the packet decides if the rule goes on.
+fn depends(kind: &str, value: &Value) -> bool {
+    let nested = || value["stmt"].as_array().is_some_and(|all| !all.is_empty());
+    match kind {
+        "xt" | "limit" | "quota" | "connlimit" | "ct count" | "meter" | "queue" => true,
+        "set" | "map" => nested(),
+        _ => false,
     }
+}
+
+/// The verdict of a target of iptables; `None`: the next rule is looked at.
+fn target(name: &str) -> Option<Value> {
+    let name = if name == "REJECT" { "reject" } else { name };
+    (name == "reject" || TRANSLATIONS.contains(&name)).then(|| serde_json::json!({name: null}))
+}
+
+/// Whether a statement sets the mark of packets or connections.
+fn sets_marks(statement: &Value) -> bool {
+    let key = &statement["mangle"]["key"];
+    let name = statement["xt"]["name"].as_str().unwrap_or_default();
+    key["meta"]["key"] == "mark" || key["ct"]["key"] == "mark" || name.ends_with("MARK")
 }
 
 impl FirewallChain {
@@ -348,7 +460,8 @@ impl FirewallChain {
 
     fn is_for(&self, hook: Hook, probe: &JudgedPacket) -> bool {
         let family = match self.family.as_str() {
-            "inet" => true,
+            "inet" => probe.version != ARP,
+            "arp" => probe.version == ARP,
             "ip" => probe.version == 4,
             "ip6" => probe.version == 6,
             "netdev" => self.is_at(match hook {
@@ -357,7 +470,7 @@ impl FirewallChain {
             }),
             _ => false,
         };
-        family && self.hook == hook.name()
+        family && self.hook == hook.name() && (!self.nat || probe.state == CtState::New)
     }
 }
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::condition::CtState;
+use super::super::packet::CtState;
 use super::*;
 
 /// A ruleset as nft prints it, of one table with one base chain and one other.
@@ -38,8 +38,8 @@ fn probe() -> JudgedPacket {
         destination: Some("192.0.2.10".parse().unwrap()),
         protocol: 6,
         port: Some(80),
-        icmp: None,
         state: CtState::New,
+        ..JudgedPacket::default()
     }
 }
 
@@ -152,4 +152,38 @@ fn chains_of_passing_packets_are_named_with_their_hook() {
     let input = r#"{"nftables":[{"chain":{"family":"ip","table":"filter","name":"in","hook":"input",
         "prio":0}}]}"#;
     assert!(Ruleset::read(input.as_bytes()).unwrap().of_passing_packets().is_empty());
+}
+
+#[test]
+fn the_rule_that_translates_a_first_packet_is_known() {
+    let rules = |expr: &str| {
+        let text = format!(
+            r#"{{"nftables": [{{"chain": {{"family": "ip", "table": "nat", "name": "pre",
+            "type": "nat", "hook": "prerouting", "prio": -100, "policy": "accept"}}}},
+            {{"chain": {{"family": "ip", "table": "nat", "name": "own"}}}},
+            {{"rule": {{"family": "ip", "table": "nat", "chain": "pre", "handle": 4,
+            "expr": [{{"jump": {{"target": "own"}}}}]}}}},
+            {{"rule": {{"family": "ip", "table": "nat", "chain": "own", "handle": 5,
+            "expr": [{expr}]}}}}]}}"#
+        );
+        Ruleset::read(text.as_bytes()).unwrap()
+    };
+    let to_vip = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},
+        "right":"192.0.2.10"}}"#;
+    let ssh = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},
+        "right":22}}"#;
+    for (expr, named) in [
+        (format!(r#"{to_vip}, {{"dnat": {{"addr": "10.0.0.11"}}}}"#), true),
+        (format!(r#"{to_vip}, {{"xt": {{"type": "target", "name": "DNAT"}}}}"#), true),
+        (format!(r#"{ssh}, {{"redirect": {{"port": 80}}}}"#), false),
+        (r#"{"xt": {"type": "match", "name": "x"}}, {"redirect": null}"#.to_owned(), false),
+        (r#"{"accept": null}"#.to_owned(), false),
+    ] {
+        let rules = rules(&expr);
+        let rule = rules.translates(&[Hook::Prerouting], &probe()).map(|point| point.rule);
+        assert_eq!(rule.as_deref(), named.then_some("rule 5 of chain own"), "{expr}");
+        let later = JudgedPacket { state: CtState::Invalid, ..probe() };
+        assert!(rules.translates(&[Hook::Prerouting], &later).is_none(), "{expr}");
+        assert!(rules.is_nat("ip", "nat", "pre") && !rules.is_nat("ip", "nat", "own"));
+    }
 }

@@ -1,6 +1,6 @@
 //! How the way of a marked packet ended.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::doctor::firewall::{DropPoint, Hook};
 use crate::model::Listen;
@@ -19,6 +19,28 @@ pub struct MarkedClient {
     /// The same of the packet that completes a TCP handshake; `None` if the first one did not get
     /// through.
     pub second: Option<Ending>,
+    /// What a rule has made of the first packet's addresses and ports, if one has.
+    pub translated: Option<Translation>,
+}
+
+/// The addresses and ports of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flow {
+    /// Where it comes from.
+    pub source: SocketAddr,
+    /// Where it goes.
+    pub destination: SocketAddr,
+}
+
+/// A change of addresses or ports.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Translation {
+    /// The flow before.
+    pub from: Flow,
+    /// The flow after.
+    pub to: Flow,
+    /// The rule of nftables that did it; `None`: none of these.
+    pub rule: Option<DropPoint>,
 }
 
 /// What happened to a marked packet in the end.

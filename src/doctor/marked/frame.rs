@@ -14,8 +14,24 @@ const TTL: u8 = 64;
 /// The window of their segments.
 const WINDOW: u16 = 64_240;
 
-/// Sequence and acknowledgement number of a segment after the SYN; nothing has these.
-const NUMBERS: (u32, u32) = (1_000, 1);
+/// What marked packets have in common. No translation of addresses changes it: it is the sequence
+/// number, followed by the acknowledgement number, of segments, and the payload of datagrams.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mark(pub u32);
+
+impl Mark {
+    /// Sequence number and acknowledgement number of a segment. The latter means nothing in a SYN.
+    fn numbers(self, kind: MarkedPacket) -> (u32, u32) {
+        let later = u32::from(kind == MarkedPacket::Second);
+        (self.0.wrapping_add(later), !self.0)
+    }
+
+    /// The eight bytes of it in such a packet.
+    pub(super) fn bytes(self, kind: MarkedPacket) -> [u8; 8] {
+        let (first, second) = self.numbers(kind);
+        ((u64::from(first) << 32) | u64::from(second)).to_be_bytes()
+    }
+}
 
 /// A client's packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,10 +49,11 @@ pub fn client_packet(
     kind: MarkedPacket,
     (source, port): (IpAddr, u16),
     listen: &Listen,
+    mark: Mark,
 ) -> Option<Vec<u8>> {
     let upper = match listen.protocol {
-        Protocol::Tcp => segment(kind, (source, port), listen)?,
-        Protocol::Udp if kind == MarkedPacket::First => datagram((source, port), listen)?,
+        Protocol::Tcp => segment(kind, (source, port), listen, mark)?,
+        Protocol::Udp if kind == MarkedPacket::First => datagram((source, port), listen, mark)?,
         Protocol::Udp => return None,
     };
     let mut packet = header(source, listen, upper.len())?;
@@ -68,16 +85,18 @@ fn header(source: IpAddr, listen: &Listen, len: usize) -> Option<Vec<u8>> {
     })
 }
 
-fn segment(kind: MarkedPacket, (source, port): (IpAddr, u16), listen: &Listen) -> Option<Vec<u8>> {
-    let (sequence, acknowledged) = NUMBERS;
+fn segment(
+    kind: MarkedPacket,
+    (source, port): (IpAddr, u16),
+    listen: &Listen,
+    mark: Mark,
+) -> Option<Vec<u8>> {
+    let (sequence, acknowledged) = mark.numbers(kind);
     let mut header = TcpHeader::new(port, listen.ports.first, sequence, WINDOW);
+    header.acknowledgment_number = acknowledged;
     match kind {
         MarkedPacket::First => header.syn = true,
-        MarkedPacket::Second => {
-            header.ack = true;
-            header.sequence_number = sequence + 1;
-            header.acknowledgment_number = acknowledged;
-        }
+        MarkedPacket::Second => header.ack = true,
     }
     header.checksum = match (source, listen.address) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -91,23 +110,24 @@ fn segment(kind: MarkedPacket, (source, port): (IpAddr, u16), listen: &Listen) -
     Some(header.to_bytes().to_vec())
 }
 
-fn datagram((source, port): (IpAddr, u16), listen: &Listen) -> Option<Vec<u8>> {
+fn datagram((source, port): (IpAddr, u16), listen: &Listen, mark: Mark) -> Option<Vec<u8>> {
+    let payload = mark.bytes(MarkedPacket::First);
     let mut header = UdpHeader {
         source_port: port,
         destination_port: listen.ports.first,
-        length: 8,
+        length: 16,
         checksum: 0,
     };
     header.checksum = match (source, listen.address) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            header.calc_checksum_ipv4_raw(from.octets(), to.octets(), &[]).ok()?
+            header.calc_checksum_ipv4_raw(from.octets(), to.octets(), &payload).ok()?
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            header.calc_checksum_ipv6_raw(from.octets(), to.octets(), &[]).ok()?
+            header.calc_checksum_ipv6_raw(from.octets(), to.octets(), &payload).ok()?
         }
         _ => return None,
     };
-    Some(header.to_bytes().to_vec())
+    Some([header.to_bytes().as_slice(), &payload].concat())
 }
 
 /// A packet in an Ethernet frame.
@@ -136,17 +156,24 @@ mod tests {
             let (source, listen) = (source.parse().expect("an address"), listen.parse::<Listen>());
             let listen = listen.expect("a listen");
             let tcp = listen.protocol == Protocol::Tcp;
-            let first = client_packet(MarkedPacket::First, (source, 50_000), &listen);
+            let mark = Mark(0x0102_0304);
+            let first = client_packet(MarkedPacket::First, (source, 50_000), &listen, mark);
             let bytes = first.expect("a packet");
             let packet = Packet::parse(&bytes).expect("a whole packet");
             assert_eq!(packet.protocol, listen.protocol.number());
             assert_eq!((packet.source, packet.destination), (source, listen.address));
             let ports = [0xc3, 0x50, 0, if tcp { 80 } else { 53 }];
             assert!(packet.payload().starts_with(&ports), "{packet:?}");
-            let second = client_packet(MarkedPacket::Second, (source, 50_000), &listen);
+            let at = if tcp { 4 } else { 8 };
+            assert_eq!(packet.payload()[at..at + 8], mark.bytes(MarkedPacket::First));
+            let second = client_packet(MarkedPacket::Second, (source, 50_000), &listen, mark);
             assert_eq!(second.is_some(), tcp);
+            if let Some(second) = &second {
+                let packet = Packet::parse(second).expect("a whole packet");
+                assert_eq!(packet.payload()[4..12], mark.bytes(MarkedPacket::Second));
+            }
             let other = "203.0.113.1".parse::<IpAddr>().expect("an address");
-            let mixed = client_packet(MarkedPacket::First, (other, 1), &listen);
+            let mixed = client_packet(MarkedPacket::First, (other, 1), &listen, mark);
             assert_eq!(mixed.is_some(), source.is_ipv4());
             let frame = ethernet([1; 6], [2; 6], &bytes);
             let ether_type = if source.is_ipv4() { [8, 0] } else { [0x86, 0xdd] };

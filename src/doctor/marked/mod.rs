@@ -12,7 +12,7 @@ mod frame;
 mod report;
 mod table;
 
-pub use ending::{Ending, MarkedClient, Point};
-pub use frame::{MarkedPacket, client_packet, ethernet};
+pub use ending::{Ending, Flow, MarkedClient, Point, Translation};
+pub use frame::{Mark, MarkedPacket, client_packet, ethernet};
 pub use report::Reports;
 pub use table::{Interface, TraceTables};

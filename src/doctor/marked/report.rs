@@ -2,9 +2,10 @@
 //! how each packet ended.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::ending::{Ending, Point};
-use super::table::{HOOKS, TraceTables};
+use super::ending::{Ending, Flow, Point, Translation};
+use super::table::{HOOKS, TraceTables, UNWATCHED};
 use crate::doctor::firewall::{DropPoint, Ruleset};
 
 /// The header of a message of nfnetlink: the family first.
@@ -18,14 +19,17 @@ const TYPE: u16 = 4;
 const VERDICT: u16 = 5;
 const ID: u16 = 6;
 const LINK_HEADER: u16 = 7;
+const NETWORK_HEADER: u16 = 8;
+const TRANSPORT_HEADER: u16 = 9;
 const POLICY: u16 = 16;
 /// The attribute of a verdict that has its number.
 const VERDICT_CODE: u16 = 1;
 
 /// `NFT_TRACETYPE_POLICY`.
 const BY_POLICY: u32 = 1;
-/// `NF_DROP`.
+/// `NF_DROP` and `NF_ACCEPT`.
 const DROP: u32 = 0;
+const ACCEPT: u32 = 1;
 
 /// One report: a rule that a packet met, or the end of a chain.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -38,8 +42,11 @@ struct Report {
     /// `None`: the chain's policy.
     rule: Option<u64>,
     drops: bool,
+    accepts: bool,
     /// The source address of its frame; in a packet's first report of each hook.
     source: Option<[u8; 6]>,
+    /// Its addresses and ports; in its first report of each chain.
+    flow: Option<Flow>,
 }
 
 /// The reports so far.
@@ -59,6 +66,11 @@ struct Way {
     /// The latest base chain, and its hook.
     base: (String, String),
     ending: Option<Ending>,
+    /// The latest addresses and ports.
+    flow: Option<Flow>,
+    /// The latest rule that ended a chain which translates.
+    translator: Option<DropPoint>,
+    translated: Option<Translation>,
 }
 
 impl<'a> Reports<'a> {
@@ -79,7 +91,11 @@ impl<'a> Reports<'a> {
             point: Point::Arrival,
             base: (String::new(), String::new()),
             ending: None,
+            flow: None,
+            translator: None,
+            translated: None,
         });
+        way.follow(report.flow);
         if report.table == self.tables.name {
             way.point = point(&report.chain).unwrap_or(way.point);
             if report.drops {
@@ -91,8 +107,19 @@ impl<'a> Reports<'a> {
             way.base = (report.chain.clone(), hook.to_owned());
         }
         if report.drops {
-            way.ending = Some(Ending::Dropped(drop_point(report, way)));
+            way.ending = Some(Ending::Dropped(place(report, way)));
+        } else if report.accepts
+            && report.rule.is_some()
+            && self.ruleset.is_nat(report.family, &report.table, &way.base.0)
+        {
+            way.translator = Some(place(report, way));
         }
+    }
+
+    /// What became of the addresses of the packet with this number.
+    #[must_use]
+    pub fn translated(&self, number: u16) -> Option<Translation> {
+        self.ways.get(&number)?.translated.clone()
     }
 
     /// How the packet of this number has ended; `None`: it is not known yet.
@@ -110,7 +137,19 @@ impl<'a> Reports<'a> {
     }
 }
 
-fn drop_point(report: Report, way: &Way) -> DropPoint {
+impl Way {
+    /// Compares addresses and ports with those before. The first change counts.
+    fn follow(&mut self, flow: Option<Flow>) {
+        let Some(to) = flow else { return };
+        if let Some(from) = self.flow.replace(to).filter(|from| *from != to) {
+            let rule = self.translator.take();
+            self.translated.get_or_insert(Translation { from, to, rule });
+        }
+    }
+}
+
+/// The rule or policy of a report.
+fn place(report: Report, way: &Way) -> DropPoint {
     let Report { family, table, chain, rule, .. } = report;
     let rule = match rule {
         Some(handle) => format!("rule {handle} of chain {chain}"),
@@ -132,6 +171,7 @@ fn point(chain: &str) -> Option<Point> {
 fn ending(tables: &TraceTables, chain: &str) -> Ending {
     let index = chain.strip_prefix("to_").and_then(|index| index.parse::<u32>().ok());
     match (index, tables.aim) {
+        (None, _) if chain == UNWATCHED => Ending::Elsewhere("another interface".to_owned()),
         (None, None) => Ending::Through,
         (None, Some(_)) => Ending::Local,
         (index, aim) if index == aim => Ending::Through,
@@ -154,6 +194,7 @@ impl Report {
         };
         let mut report = Self { family, ..Self::default() };
         let (mut kind, mut verdict, mut policy) = (0, None, None);
+        let (mut addresses, mut ports) = (None, None);
         for (name, value) in attributes(message.get(HEADER..)?) {
             match name {
                 TABLE => report.table = text(value),
@@ -166,13 +207,38 @@ impl Report {
                     let code = attributes(value).find(|(name, _)| *name == VERDICT_CODE);
                     verdict = code.and_then(|(_, value)| number(value));
                 }
+                NETWORK_HEADER => addresses = addresses_of(value),
+                TRANSPORT_HEADER => ports = ports_of(value),
                 LINK_HEADER => report.source = value.get(6..12).and_then(|one| one.try_into().ok()),
                 _ => {}
             }
         }
-        report.drops = if kind == BY_POLICY { policy } else { verdict } == Some(DROP);
+        let verdict = if kind == BY_POLICY { policy } else { verdict };
+        (report.drops, report.accepts) = (verdict == Some(DROP), verdict == Some(ACCEPT));
+        let known = addresses.zip(ports);
+        report.flow = known.map(|((source, destination), (from, to))| Flow {
+            source: SocketAddr::new(source, from),
+            destination: SocketAddr::new(destination, to),
+        });
         Some(report)
     }
+}
+
+/// Source and destination in an IP header.
+fn addresses_of(header: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let four = |at: usize| -> Option<[u8; 4]> { header.get(at..at + 4)?.try_into().ok() };
+    let six = |at: usize| -> Option<[u8; 16]> { header.get(at..at + 16)?.try_into().ok() };
+    match header.first()? >> 4 {
+        4 => Some((Ipv4Addr::from(four(12)?).into(), Ipv4Addr::from(four(16)?).into())),
+        6 => Some((Ipv6Addr::from(six(8)?).into(), Ipv6Addr::from(six(24)?).into())),
+        _ => None,
+    }
+}
+
+/// Source and destination port in a transport header.
+fn ports_of(header: &[u8]) -> Option<(u16, u16)> {
+    let port = |at: usize| -> Option<[u8; 2]> { header.get(at..at + 2)?.try_into().ok() };
+    Some((u16::from_be_bytes(port(0)?), u16::from_be_bytes(port(2)?)))
 }
 
 /// The attributes of a message, each with its number without flags.

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::doctor::firewall::Hook;
-use crate::doctor::marked::Interface;
+use crate::doctor::marked::{Interface, Mark};
 
 const MAC: [u8; 4] = [2, 1, 2, 3];
-const ACCEPT: u32 = 1;
 const JUMP: u32 = (-3_i32).cast_unsigned();
 
 fn attribute(name: u16, value: &[u8]) -> Vec<u8> {
@@ -52,8 +51,7 @@ fn tables(aim: Option<u32>) -> TraceTables {
     TraceTables {
         name: "mine".to_owned(),
         mac: MAC,
-        sources: Vec::new(),
-        ports: 1..=2,
+        mark: Mark(7),
         entries: vec![one(2, "eth0")],
         exits: vec![one(2, "eth0"), one(5, "vstun0")],
         aim,
@@ -97,6 +95,11 @@ fn a_packet_ends_where_its_last_report_says() {
         (Some(5), vec![exit("to_2")], Ending::Elsewhere("eth0".to_owned())),
         (Some(5), vec![exit("input_last")], Ending::Local),
         (None, vec![exit("input_last")], Ending::Through),
+        (
+            Some(5),
+            vec![ours("postrouting_last", DROP)],
+            Ending::Elsewhere("another interface".to_owned()),
+        ),
         (Some(5), vec![ours("prerouting_last", ACCEPT)], behind),
         (Some(5), vec![ours("forward_first", ACCEPT), theirs("forward", None, ACCEPT)], within),
         (
@@ -128,4 +131,42 @@ fn other_packets_and_broken_reports_change_nothing() {
         broken[point] ^= 0xff;
         let _ = ending(None, &[first(1, 7), broken]);
     }
+}
+
+/// A report with the packet's addresses and ports.
+fn with_flow(report: &[u8], source: [u8; 4], destination: [u8; 4], port: u16) -> Vec<u8> {
+    let network = [&[0x45_u8][..], &[0; 11], &source, &destination].concat();
+    let transport = [[0x9c, 0x40], port.to_be_bytes()].concat();
+    let headers = [attribute(NETWORK_HEADER, &network), attribute(TRANSPORT_HEADER, &transport)];
+    [report, &headers.concat()].concat()
+}
+
+/// The rule is the last one that ended a chain of the type nat before the change.
+#[test]
+fn a_translation_is_known_with_its_rule() {
+    let text = r#"{"nftables":[{"chain":{"family":"ip","table":"nat","name":"pre","handle":1,
+        "type":"nat","hook":"prerouting","prio":-100,"policy":"accept"}}]}"#;
+    let (tables, ruleset) = (tables(Some(5)), Ruleset::read(text.as_bytes()).unwrap());
+    let ours = |chain| report(1, 1, ("mine", chain), None, ACCEPT);
+    let theirs = |chain, handle, verdict| report(1, 2, ("nat", chain), Some(handle), verdict);
+    let (client, vip, real) = ([192, 0, 2, 1], [192, 0, 2, 10], [10, 0, 0, 11]);
+    let translation = |before: &[Vec<u8>], after: Vec<u8>| {
+        let mut all = Reports::new(&tables, &ruleset);
+        all.add(&with_flow(&first(1, 7), client, vip, 80));
+        before.iter().for_each(|report| all.add(report));
+        all.add(&after);
+        all.translated(7)
+    };
+    let way = [with_flow(&theirs("pre", 4, JUMP), client, vip, 80), theirs("own", 6, ACCEPT)];
+    let changed = with_flow(&ours("prerouting_last"), client, real, 80);
+    let found = translation(&way, changed.clone()).unwrap();
+    assert_eq!(found.to.destination, "10.0.0.11:80".parse().unwrap());
+    let rule = found.rule.unwrap();
+    assert_eq!((&*rule.rule, &*rule.chain, &*rule.table), ("rule 6 of chain own", "pre", "nat"));
+    // A rule of iptables-legacy makes no report.
+    assert_eq!(translation(&[], changed).unwrap().rule, None);
+    let port = with_flow(&ours("prerouting_last"), client, vip, 8080);
+    assert_eq!(translation(&way, port).unwrap().to.destination.port(), 8080);
+    let same = with_flow(&ours("prerouting_last"), client, vip, 80);
+    assert_eq!(translation(&way, same), None);
 }

@@ -1,13 +1,15 @@
 //! The tables of nftables around marked packets, as commands of nft(8).
 
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
-
+use super::frame::{Mark, MarkedPacket};
 use crate::doctor::firewall::Hook;
+use crate::wire::protocol::{TCP, UDP};
 
 /// Before and after all other chains of a hook; connection tracking confirms a flow after that.
 const FIRST: i32 = -2_000_000_000;
 const LAST: i32 = 2_000_000_000;
+
+/// The chain that ends packets which leave by other interfaces than the watched ones.
+pub(super) const UNWATCHED: &str = "postrouting_last";
 
 /// The hooks that are watched.
 pub(super) const HOOKS: [Hook; 4] =
@@ -29,10 +31,8 @@ pub struct TraceTables {
     pub name: String,
     /// The first bytes of the source address of marked frames; the last two are a packet's number.
     pub mac: [u8; 4],
-    /// The sources of marked packets that leave.
-    pub sources: Vec<IpAddr>,
-    /// Their source ports.
-    pub ports: RangeInclusive<u16>,
+    /// What the packets have in common, behind their addresses and ports.
+    pub mark: Mark,
     /// Where they arrive.
     pub entries: Vec<Interface>,
     /// Where they might leave.
@@ -73,6 +73,12 @@ impl TraceTables {
             all.push(format!("add chain {chain} {{ {kind}; }}"));
             all.extend(self.marks().map(|mark| format!("add rule {chain} {mark} drop")));
         }
+        // Where they leave by an interface that is not watched.
+        let watched: Vec<String> =
+            self.exits.iter().map(|exit| format!("\"{}\"", exit.name)).collect();
+        let elsewhere = format!("oifname != {{ {} }}", watched.join(", "));
+        let last = format!("inet {name} {UNWATCHED}");
+        all.extend(self.marks().map(|mark| format!("add rule {last} {elsewhere} {mark} drop")));
         for Interface { index, name: device } in &self.entries {
             let chain = format!("netdev {name} from_{index}");
             let kind = format!("type filter hook ingress device \"{device}\" priority {FIRST}");
@@ -82,15 +88,17 @@ impl TraceTables {
         all
     }
 
-    /// The conditions that a marked packet without its frame's header meets, one for each family.
+    /// The conditions that a marked packet without its frame's header meets, whatever its addresses
+    /// and ports have become.
     fn marks(&self) -> impl Iterator<Item = String> {
-        let (first, last) = (self.ports.start(), self.ports.end());
-        [("ip", true), ("ip6", false)].into_iter().filter_map(move |(family, four)| {
-            let sources = self.sources.iter().filter(|source| source.is_ipv4() == four);
-            let sources: Vec<String> = sources.map(ToString::to_string).collect();
-            let sources = (!sources.is_empty()).then(|| sources.join(", "))?;
-            Some(format!("{family} saddr {{ {sources} }} th sport {first}-{last}"))
-        })
+        let (first, second) = (MarkedPacket::First, MarkedPacket::Second);
+        // In bits from the start of the transport header.
+        [(TCP, 32, first), (TCP, 32, second), (UDP, 64, first)]
+            .map(|(protocol, start, kind)| {
+                let value = u64::from_be_bytes(self.mark.bytes(kind));
+                format!("meta l4proto {protocol} @th,{start},64 {value:#018x}")
+            })
+            .into_iter()
     }
 
     /// How many chains the table of family `netdev` has.
@@ -109,13 +117,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_interface_has_a_chain_and_each_family_a_condition() {
+    fn each_interface_has_a_chain_and_marks_depend_on_no_address() {
         let one = |index, name: &str| Interface { index, name: name.to_owned() };
         let tables = TraceTables {
             name: "vstun_doctor_7".to_owned(),
             mac: [2, 0xaa, 0xbb, 0xcc],
-            sources: ["198.51.100.7", "2001:db8::7"].map(|one| one.parse().expect("one")).to_vec(),
-            ports: 50_000..=50_009,
+            mark: Mark(0x0a0b_0c0d),
             entries: vec![one(2, "eth0")],
             exits: vec![one(2, "eth0"), one(5, "vstun0")],
             aim: Some(5),
@@ -126,10 +133,12 @@ mod tests {
              priority -2000000000; }",
             "add rule netdev vstun_doctor_7 from_2 ether saddr \
              02:aa:bb:cc:00:00-02:aa:bb:cc:ff:ff meta nftrace set 1",
-            "add rule netdev vstun_doctor_7 to_5 ip saddr { 198.51.100.7 } th sport 50000-50009 \
+            "add rule netdev vstun_doctor_7 to_5 meta l4proto 6 @th,32,64 0x0a0b0c0df5f4f3f2 drop",
+            "add rule netdev vstun_doctor_7 to_5 meta l4proto 6 @th,32,64 0x0a0b0c0ef5f4f3f2 drop",
+            "add rule netdev vstun_doctor_7 to_2 meta l4proto 17 @th,64,64 0x0a0b0c0df5f4f3f2 \
              drop",
-            "add rule netdev vstun_doctor_7 to_5 ip6 saddr { 2001:db8::7 } th sport 50000-50009 \
-             drop",
+            "add rule inet vstun_doctor_7 postrouting_last oifname != { \"eth0\", \"vstun0\" } \
+             meta l4proto 17 @th,64,64 0x0a0b0c0df5f4f3f2 drop",
         ] {
             assert!(all.contains(line), "{line}\n{all}");
         }
