@@ -231,14 +231,12 @@ pub(super) fn dropped(cause: Cause, text: String, point: &DropPoint) -> Finding 
 
 /// The command that inserts a rule at the start of the chain.
 pub(super) fn insert(point: &DropPoint, rule: &str) -> String {
-    let DropPoint { family, table, chain, .. } = point;
-    // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
-    format!("nft insert rule {family} {table} {chain} {rule}")
+    point.insert(rule)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::marked::{Flow, Translation};
+    use super::super::marked::{MarkedFlow, Translation};
     use super::*;
 
     /// The facts of a director whose marked packets ended like this, with a chain that may drop.
@@ -334,7 +332,7 @@ mod tests {
     /// An address of a rule's own, and a rule of iptables-legacy, which makes no report.
     #[test]
     fn a_translation_comes_before_what_it_leads_to() {
-        let flow = |source: &str, destination: &str| Flow {
+        let flow = |source: &str, destination: &str| MarkedFlow {
             source: source.parse().expect("an address"),
             destination: destination.parse().expect("an address"),
         };

@@ -3,7 +3,6 @@
 use super::firewall::{CtState, DropPoint, Hook, JudgedPacket, Ruleset};
 use super::marked::{MarkedClient, Translation};
 use super::observed::Listened;
-use super::passage::insert;
 use super::{Cause, Finding, Severity};
 
 /// What a marked packet has shown.
@@ -19,7 +18,7 @@ pub(super) fn of_marked(marked: &MarkedClient, one: &Listened, tun: &str) -> Opt
     Some(match rule {
         Some(point) => found
             .seen(format!("{}; {change} there", point.place()))
-            .mended_by(insert(point, &kept(one, tun, to_vip))),
+            .mended_by(point.insert(&kept(one, tun, to_vip))),
         None => {
             let program = if from.source.is_ipv4() { "iptables" } else { "ip6tables" };
             let kept = if to_vip {
@@ -50,7 +49,7 @@ pub(super) fn of_rules(
         None => (false, at(Hook::Postrouting, &first)?),
     };
     let found = finding(one, tun, to_vip).seen(point.place());
-    Some(found.mended_by(insert(&point, &kept(one, tun, to_vip))))
+    Some(found.mended_by(point.insert(&kept(one, tun, to_vip))))
 }
 
 /// `to_vip`: the destination is translated, else the source.

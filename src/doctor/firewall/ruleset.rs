@@ -74,6 +74,14 @@ impl DropPoint {
         let Self { family, table, chain, rule, .. } = self;
         format!("{rule}, by base chain {chain} of table {family} {table}")
     }
+
+    /// The command that inserts a rule at the start of the base chain.
+    #[must_use]
+    pub fn insert(&self, rule: &str) -> String {
+        let Self { family, table, chain, .. } = self;
+        // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
+        format!("nft insert rule {family} {table} {chain} {rule}")
+    }
 }
 
 /// What happens to a packet.

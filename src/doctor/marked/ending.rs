@@ -25,7 +25,7 @@ pub struct MarkedClient {
 
 /// The addresses and ports of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Flow {
+pub struct MarkedFlow {
     /// Where it comes from.
     pub source: SocketAddr,
     /// Where it goes.
@@ -36,9 +36,9 @@ pub struct Flow {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Translation {
     /// The flow before.
-    pub from: Flow,
+    pub from: MarkedFlow,
     /// The flow after.
-    pub to: Flow,
+    pub to: MarkedFlow,
     /// The rule of nftables that did it; `None`: none of these.
     pub rule: Option<DropPoint>,
 }

@@ -12,7 +12,7 @@ mod frame;
 mod report;
 mod table;
 
-pub use ending::{Ending, Flow, MarkedClient, Point, Translation};
+pub use ending::{Ending, MarkedClient, MarkedFlow, Point, Translation};
 pub use frame::{Mark, MarkedPacket, client_packet, ethernet};
 pub use report::Reports;
 pub use table::{Interface, TraceTables};

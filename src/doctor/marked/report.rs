@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::ending::{Ending, Flow, Point, Translation};
+use super::ending::{Ending, MarkedFlow, Point, Translation};
 use super::table::{HOOKS, TraceTables, UNWATCHED};
 use crate::doctor::firewall::{DropPoint, Ruleset};
 
@@ -46,7 +46,7 @@ struct Report {
     /// The source address of its frame; in a packet's first report of each hook.
     source: Option<[u8; 6]>,
     /// Its addresses and ports; in its first report of each chain.
-    flow: Option<Flow>,
+    flow: Option<MarkedFlow>,
 }
 
 /// The reports so far.
@@ -67,7 +67,7 @@ struct Way {
     base: (String, String),
     ending: Option<Ending>,
     /// The latest addresses and ports.
-    flow: Option<Flow>,
+    flow: Option<MarkedFlow>,
     /// The latest rule that ended a chain which translates.
     translator: Option<DropPoint>,
     translated: Option<Translation>,
@@ -139,7 +139,7 @@ impl<'a> Reports<'a> {
 
 impl Way {
     /// Compares addresses and ports with those before. The first change counts.
-    fn follow(&mut self, flow: Option<Flow>) {
+    fn follow(&mut self, flow: Option<MarkedFlow>) {
         let Some(to) = flow else { return };
         if let Some(from) = self.flow.replace(to).filter(|from| *from != to) {
             let rule = self.translator.take();
@@ -216,7 +216,7 @@ impl Report {
         let verdict = if kind == BY_POLICY { policy } else { verdict };
         (report.drops, report.accepts) = (verdict == Some(DROP), verdict == Some(ACCEPT));
         let known = addresses.zip(ports);
-        report.flow = known.map(|((source, destination), (from, to))| Flow {
+        report.flow = known.map(|((source, destination), (from, to))| MarkedFlow {
             source: SocketAddr::new(source, from),
             destination: SocketAddr::new(destination, to),
         });
