@@ -268,6 +268,20 @@ fn listener(end: &EndFacts, listen: &Listen, heard: ListenerKinds) -> Option<Fin
              uses IP_PKTINFO it answers from the wrong one; bind it to {vip}"
         );
         (Cause::UdpWildcard, Severity::Warning, text)
+    } else if heard.has(ListenerKinds::V6_ONLY) {
+        let port = listen.ports.first;
+        let text = format!(
+            "the server on {listen} at real server {real} listens on [::]:{port} for IPv6 only: \
+             let it listen on 0.0.0.0:{port} too (nginx: a second `listen`, or `ipv6only=off`)"
+        );
+        (Cause::Listener, Severity::Fault, text)
+    } else if heard.has(ListenerKinds::DEVICE) {
+        let text = format!(
+            "the server on {listen} at real server {real} is bound to another interface \
+             (SO_BINDTODEVICE, a VRF), and packets for {vip} come out of the TUN: let it listen on \
+             every interface"
+        );
+        (Cause::Listener, Severity::Fault, text)
     } else if heard.has(ListenerKinds::ELSEWHERE) {
         let text = format!(
             "the server on {listen} at real server {real} listens on another address only: let it \

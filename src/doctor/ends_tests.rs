@@ -37,6 +37,9 @@ fn each_state_has_its_finding_with_a_command() {
         (well.and(EndState::FAULTS), ListenerKinds::VIP, vec!["host"]),
         (well, ListenerKinds::WILDCARD, vec!["udp_wildcard"]),
         (well, ListenerKinds::ELSEWHERE, vec!["listener"]),
+        (well, ListenerKinds::V6_ONLY, vec!["listener"]),
+        (well, ListenerKinds::DEVICE, vec!["listener"]),
+        (well, ListenerKinds::DEVICE.and(ListenerKinds::VIP), vec![]),
         (well, ListenerKinds::default(), vec!["listener"]),
     ];
     for (state, listening, expected) in table {

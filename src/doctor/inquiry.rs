@@ -95,6 +95,10 @@ impl ListenerKinds {
     pub const WILDCARD: Self = Self(2);
     /// A socket bound to another address.
     pub const ELSEWHERE: Self = Self(4);
+    /// A socket bound to every address that receives IPv6 only, for an IPv4 virtual IP.
+    pub const V6_ONLY: Self = Self(8);
+    /// A socket that would receive them, but only from another interface than the TUN.
+    pub const DEVICE: Self = Self(16);
 }
 
 /// The state of a real server, as bits.

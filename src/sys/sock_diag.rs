@@ -1,5 +1,5 @@
-//! The kernel's TCP sockets (sock_diag(7)): established connections, and those waiting to be
-//! accepted.
+//! The kernel's sockets (sock_diag(7)): listeners, established connections, and those that wait for
+//! the end of their handshake or to be accepted.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,11 +14,17 @@ const BY_FAMILY: u16 = 20;
 const REQUEST: usize = 56;
 /// `inet_diag_msg` of linux/inet_diag.h.
 const MESSAGE: usize = 72;
+/// The attribute `INET_DIAG_SKV6ONLY` of linux/inet_diag.h: one byte, with each IPv6 listener.
+const V6_ONLY: u16 = 11;
 /// The states of linux/tcp_states.h.
 const ESTABLISHED: u8 = 1;
+const SYN_RECV: u8 = 3;
 const LISTEN: u8 = 10;
 /// `TCP_CLOSE`, the state of a UDP socket that is not connected.
 const UNCONNECTED: u8 = 7;
+/// The states of connections whose handshake has ended: all but `SYN_SENT`, `SYN_RECV`, `CLOSE` and
+/// `LISTEN`.
+const ANSWERED: u32 = 1 << ESTABLISHED | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11;
 
 /// A TCP socket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,9 +72,12 @@ pub struct Bound {
     pub address: IpAddr,
     /// The local port.
     pub port: u16,
-    /// Whether it is an IPv6 socket bound to every address, which receives IPv4 too unless
-    /// `IPV6_V6ONLY` is set.
-    pub any_family: bool,
+    /// Whether it is an IPv6 socket bound to every address.
+    pub v6: bool,
+    /// Whether it is one that receives no IPv4 (`IPV6_V6ONLY`).
+    pub v6_only: bool,
+    /// The index of the only interface that it receives from (`SO_BINDTODEVICE`).
+    pub device: Option<u32>,
 }
 
 /// Calls `each` with every TCP listener and every unconnected UDP socket of this network namespace.
@@ -83,12 +92,68 @@ pub fn bound_sockets(mut each: impl FnMut(Bound)) -> io::Result<()> {
             let request = request(u8::try_from(family).unwrap_or_default(), protocol, 1 << state);
             dump(NETLINK_SOCK_DIAG, BY_FAMILY, &request, &mut |message| {
                 let Some((address, port)) = local(message) else { return };
-                let any_family = family == libc::AF_INET6 && address.is_unspecified();
-                each(Bound { udp, address, port, any_family });
+                let v6 = family == libc::AF_INET6 && address.is_unspecified();
+                let v6_only = v6 && attribute(message, V6_ONLY).is_some_and(|value| value != [0]);
+                let device = number(message, 40).filter(|index| *index != 0);
+                each(Bound { udp, address, port, v6, v6_only, device });
             })?;
         }
     }
     Ok(())
+}
+
+/// A TCP connection of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClientConnection {
+    /// The local address; the IPv4 address of a mapped one.
+    pub address: IpAddr,
+    /// The local port.
+    pub port: u16,
+    /// The client.
+    pub client: IpAddr,
+    /// Whether the client has answered this host's SYN-ACK.
+    pub answered: bool,
+    /// Whether it is established: neither end has closed it.
+    pub open: bool,
+    /// How often this host has sent the SYN-ACK again, if the client has not.
+    pub repeated: u8,
+}
+
+/// Calls `each` with every TCP connection of this network namespace, whichever end has opened it.
+/// Blocks meanwhile.
+///
+/// # Errors
+/// As [`tcp_sockets`].
+pub fn client_connections(mut each: impl FnMut(ClientConnection)) -> io::Result<()> {
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let family = u8::try_from(family).unwrap_or_default();
+        let request = request(family, libc::IPPROTO_TCP, ANSWERED | 1 << SYN_RECV);
+        dump(NETLINK_SOCK_DIAG, BY_FAMILY, &request, &mut |message| {
+            let (Some((address, port)), Some(client)) = (local(message), at(message, 24)) else {
+                return;
+            };
+            let answered = message.get(1) != Some(&SYN_RECV);
+            let repeated = message.get(3).copied().unwrap_or_default();
+            let open = message.get(1) == Some(&ESTABLISHED);
+            each(ClientConnection { address, port, client, answered, open, repeated });
+        })?;
+    }
+    Ok(())
+}
+
+/// The value of an attribute behind an `inet_diag_msg`.
+fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = message.get(MESSAGE..)?;
+    loop {
+        let (header, _) = rest.split_first_chunk::<4>()?;
+        let [len, len_high, kind, kind_high] = *header;
+        let len = usize::from(u16::from_ne_bytes([len, len_high]));
+        let value = rest.get(4..len)?;
+        if u16::from_ne_bytes([kind, kind_high]) == wanted {
+            return Some(value);
+        }
+        rest = rest.get(len.next_multiple_of(4)..)?;
+    }
 }
 
 fn request(family: u8, protocol: libc::c_int, states: u32) -> [u8; HEADER + REQUEST] {
@@ -116,14 +181,19 @@ fn socket(message: &[u8]) -> Option<TcpSocket> {
 
 /// The local address and port of an `inet_diag_msg`; the IPv4 address of a mapped one.
 fn local(message: &[u8]) -> Option<(IpAddr, u16)> {
+    let address = at(message, 8)?;
+    let port = message.get(4..6)?.try_into().ok()?;
+    Some((address, u16::from_be_bytes(port)))
+}
+
+/// The address at this place of an `inet_diag_msg`; the IPv4 address of a mapped one.
+fn at(message: &[u8], place: usize) -> Option<IpAddr> {
     let message: &[u8; MESSAGE] = message.get(..MESSAGE)?.try_into().ok()?;
-    let port = u16::from_be_bytes([message[4], message[5]]);
-    let address: [u8; 16] = message[8..24].try_into().ok()?;
-    let address = match libc::c_int::from(message[0]) {
+    let address: [u8; 16] = message.get(place..place + 16)?.try_into().ok()?;
+    Some(match libc::c_int::from(message[0]) {
         libc::AF_INET => IpAddr::V4(Ipv4Addr::new(address[0], address[1], address[2], address[3])),
         _ => IpAddr::V6(Ipv6Addr::from(address)).to_canonical(),
-    };
-    Some((address, port))
+    })
 }
 
 #[cfg(test)]
@@ -173,11 +243,49 @@ mod tests {
         let (tcp, mut seen) = (tcp.local_addr().expect("an address"), (0, 0));
         let port = udp.local_addr().expect("an address").port();
         bound_sockets(|bound| {
-            let Bound { udp, address, port: here, any_family } = bound;
-            seen.0 += u32::from(!udp && address == tcp.ip() && here == tcp.port() && !any_family);
-            seen.1 += u32::from(udp && address.is_unspecified() && here == port && any_family);
+            let Bound { udp, address, port: here, v6, v6_only, device } = bound;
+            let plain = !v6_only && device.is_none();
+            seen.0 += u32::from(!udp && address == tcp.ip() && here == tcp.port() && !v6 && plain);
+            seen.1 += u32::from(udp && address.is_unspecified() && here == port && v6 && plain);
         })
         .expect("the kernel lists sockets");
         assert_eq!(seen, (1, 1));
+    }
+
+    #[test]
+    fn the_family_and_the_device_of_a_listener_are_read() {
+        use socket2::{Domain, Socket, Type};
+        let any: std::net::SocketAddr = "[::]:0".parse().expect("an address");
+        for only in [false, true] {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
+            socket.set_only_v6(only).expect("an option");
+            socket.bind_device(Some(b"lo")).expect("loopback is an interface of every host");
+            socket.bind(&any.into()).expect("a port");
+            socket.listen(1).expect("a listener");
+            let here = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("a port");
+            let mut found = Vec::new();
+            bound_sockets(|bound| {
+                if !bound.udp && bound.port == here.port() && bound.device.is_some() {
+                    found.push((bound.v6, bound.v6_only, bound.device));
+                }
+            })
+            .expect("the kernel lists sockets");
+            assert_eq!(found, [(true, only, Some(1))], "loopback has index 1");
+        }
+    }
+
+    #[test]
+    fn connections_of_clients_have_both_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let here = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(here).expect("a listener");
+        let mut found = Vec::new();
+        client_connections(|one| {
+            if one.address == here.ip() && one.port == here.port() {
+                found.push((one.client, one.answered, one.repeated));
+            }
+        })
+        .expect("the kernel lists sockets");
+        assert_eq!(found, [(client.local_addr().expect("an address").ip(), true, 0)]);
     }
 }

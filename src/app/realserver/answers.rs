@@ -8,10 +8,13 @@
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::desired;
 use crate::app::host::survey::{self, Survey};
+use crate::app::listeners::kind;
 use crate::config;
 use crate::control::HostStatus;
 use crate::doctor::inquiry::{
@@ -20,7 +23,7 @@ use crate::doctor::inquiry::{
 use crate::host::{HostStep, Object};
 use crate::model::Protocol;
 use crate::sys::raw::{BatchMessage, SendBatch, Sender};
-use crate::sys::sock_diag::{Bound, bound_sockets};
+use crate::sys::sock_diag::bound_sockets;
 use crate::wire::encap::{Encap, Shim};
 
 /// The most inquiries that wait; further ones are dropped and counted.
@@ -51,10 +54,31 @@ pub(super) struct Asked {
     pub(super) question: Question,
 }
 
+/// Inquiries, at most one in [`GAP`].
+#[derive(Debug)]
+struct PacedInbox {
+    inbox: mpsc::Receiver<Asked>,
+    not_before: Instant,
+}
+
+impl PacedInbox {
+    fn new(inbox: mpsc::Receiver<Asked>) -> Self {
+        Self { inbox, not_before: Instant::now() }
+    }
+
+    /// The next inquiry; `None`: there will be none.
+    async fn next(&mut self) -> Option<Asked> {
+        let asked = self.inbox.recv().await?;
+        sleep_until(self.not_before).await;
+        self.not_before = Instant::now() + GAP;
+        Some(asked)
+    }
+}
+
 /// Answers them.
 #[derive(Debug)]
 pub(super) struct InquiryAnswers {
-    inbox: mpsc::Receiver<Asked>,
+    inbox: PacedInbox,
     config: watch::Receiver<config::RealServer>,
     host: watch::Receiver<HostStatus>,
     sender: Sender,
@@ -70,18 +94,20 @@ impl InquiryAnswers {
         inbox: mpsc::Receiver<Asked>,
         config: watch::Receiver<config::RealServer>,
         host: watch::Receiver<HostStatus>,
-    ) -> std::io::Result<Self> {
-        Ok(Self { inbox, config, host, sender: Sender::open()?, batch: SendBatch::new(1) })
+    ) -> anyhow::Result<Self> {
+        let sender = Sender::open();
+        let sender = sender.context("could not open a raw socket for answers to vstun doctor")?;
+        let inbox = PacedInbox::new(inbox);
+        Ok(Self { inbox, config, host, sender, batch: SendBatch::new(1) })
     }
 
     /// Answers one inquiry after the other, without end.
     pub(super) async fn run(mut self) {
-        while let Some(asked) = self.inbox.recv().await {
+        while let Some(asked) = self.inbox.next().await {
             match self.answer(&asked).await {
                 Ok(answer) => self.send(&asked, &answer),
                 Err(error) => log::debug!("a question of vstun doctor: {error:#}"),
             }
-            tokio::time::sleep(GAP).await;
         }
         std::future::pending::<()>().await;
     }
@@ -102,7 +128,8 @@ impl InquiryAnswers {
             state = state.and(EndState::FAULTS);
         }
         let (vip, ports) = (asked.vip, asked.question.ports.clone());
-        let listening = tokio::task::spawn_blocking(move || listening(vip, &ports)).await??;
+        let tun = survey.facts.link(config.tun.as_str()).map(|link| link.index);
+        let listening = tokio::task::spawn_blocking(move || listening(vip, tun, &ports)).await??;
         let mss = survey.plan.map_or(0, |plan| match vip {
             IpAddr::V4(_) => plan.advertised_mss.v4,
             IpAddr::V6(_) => plan.advertised_mss.v6,
@@ -192,22 +219,18 @@ fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> EndState 
     .fold(EndState::default(), |all, (state, _)| all.and(state))
 }
 
-/// Whether a program listens, for each range of ports.
-fn listening(vip: IpAddr, ports: &[Ports]) -> std::io::Result<Vec<ListenerKinds>> {
+/// Whether a program listens, for each range of ports. `tun`: the index of the TUN.
+fn listening(
+    vip: IpAddr,
+    tun: Option<u32>,
+    ports: &[Ports],
+) -> std::io::Result<Vec<ListenerKinds>> {
     let mut heard = vec![ListenerKinds::default(); ports.len()];
-    bound_sockets(|Bound { udp, address, port, any_family }| {
-        let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
-        let kind = match address {
-            address if address == vip => ListenerKinds::VIP,
-            address if address.is_unspecified() => {
-                let fits = address.is_ipv4() == vip.is_ipv4() || any_family;
-                if fits { ListenerKinds::WILDCARD } else { return }
-            }
-            address if address.is_loopback() || address.is_ipv4() != vip.is_ipv4() => return,
-            _ => ListenerKinds::ELSEWHERE,
-        };
+    bound_sockets(|bound| {
+        let protocol = if bound.udp { Protocol::Udp } else { Protocol::Tcp };
+        let Some(kind) = kind(&bound, vip, tun) else { return };
         for (ports, heard) in ports.iter().zip(&mut heard) {
-            let within = (ports.first..=ports.last).contains(&port);
+            let within = (ports.first..=ports.last).contains(&bound.port);
             if within && ports.protocol == protocol.number() {
                 *heard = heard.and(kind);
             }
@@ -269,5 +292,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Each answer costs a look at the host, and an attacker may use a director's address.
+    #[test]
+    fn at_most_fifty_inquiries_a_second_are_answered() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (sender, inbox) = mpsc::channel(WAITING);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for nonce in 0..5 {
+            let question = Question { nonce, ports: Vec::new(), len: MIN_LEN };
+            let (director, here) = (address("10.0.0.1"), None);
+            let (asker, vip) = (address("198.51.100.10"), address("192.0.2.10"));
+            let asked = Asked { director, encap: Encap::Ipip, port: 0, here, asker, vip, question };
+            sender.try_send(asked).unwrap();
+        }
+        drop(sender);
+        let begun = std::time::Instant::now();
+        let count = runtime.block_on(async {
+            let (mut inbox, mut count) = (PacedInbox::new(inbox), 0);
+            while inbox.next().await.is_some() {
+                count += 1;
+            }
+            count
+        });
+        assert_eq!(count, 5);
+        let four = Duration::from_millis(4 * 1_000 / 50);
+        assert!(begun.elapsed() >= four, "after {:?}", begun.elapsed());
     }
 }

@@ -1,0 +1,59 @@
+//! What listening sockets receive of the packets to a virtual IP that come out of the TUN.
+
+use std::net::IpAddr;
+
+use crate::doctor::inquiry::ListenerKinds;
+use crate::sys::sock_diag::Bound;
+
+/// What a socket is for packets to the virtual IP that come out of the TUN; `None`: nothing.
+pub(super) fn kind(bound: &Bound, vip: IpAddr, tun: Option<u32>) -> Option<ListenerKinds> {
+    let Bound { address, v6, v6_only, device, .. } = *bound;
+    let same = address.is_ipv4() == vip.is_ipv4();
+    let kind = if address == vip {
+        ListenerKinds::VIP
+    } else if address.is_unspecified() && same {
+        ListenerKinds::WILDCARD
+    } else if v6 {
+        if v6_only { ListenerKinds::V6_ONLY } else { ListenerKinds::WILDCARD }
+    } else if address.is_loopback() || !same {
+        return None;
+    } else {
+        ListenerKinds::ELSEWHERE
+    };
+    let receives = kind == ListenerKinds::VIP || kind == ListenerKinds::WILDCARD;
+    let apart = device.is_some_and(|device| Some(device) != tun);
+    Some(if receives && apart { ListenerKinds::DEVICE } else { kind })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_receives_what_its_address_family_and_device_let_it() {
+        let bound = |address: &str, v6_only, device| {
+            let address: IpAddr = address.parse().unwrap();
+            let v6 = address.is_ipv6() && address.is_unspecified();
+            Bound { udp: false, address, port: 80, v6, v6_only: v6 && v6_only, device }
+        };
+        for (address, v6_only, device, at_v4, at_v6) in [
+            ("0.0.0.0", false, None, Some(ListenerKinds::WILDCARD), None),
+            ("::", false, None, Some(ListenerKinds::WILDCARD), Some(ListenerKinds::WILDCARD)),
+            ("::", true, None, Some(ListenerKinds::V6_ONLY), Some(ListenerKinds::WILDCARD)),
+            ("192.0.2.10", false, None, Some(ListenerKinds::VIP), None),
+            ("192.0.2.10", false, Some(9), Some(ListenerKinds::VIP), None),
+            ("0.0.0.0", false, Some(2), Some(ListenerKinds::DEVICE), None),
+            ("::", true, Some(2), Some(ListenerKinds::V6_ONLY), Some(ListenerKinds::DEVICE)),
+            ("10.0.0.11", false, None, Some(ListenerKinds::ELSEWHERE), None),
+            ("2001:db8:b::10", false, None, None, Some(ListenerKinds::VIP)),
+            ("127.0.0.1", false, None, None, None),
+            ("::1", false, None, None, None),
+        ] {
+            let bound = bound(address, v6_only, device);
+            let kinds = ["192.0.2.10", "2001:db8:b::10"]
+                .map(|vip| kind(&bound, vip.parse().unwrap(), Some(9)));
+            assert_eq!(kinds, [at_v4, at_v6], "{address} {v6_only} {device:?}");
+        }
+    }
+}
