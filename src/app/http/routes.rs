@@ -30,10 +30,11 @@ const ALIVE: Duration = Duration::from_secs(2);
 /// leave slots for `vstun events`.
 const LISTENERS: usize = 8;
 
-/// The paths, for the error about an unknown one.
-const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/list, \
-                     /api/v1/connections, /api/v1/stats, /api/v1/drops, /api/v1/checks and \
-                     /api/v1/events";
+/// The paths of every daemon, for the error about an unknown one.
+const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/stats, /api/v1/drops";
+
+/// Those of a daemon that keeps services.
+const SERVICE_PATHS: &str = ", /api/v1/list, /api/v1/connections, /api/v1/checks";
 
 /// The status page; `{NONCE}` is replaced in its scripts and styles.
 const PAGE: &str = include_str!("page.html");
@@ -99,8 +100,10 @@ async fn route<D: RequestHandler>(
         }
         "/api/v1/events" => events(served, request.uri().query()),
         path => {
-            let of = if D::KEEPS_SERVICES { "" } else { " of a real server" };
-            let why = format!("there is no {path:?}{of}; there are {PATHS}");
+            let (of, more) =
+                if D::KEEPS_SERVICES { ("", SERVICE_PATHS) } else { (" of a real server", "") };
+            let why =
+                format!("there is no {path:?}{of}; there are {PATHS}{more} and /api/v1/events");
             failure(StatusCode::NOT_FOUND, &why)
         }
     }

@@ -14,14 +14,14 @@ use crate::balancer::{Selection, snapshot};
 use crate::control::{Alteration, Altered, Origin, Readiness, Request, Which};
 use crate::metrics::Format;
 
-/// Answers with the request.
-struct Echo {
+/// Answers with the request; `SERVICES`: as a director.
+struct Echo<const SERVICES: bool> {
     events: EventPublisher,
     ready: bool,
 }
 
-impl RequestHandler for Echo {
-    const KEEPS_SERVICES: bool = true;
+impl<const SERVICES: bool> RequestHandler for Echo<SERVICES> {
+    const KEEPS_SERVICES: bool = SERVICES;
 
     async fn answer(
         &self,
@@ -80,8 +80,12 @@ impl Server {
     }
 
     fn patient(ready: bool, patience: Patience) -> Self {
+        Self::of::<true>(ready, patience)
+    }
+
+    fn of<const SERVICES: bool>(ready: bool, patience: Patience) -> Self {
         let events = EventPublisher::new();
-        let handler = Arc::new(Echo { events: events.clone(), ready });
+        let handler = Arc::new(Echo::<SERVICES> { events: events.clone(), ready });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -321,4 +325,23 @@ fn requests_sent_at_once_are_answered_one_by_one_and_bodies_are_refused() {
     let mut reply = String::new();
     endless.read_to_string(&mut reply).unwrap();
     assert!(reply.contains(" 405 "), "{reply}");
+}
+
+#[test]
+fn an_unknown_path_is_answered_with_the_paths_that_this_daemon_has() {
+    let servers = [Server::of::<true>(true, PATIENCE), Server::of::<false>(true, PATIENCE)];
+    let named = servers.each_ref().map(|server| {
+        let reply = server.ask("GET /nothing HTTP/1.0");
+        let (_, list) = reply.split_once("there are ").unwrap();
+        let words = list.split([',', ' ', '"', '}', '\n']).filter(|word| word.starts_with('/'));
+        words.map(str::to_owned).collect::<Vec<_>>()
+    });
+    for (server, paths) in servers.iter().zip(&named) {
+        for path in paths {
+            // Without the parameter the events would not end.
+            let reply = server.ask(&format!("GET {path}?since=soon HTTP/1.0"));
+            assert!(!reply.starts_with("HTTP/1.0 404"), "{path}: {reply}");
+        }
+    }
+    assert_eq!(named.map(|paths| paths.len()), [10, 7]);
 }
