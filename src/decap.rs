@@ -403,7 +403,8 @@ impl Gate {
 }
 
 /// The source of a datagram with an outer IPv4 header, whatever follows.
-fn source_of(datagram: &[u8]) -> Option<IpAddr> {
+#[must_use]
+pub fn source_of(datagram: &[u8]) -> Option<IpAddr> {
     let header = datagram.first_chunk::<IPV4_HEADER_LEN>()?;
     let [.., a, b, c, d, _, _, _, _] = *header;
     (header[0] >> 4 == 4).then(|| IpAddr::from([a, b, c, d]))

@@ -10,6 +10,7 @@ use crate::health::load::Rotation;
 use super::counts::{Counts, Drops};
 use super::hook::HookCounts;
 use super::host::HostStatus;
+use super::last_sources::LastSources;
 use super::list::Use;
 use super::table::{self, Columns};
 use super::{FastPathState, Layout};
@@ -306,22 +307,22 @@ pub struct RealServerStats {
     /// `recvmmsg` calls that received packets.
     pub batches: u64,
     /// Whether the kernel takes packets out of the tunnel itself.
-    #[serde(default)]
     pub fast_path: bool,
     /// Where it does, and why not elsewhere; absent in answers of earlier releases.
     pub fast_path_state: Option<FastPathState>,
     /// How many of the delivered packets the kernel has taken out of the tunnel.
-    #[serde(default)]
     pub carried: u64,
     /// Writes the TUN refused, by errno's name.
     pub write_errors: Counts,
     /// Packets dropped, by reason.
     pub dropped: Vec<RealServerDrop>,
-    /// Strangers' packets that the kernel refused in floods, estimated from a sample. They are part
-    /// of `read` and `dropped`.
+    /// Strangers' packets that the kernel refused in floods, estimated; part of `read`, `dropped`.
     pub filtered: u64,
     /// Whether the kernel refuses strangers' packets now.
     pub filtering: bool,
+    /// Where packets have come from lately.
+    #[serde(flatten)]
+    pub last: LastSources,
     /// Tunnelled packets lost before they were read: a raw socket's receive buffer was full.
     pub socket_dropped: u64,
     /// Packets that the TUN accepted and the kernel then dropped, because its queue was full.
@@ -338,7 +339,6 @@ pub struct RealServerStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentCounts>,
     /// The problems of the host.
-    #[serde(default)]
     pub host: HostStatus,
 }
 

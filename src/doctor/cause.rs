@@ -36,7 +36,7 @@ pub enum Cause {
     CtInvalid,
     /// Carried packets pass no firewall.
     FastPath,
-    /// Another program has source ports of packets in GUE.
+    /// Another program has ports of packets in GUE.
     GuePorts,
     /// Another part of the host is not as planned.
     Host,

@@ -20,8 +20,18 @@ pub struct HostFault {
 }
 
 /// The first words of commands in a text. Other quoted texts are keys or values.
-const COMMANDS: [&str; 9] =
-    ["ip ", "sysctl ", "nft ", "iptables ", "modprobe ", "systemctl ", "vstun ", "ethtool ", "tc "];
+const COMMANDS: [&str; 10] = [
+    "ip ",
+    "sysctl ",
+    "nft ",
+    "iptables ",
+    "modprobe ",
+    "systemctl ",
+    "vstun ",
+    "ethtool ",
+    "tc ",
+    "ss ",
+];
 
 /// A finding for each problem.
 #[must_use]
@@ -55,6 +65,8 @@ fn finding(fault: &HostFault) -> Finding {
         "source" => (Cause::Source, Severity::Fault),
         "announcing" => (Cause::Announcing, Severity::Fault),
         "mss" => (Cause::Mss, Severity::Warning),
+        "gue" => (Cause::GuePorts, Severity::Warning),
+        "raw" => (Cause::Tunnel, Severity::Fault),
         "step" if fault.text.contains("/rp_filter") => (Cause::RpFilter, Severity::Warning),
         "tun" => (Cause::Tun, Severity::Fault),
         "warning" => (Cause::Host, Severity::Note),

@@ -29,6 +29,8 @@ pub enum ProblemKind {
     Step,
     /// Another program undoes a step again and again, and it is left undone.
     Contested,
+    /// Another program has the UDP port on which GUE is received.
+    Gue,
     /// The host cannot be checked.
     Unknown,
 }
@@ -48,6 +50,7 @@ impl ProblemKind {
             Self::Mss => "mss",
             Self::Step => "step",
             Self::Contested => "contested",
+            Self::Gue => "gue",
             Self::Unknown => "unknown",
         }
     }

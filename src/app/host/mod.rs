@@ -272,6 +272,11 @@ impl Session {
         self.report.events()
     }
 
+    /// Replaces the problems that the daemon finds itself; they are reported with the host's.
+    pub fn report_own(&mut self, problems: Vec<Problem>) {
+        self.report.set_own(problems, &self.ways.sources);
+    }
+
     async fn prepare(&mut self, role: Role) -> Result<Prepared> {
         let prepared = self.look_ahead(role).await?;
         self.warn(&prepared.plan.warnings);

@@ -21,6 +21,8 @@ pub(super) const LOGGED: usize = 50;
 #[derive(Debug)]
 pub(super) struct HostReport {
     ledger: CurrentProblems,
+    /// Problems that the daemon finds itself, without a look at the host.
+    own: Vec<Problem>,
     put_back: u64,
     /// The TUN's current name.
     tun: String,
@@ -36,6 +38,7 @@ impl HostReport {
         let status = watch::Sender::new(HostStatus::default());
         Self {
             ledger: CurrentProblems::default(),
+            own: Vec::new(),
             put_back: 0,
             tun: String::new(),
             status,
@@ -44,9 +47,23 @@ impl HostReport {
         }
     }
 
-    /// Whether there is no problem.
+    /// Whether a check of the host has found no problem.
     pub(super) fn is_well(&self) -> bool {
-        self.ledger.ongoing().is_empty()
+        self.of_checks().next().is_none()
+    }
+
+    /// The problems that checks of the host have found.
+    fn of_checks(&self) -> impl Iterator<Item = &Problem> {
+        let own = |problem: &Problem| self.own.iter().any(|own| own.key() == problem.key());
+        let all = self.ledger.ongoing().iter().map(|ongoing| &ongoing.problem);
+        all.filter(move |problem| !own(problem))
+    }
+
+    /// Replaces the problems that the daemon finds itself.
+    pub(super) fn set_own(&mut self, own: Vec<Problem>, sources: &OuterSources) {
+        let others = self.of_checks().cloned().collect();
+        self.own = own;
+        self.update(others, &[], sources);
     }
 
     /// See [`CurrentProblems::why_silent`].
@@ -75,10 +92,11 @@ impl HostReport {
     /// Records the result of a check: the current `problems`, and the restored steps.
     pub(super) fn update(
         &mut self,
-        problems: Vec<Problem>,
+        mut problems: Vec<Problem>,
         put_back: &[String],
         sources: &OuterSources,
     ) {
+        problems.extend(self.own.iter().cloned());
         let turns = self.ledger.update(SystemTime::now(), problems);
         self.put_back += put_back.len() as u64;
         let of_host = |change| event(Origin::Host, "follow", change);
@@ -119,11 +137,10 @@ impl HostReport {
 
     /// Records that the host could not be checked; its problems are kept.
     pub(super) fn unknown(&mut self, why: String, sources: &OuterSources) {
-        let ongoing = self.ledger.ongoing().iter().map(|ongoing| ongoing.problem.clone());
         let problem = Problem::new(ProblemKind::Unknown, "host", why);
-        let problems =
-            ongoing.filter(|known| known.key() != problem.key()).chain([problem.clone()]);
-        self.update(problems.collect(), &[], sources);
+        let known = self.of_checks().filter(|known| known.key() != problem.key()).cloned();
+        let problems = known.chain([problem.clone()]).collect();
+        self.update(problems, &[], sources);
     }
 }
 
@@ -165,5 +182,34 @@ fn wrong(OngoingProblem { problem, since }: &OngoingProblem) -> Wrong {
         address: problem.address,
         since: format!("{since:.3}"),
         text: problem.text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_s_own_problems_stay_while_checks_of_the_host_come_and_go() {
+        let problem = |kind, subject: &str| Problem::new(kind, subject, format!("{subject} text"));
+        let mut report = HostReport::new();
+        let status = report.status();
+        let seen = || {
+            let wrong = status.borrow().wrong.clone();
+            wrong.into_iter().map(|wrong| wrong.what).collect::<Vec<_>>()
+        };
+        let none = OuterSources::default();
+        report.set_own(vec![problem(ProblemKind::Gue, "udp 6080")], &none);
+        assert!(report.is_well());
+        assert_eq!(seen(), ["gue"]);
+        report.update(vec![problem(ProblemKind::Step, "a step")], &[], &none);
+        assert!(!report.is_well());
+        assert_eq!(seen(), ["step", "gue"]);
+        report.unknown("why".to_owned(), &none);
+        assert_eq!(seen(), ["step", "unknown", "gue"]);
+        report.set_own(Vec::new(), &none);
+        assert_eq!(seen(), ["step", "unknown"]);
+        report.update(Vec::new(), &[], &none);
+        assert!(report.is_well() && seen().is_empty());
     }
 }

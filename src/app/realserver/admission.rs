@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use super::answers::Asked;
 use super::delivery::Delivery;
+use super::last_sources::SourceWatch;
 use crate::app::log_throttle::LogThrottle;
-use crate::decap::{Admission, Gate, Payload, Refusal};
+use crate::decap::{Admission, Gate, Payload, Refusal, source_of};
 use crate::doctor::inquiry::Question;
 use crate::sys::raw::{HEADROOM, Received};
 use crate::wire::coalesce::{Coalescer, MAX_BATCH};
@@ -97,6 +98,8 @@ pub(super) struct Admitter<'a> {
     pub(super) merged_udp: &'a mut LogThrottle,
     /// The channel to the task that answers inquiries.
     pub(super) questions: &'a mpsc::Sender<Asked>,
+    /// Where packets have come from.
+    pub(super) sources: &'a mut SourceWatch,
 }
 
 impl Admitter<'_> {
@@ -139,6 +142,7 @@ impl Admitter<'_> {
     ) -> anyhow::Result<()> {
         let count = merged.len().div_ceil(piece);
         if self.gate.refuse_merged(&source, count) {
+            self.sources.refuse(source, count as u64);
             return Ok(());
         }
         frames.wait_for_each_other();
@@ -167,6 +171,10 @@ impl Admitter<'_> {
                 return bytes.get_mut(packet).map(|packet| Frame::Apart(header, packet));
             }
             Admission::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(self.merged_udp),
+            Admission::Drop(Refusal::Source) => {
+                let source = outer.map(|(source, _)| source).or_else(|| source_of(bytes));
+                source.into_iter().for_each(|source| self.sources.refuse(source, 1));
+            }
             Admission::Inquiry(inner) => self.ask(outer, (bytes, inner)),
             Admission::Drop(_) => {}
         }

@@ -1,13 +1,16 @@
 //! Messages from the control thread to the packet thread.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::sync::oneshot::Sender;
 
 use crate::app::turns::TurnLengths;
 use crate::decap::{self, Gate};
+use crate::sys::raw::Receiver;
 
 use super::delivery::Written;
+use super::last_sources::SourceWatch;
 use super::stranger_filter::Programs;
 
 /// All figures of the packet thread.
@@ -23,6 +26,8 @@ pub(super) struct RealServerReport {
     pub(super) socket_dropped: u64,
     /// Whether the kernel refuses strangers' packets now.
     pub(super) filtering: bool,
+    /// Where packets have come from.
+    pub(super) last: SourceWatch,
 }
 
 /// The settings of the packet loop that can change while it runs.
@@ -47,4 +52,6 @@ pub(super) enum RealServerMessage {
     Report(Sender<RealServerReport>),
     /// Sets the gate and the loop's settings. The answer confirms that they are in force.
     Configure(Box<RealServerLoopSettings>, Sender<()>),
+    /// Reads these sockets too from now on.
+    Receive(Vec<Receiver>, Sender<io::Result<()>>),
 }

@@ -6,6 +6,8 @@ mod agent;
 mod answers;
 mod delivery;
 mod fast_path;
+pub(super) mod gue_port;
+mod last_sources;
 mod messages;
 mod overflow;
 mod packets;
@@ -42,6 +44,9 @@ use packets::RealServerLoop;
 use reload::{GateInputs, RunningRealServer};
 use request_handler::RealServerHandler;
 
+/// Why a real server cannot start without raw sockets.
+pub(super) const RAW_SOCKETS: &str = "could not open a raw socket; run as root or with CAP_NET_RAW";
+
 /// Runs a real server until a signal stops it. `path` is the file of `config`, for reloads. It
 /// undoes every change to the host before it returns.
 ///
@@ -73,11 +78,12 @@ async fn serve_reals(
     session.install(plan).await?;
     // The raw sockets come last: from now on the kernel sends no protocol-unreachable, which the
     // director takes as a sign that this host is ready.
-    let (receivers, takes_gue) = receivers(config.gue_port)?;
-    bounds.gue_port = takes_gue.then_some(config.gue_port);
+    let gue = gue_port::open_or_report(config.gue_port, session);
+    bounds.gue_port = (!gue.is_empty()).then_some(config.gue_port);
+    let receivers = receivers(gue)?;
     let refused = config.offload && !tun.offload();
-    let delivery = Delivery::new(tun, config.coalesce);
     let (questions, asked) = mpsc::channel(answers::WAITING);
+    let delivery = Delivery::new(tun, config.coalesce);
     let (packet_thread, mut thread) =
         start(receivers, delivery, bounds.gate(&config), config.busy_poll, questions)?;
     let state = config.agent.as_ref().map(|_| Arc::new(AgentState::default()));
@@ -94,7 +100,6 @@ async fn serve_reals(
     let open_agent = |state| Agent::open(running.config.subscribe(), state);
     let agent = state.clone().map_or(Ok(None), open_agent);
     let answers = InquiryAnswers::new(asked, running.config.subscribe(), session.status());
-    let answers = answers.context("could not open a raw socket for answers to vstun doctor");
     let opened = agent.and_then(|agent| Ok((agent, answers?, daemon::listen(&control, access)?)));
     let outcome = match opened {
         Ok((agent, answers, control)) => {
@@ -120,30 +125,14 @@ async fn serve_reals(
     outcome.and(undone)
 }
 
-/// The sockets for each encapsulation, and whether those for GUE are among them: another program
-/// may have the port.
-fn receivers(gue_port: u16) -> anyhow::Result<(Vec<Receiver>, bool)> {
-    let mut receivers = Receiver::open_each()
-        .context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
-    let gue = Receiver::open_gue(gue_port).unwrap_or_else(|error| {
-        log::warn!(
-            "no GUE is taken: cannot open UDP port {gue_port}: {error}; if another program has \
-             it, write another `gue_port` here and at the directors"
-        );
-        Vec::new()
-    });
-    let takes_gue = !gue.is_empty();
-    if !gue.iter().all(Receiver::merges) {
-        log::warn!(
-            "this kernel merges no UDP datagrams for a socket (UDP_GRO): each GUE datagram is read \
-             alone"
-        );
-    }
+/// The sockets for each encapsulation. `gue`: those for GUE.
+fn receivers(gue: Vec<Receiver>) -> anyhow::Result<Vec<Receiver>> {
+    let mut receivers = Receiver::open_each().context(RAW_SOCKETS)?;
     receivers.extend(gue);
     for receiver in &receivers {
         log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
     }
-    Ok((receivers, takes_gue))
+    Ok(receivers)
 }
 
 /// The other inputs of the main task, besides the host, signals and the packet thread.
@@ -167,14 +156,10 @@ async fn steer(
     running.http = Some(http::Server::start(http.as_ref(), &handler)?);
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
-    let mut reporting = pin!(async {
-        match agent {
-            Some(agent) => agent.run().await,
-            None => std::future::pending().await,
-        }
-    });
+    let mut reporting = pin!(report(agent));
     let mut answering = pin!(answers.run());
     let mut changes = running.fast_path.changes();
+    let mut freed = pin!(gue_port::freed(running.config.borrow().gue_port));
     running.admit();
     daemon::ready();
     loop {
@@ -191,6 +176,10 @@ async fn steer(
             }
             () = changes.next() => {
                 running.follow_ends();
+                continue;
+            }
+            gue = &mut freed, if running.bounds.gue_port.is_none() => {
+                running.receive_gue(gue, session).await?;
                 continue;
             }
             Some(events) = news.recv() => {
@@ -212,6 +201,14 @@ async fn steer(
         };
         // Without a client, or if it has closed, the log has the outcome.
         let _ = asker.map(|asker| asker.send(outcome));
+    }
+}
+
+/// Runs the load agent, if there is one.
+async fn report(agent: Option<Agent>) {
+    match agent {
+        Some(agent) => agent.run().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::wire::coalesce::Coalescer;
 use super::admission::{Admitter, WaitingFrames};
 use super::answers::Asked;
 use super::delivery::Delivery;
+use super::last_sources::SourceWatch;
 use super::messages::{RealServerLoopSettings, RealServerMessage, RealServerReport};
 use super::overflow::SocketLosses;
 use super::stranger_filter::{FilterState, Programs, StrangerFilter};
@@ -50,6 +51,7 @@ pub(super) struct RealServerLoop {
     merged_udp: LogThrottle,
     /// To the task that answers inquiries of `vstun doctor`.
     questions: mpsc::Sender<Asked>,
+    last: SourceWatch,
 }
 
 /// A raw socket, and whether it may have something to receive.
@@ -71,21 +73,11 @@ impl RealServerLoop {
         gate: Gate,
         (inbox, questions): (Inbox<RealServerMessage>, mpsc::Sender<Asked>),
     ) -> io::Result<Self> {
-        for (index, receiver) in receivers.iter().enumerate() {
-            let descriptor = receiver.as_raw_fd();
-            poll.registry().register(
-                &mut SourceFd(&descriptor),
-                Token(index),
-                Interest::READABLE,
-            )?;
-        }
-        let ready = |receiver| {
-            let (overflow, filter) = (SocketLosses::default(), FilterState::default());
-            Source { receiver, ready: true, overflow, filter }
-        };
+        let mut sources = Vec::with_capacity(receivers.len());
+        add(receivers, &mut sources, &poll)?;
         Ok(Self {
             poll,
-            sources: receivers.into_iter().map(ready).collect(),
+            sources,
             strangers: StrangerFilter::new(Programs::of(&gate)),
             delivery,
             gate,
@@ -99,6 +91,7 @@ impl RealServerLoop {
             turns: TurnLengths::default(),
             merged_udp: LogThrottle::default(),
             questions,
+            last: SourceWatch::new(Instant::now()),
         })
     }
 
@@ -116,6 +109,7 @@ impl RealServerLoop {
         let mut events = Events::with_capacity(8);
         loop {
             let began = Instant::now();
+            self.last.turn(began, self.gate.counters().delivered);
             if self.messages().is_break() {
                 return Ok(());
             }
@@ -165,6 +159,9 @@ impl RealServerLoop {
                     self.delivery.set_coalesce(coalesce);
                     let _ = answer.send(());
                 }
+                RealServerMessage::Receive(receivers, answer) => {
+                    let _ = answer.send(add(receivers, &mut self.sources, &self.poll));
+                }
                 RealServerMessage::Report(answer) => {
                     let now = Instant::now();
                     for Source { receiver, overflow, filter, .. } in &mut self.sources {
@@ -181,6 +178,7 @@ impl RealServerLoop {
                         coalesce: self.delivery.coalesces(),
                         socket_dropped,
                         filtering: self.strangers.flood(),
+                        last: self.last.clone(),
                     }));
                 }
             }
@@ -222,10 +220,10 @@ impl RealServerLoop {
 
     /// Processes the `count` datagrams of one `recvmmsg`.
     fn batch(&mut self, count: usize, payload: Payload) -> anyhow::Result<()> {
-        let Self { delivery, gate, datagrams, coalescer, merged_udp, most, questions, .. } = self;
+        let Self { delivery, gate, datagrams, coalescer, merged_udp, questions, last, .. } = self;
         let merged = |gate: &Gate| gate.counters().super_packets + gate.counters().gue_merged;
         let before = merged(gate);
-        let mut admission = Admitter { gate, payload, merged_udp, questions };
+        let mut admission = Admitter { gate, payload, merged_udp, questions, sources: last };
         let mut frames = WaitingFrames::new(delivery, coalescer, count);
         for datagram in datagrams.iter_mut() {
             admission.admit(datagram, &mut frames)?;
@@ -233,9 +231,20 @@ impl RealServerLoop {
         frames.flush()?;
         // If the NIC merges, a long batch would leave the cache.
         let long = count >= BATCH && self.delivery.coalesces() && merged(&self.gate) == before;
-        *most = if long { LONG_BATCH } else { BATCH };
+        self.most = if long { LONG_BATCH } else { BATCH };
         Ok(())
     }
+}
+
+/// Adds sockets to those that are read; the token of each is its index.
+fn add(receivers: Vec<Receiver>, sources: &mut Vec<Source>, poll: &Poll) -> io::Result<()> {
+    for receiver in receivers {
+        let (descriptor, token) = (receiver.as_raw_fd(), Token(sources.len()));
+        poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+        let (overflow, filter) = (SocketLosses::default(), FilterState::default());
+        sources.push(Source { receiver, ready: true, overflow, filter });
+    }
+    Ok(())
 }
 
 /// The sockets with their filters.

@@ -20,6 +20,7 @@ use crate::config;
 use crate::control::{Alteration, Altered, ReloadPlan, Request, counted};
 use crate::decap::{Gate, Mss};
 use crate::host;
+use crate::sys::raw::Receiver;
 
 /// The running configuration.
 #[derive(Debug)]
@@ -71,6 +72,24 @@ impl RunningRealServer {
     pub(super) fn follow_ends(&mut self) {
         let config = self.config.borrow().clone();
         self.fast_path.follow(&config);
+    }
+
+    /// Receives GUE by these sockets, since the UDP port is free by now.
+    ///
+    /// # Errors
+    /// The packet thread has ended.
+    pub(super) async fn receive_gue(
+        &mut self,
+        receivers: Vec<Receiver>,
+        session: &mut Session,
+    ) -> anyhow::Result<()> {
+        self.packet_thread.ask(|answer| RealServerMessage::Receive(receivers, answer)).await??;
+        let config = self.config.borrow().clone();
+        let bounds = GateInputs { gue_port: Some(config.gue_port), ..self.bounds };
+        self.configure(&config, bounds).await?;
+        self.bounds = bounds;
+        session.report_own(Vec::new());
+        Ok(())
     }
 
     /// Carries out a command, or changes nothing; logs the result and publishes events.

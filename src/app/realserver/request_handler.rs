@@ -108,7 +108,9 @@ impl RealServerHandler {
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
         let report = self.packet_thread.ask(RealServerMessage::Report).await?;
-        let RealServerReport { gate, written, batches, turns, offload, coalesce, .. } = report;
+        let RealServerReport { gate, written, batches, turns, offload, coalesce, last, .. } =
+            report;
+        let now = Instant::now();
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
             meaning: refusal.meaning().to_owned(),
@@ -147,6 +149,7 @@ impl RealServerHandler {
             dropped: Refusal::ALL.iter().map(dropped).collect(),
             filtered: gate.filtered,
             filtering: report.filtering,
+            last: last.report(now),
             socket_dropped: report.socket_dropped,
             tun_dropped: tun::dropped(&self.host.borrow().tun_or(&self.tun))
                 .unwrap_or_default()
