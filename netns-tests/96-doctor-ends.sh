@@ -43,6 +43,20 @@ mend vt-real2 | tee "$WORK/shown"
 [[ $(<"$WORK/shown") == *"${REAL_ADDRESSES[real2/$INNER]}"* ]] ||
     fail "its command does not show where that server listens"
 stop elsewhere
+if [[ $INNER == 4 ]]; then
+    # nginx: `listen [::]:80;` alone.
+    spawn vt-real2 elsewhere python3 -c '
+import socket
+server = socket.socket(socket.AF_INET6)
+server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+server.bind(("::", 80))
+server.listen()
+server.accept()'
+    wait_for "the listener for IPv6" listens 80
+    named director listener "${ADDRESS[real2]}"
+    [[ $(first text) == *"for IPv6 only"* ]] || fail "it says: $(first text)"
+    stop elsewhere
+fi
 start_web real2
 healthy director
 stop "real2-echo$INNER"
@@ -89,3 +103,43 @@ healthy director
 stop real1
 named director real_server_daemon "${ADDRESS[real1]}"
 [[ $(first text) == *"or its \`gue_port\` is not 6080" ]] || fail "it says: $(first text)"
+
+# --- GUE at the real server -----------------------------------------------------------------------
+
+# Its configuration names no encapsulation, and its firewall lets only IP in IP in.
+at vt-real1 nft -f - <<-NFT
+	table inet filter {
+	    chain input {
+	        type filter hook input priority 0; policy drop
+	        ct state established,related accept
+	        meta l4proto { 1, 4, 41, 58 } accept
+	        iifname "vstun0" accept
+	    }
+	}
+	NFT
+start_real real1
+named real1 firewall
+[[ $(first severity) == warning ]] || fail "it is a $(first severity)"
+mend vt-real1
+healthy director
+healthy real1
+stop real1
+at vt-real1 nft delete table inet filter
+
+# Another program has the port; the daemon takes it when it is free.
+spawn vt-real1 taker python3 -c '
+import socket
+end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end.bind(("0.0.0.0", 6080))
+print("ready", flush=True)
+while True: end.recv(2000)'
+wait_for "the other program" log_has taker ^ready
+start_real real1
+named real1 gue_ports
+mend vt-real1 | tee "$WORK/shown"
+[[ $(<"$WORK/shown") == *python3* ]] || fail "its command does not show the program"
+expect_eq "what the daemon reports" "$(ask real1 stats --json | jq -c '[.host.wrong[].what]')" \
+    '["gue"]'
+stop taker
+healthy real1
+healthy director

@@ -51,6 +51,10 @@ prepare() { # DAEMON AT-LEAST: runs the first command until nothing but the daem
 }
 stop real1
 at vt-real1 sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0
+UNDER=(setpriv --bounding-set -net_raw)
+doctor real1 --config "$WORK/real1.toml"
+expect_eq "without the right to raw sockets" "$(first cause)" tunnel
+[[ $(first text) == "could not open a raw socket"* ]] || fail "it says: $(first text)"
 UNDER=("${READ_ONLY[@]}")
 prepare real1 3
 start_real real1

@@ -62,6 +62,71 @@ grep -q 'what the network does with replies is not seen from here' "$WORK/well.l
 at vt-router nft delete table netdev cloud
 healthy director
 
+# A VPN's routes, and its rules.
+ip -n vt-real1 tuntap add vpn0 mode tun
+ip -n vt-real1 link set vpn0 up
+ip -n vt-real1 route add 128.0.0.0/1 dev vpn0
+named real1 reply_path "$VIP"
+mend vt-real1
+healthy real1
+ip -n vt-real1 route add default dev vpn0 table 51820
+at vt-real1 ip rule add not fwmark 0xca6c lookup 51820 pref 100
+named real1 reply_path "$VIP"
+mend vt-real1
+healthy real1
+at vt-real1 ip rule del pref 99
+at vt-real1 ip rule del pref 100
+ip -n vt-real1 link del vpn0
+healthy real1
+healthy director
+
+# --- a firewall -----------------------------------------------------------------------------------
+
+# That of an ordinary host: nothing is wrong.
+at vt-real1 nft -f - <<-NFT
+	table inet filter {
+	    set banned {
+	        type ipv4_addr
+	        elements = { 203.0.113.7, 203.0.113.9 }
+	    }
+	    chain before {
+	        type filter hook prerouting priority -10
+	        ip frag-off & 0x1fff != 0 drop
+	        tcp flags & (fin|syn) == fin|syn drop
+	        meta pkttype multicast drop
+	    }
+	    chain input {
+	        type filter hook input priority 0; policy drop
+	        ct state invalid drop
+	        ip saddr @banned drop
+	        ct state established,related accept
+	        iifname "lo" accept
+	        meta l4proto { 1, 4 } accept
+	        tcp dport { 22, 80, 443 } accept
+	    }
+	}
+	NFT
+healthy director
+healthy real1
+# Without the web's port.
+at vt-real1 nft flush chain inet filter input
+at vt-real1 nft add rule inet filter input meta l4proto '{ 1, 4 }' accept
+at vt-real1 nft add rule inet filter input tcp dport 22 accept
+named real1 firewall "$VIP"
+[[ $(first text) == *80/tcp* ]] || fail "it says: $(first text)"
+mend vt-real1
+healthy real1
+healthy director
+# As firewalld does it: replies leave by another interface than that of the packets.
+at vt-real1 nft flush table inet filter
+at vt-real1 nft add chain inet filter input '{ policy accept; }'
+at vt-real1 nft add rule inet filter before fib saddr . iif oif missing drop
+named real1 firewall "$VIP"
+mend vt-real1
+healthy real1
+healthy director
+at vt-real1 nft delete table inet filter
+
 # --- the way there --------------------------------------------------------------------------------
 
 # The kernel's entry for the real server: it does not answer, or someone has set another address.

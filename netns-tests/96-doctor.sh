@@ -162,6 +162,13 @@ TRUSTED=()
 named director tunnel "${ADDRESS[real1]}"
 named real1 gate
 [[ $(first evidence) == *"${LAN_OTHERS[$OUTER]}"* ]] || fail "its evidence: $(first evidence)"
+[[ $(first text) == *"from $DIRECTOR are refused"* ]] || fail "it says: $(first text)"
+# The command adds it and reloads, by the usual path of the socket.
+command=$(first 'mend[0]')
+at vt-real1 env PATH="$VSTUN_BIN:$PATH" sh -c \
+    "${command//\/run\/vstun\/realserver.sock/$CONTROL/real1.sock}"
+healthy director
+healthy real1
 
 stop director
 doctor director --config "$WORK/director.toml"

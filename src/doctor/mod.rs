@@ -8,6 +8,7 @@
 //! 5. `finding`: a finding, its position in the order, and the report.
 
 mod cause;
+mod delivery;
 mod director;
 mod ends;
 mod fast_path;
@@ -20,20 +21,26 @@ mod link_layer;
 pub mod marked;
 mod neighbours;
 mod observed;
+mod observed_realserver;
 mod own_packets;
 mod passage;
 mod ports;
 mod realserver;
+mod reply_routes;
 mod serving;
 mod translation;
 mod tunnels;
 mod way_back;
 
 pub use cause::Cause;
+pub use delivery::needs_traffic;
 pub use director::diagnose_director;
 pub use ends::{EndAnswer, EndFacts, FullSize};
 pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};
 pub use observed::{DirectorFacts, Listened, NeighbourEntry, RouteToReal};
-pub use realserver::{RealServerFacts, diagnose_realserver};
+pub use observed_realserver::{
+    Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, ReplyWay,
+};
+pub use realserver::diagnose_realserver;
 pub use tunnels::Tunnelled;

@@ -62,6 +62,12 @@ pub(super) fn pcap_of_all(gue_port: u16) -> String {
     Encap::ALL.map(|encap| Tunnelled { encap, gue_port }.pcap()).join(" or ")
 }
 
+/// Packets in any encapsulation in words: a real server receives all.
+pub(super) fn words_of_all(gue_port: u16) -> String {
+    let [one, two, three] = Encap::ALL.map(|encap| Tunnelled { encap, gue_port }.words());
+    format!("{one}, {two} or {three}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

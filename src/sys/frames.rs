@@ -45,7 +45,7 @@ impl FrameSocket {
     }
 }
 
-fn address(link: u32, ethertype: u16) -> io::Result<SockAddr> {
+pub(super) fn address(link: u32, ethertype: u16) -> io::Result<SockAddr> {
     let link = libc::c_int::try_from(link).map_err(io::Error::other)?;
     let family = libc::sa_family_t::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     let size = size_of::<libc::sockaddr_ll>().try_into().map_err(io::Error::other)?;

@@ -30,3 +30,4 @@ pub mod real_path;
 pub mod sock_diag;
 pub mod sysctl;
 pub mod tun;
+pub mod tun_packets;

@@ -2,6 +2,7 @@
 //! the conclusions.
 
 mod clients;
+mod clients_here;
 mod director;
 mod firewall;
 mod inquiry;
@@ -46,10 +47,22 @@ async fn examine(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<D
         }
         (Ok((daemon, setup)), config) => director::running(daemon, &setup, config).await,
         (Err(why), Some(config)) => stopped(&why, config).await,
-        (Err(why), None) => Err(why.context(
-            "cannot tell which role this host has; give --config FILE where no daemon runs",
-        )),
+        (Err(why), None) => match installed(&INSTALLED.map(Path::new)) {
+            Some(config) => stopped(&why, config).await,
+            None => Err(why.context(
+                "cannot tell which role this host has; give --config FILE where no daemon runs",
+            )),
+        },
     }
+}
+
+/// The configuration files of the units.
+const INSTALLED: [&str; 2] = ["/etc/vstun/director.toml", "/etc/vstun/realserver.toml"];
+
+/// The only one of the files that exists.
+fn installed<'a>(files: &[&'a Path]) -> Option<&'a Path> {
+    let mut there = files.iter().copied().filter(|file| file.exists());
+    there.next().filter(|_| there.next().is_none())
 }
 
 /// Examines a host whose daemon does not run.
@@ -80,5 +93,19 @@ fn fault(problem: &Problem) -> HostFault {
         text: problem.text.clone(),
         since: String::new(),
         prevents_start: problem.refusal.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_with_one_configuration_has_that_role() {
+        let (there, missing) = (Path::new("/dev/null"), Path::new("/dev/nothing-like-this"));
+        assert_eq!(installed(&[there, missing]), Some(there));
+        assert_eq!(installed(&[missing, there]), Some(there));
+        assert_eq!(installed(&[missing, missing]), None);
+        assert_eq!(installed(&[there, there]), None);
     }
 }

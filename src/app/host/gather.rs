@@ -128,7 +128,10 @@ pub(super) fn families() -> impl Iterator<Item = Family> {
 }
 
 /// A destination without a route is left out: the kernel returns an error for it.
-async fn lookups(netlink: &Netlink, destinations: &[IpAddr]) -> BTreeMap<IpAddr, Lookup> {
+pub(super) async fn lookups(
+    netlink: &Netlink,
+    destinations: &[IpAddr],
+) -> BTreeMap<IpAddr, Lookup> {
     let mut lookups = BTreeMap::new();
     for &to in destinations {
         if let Ok(answer) = netlink.lookup(messages::lookup_request(to)).await {

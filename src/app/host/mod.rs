@@ -24,6 +24,7 @@ mod listening;
 mod messages;
 mod neighbour_socket;
 mod prepared;
+pub(crate) mod reply_lookup;
 mod report;
 mod routes;
 mod state;

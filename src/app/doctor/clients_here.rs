@@ -1,0 +1,173 @@
+//! What a real server's own sockets and TUN show: where programs listen, which clients wait, which
+//! ports get packets.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use log::debug;
+
+use crate::app::host::reply_lookup::{self, ReplyLookup};
+use crate::app::listeners::kind;
+use crate::doctor::inquiry::ListenerKinds;
+use crate::doctor::{Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, ReplyWay};
+use crate::host::replies::{self, Reply};
+use crate::host::{Facts, Family, PROTOCOL};
+use crate::sys::sock_diag::{ClientConnection, bound_sockets, client_connections};
+use crate::sys::tun_packets::TunPackets;
+use crate::wire::{Packet, Transport, protocol};
+
+/// The most clients whose replies' routes are looked up, of those that wait and of the others.
+const MOST_CLIENTS: usize = 32;
+
+/// How long packets out of the TUN are looked at: health checks come every few seconds.
+const LISTENED: Duration = Duration::from_secs(3);
+
+/// More than the longest packet.
+const ROOM: usize = 65_600;
+
+/// Adds the programs' sockets, and the routes of replies to their clients.
+pub(super) async fn look(facts: &mut RealServerFacts, host: &Facts) -> anyhow::Result<()> {
+    let tun = host.link(&facts.tun).map(|link| link.index);
+    let mut connections = Vec::new();
+    client_connections(|one| {
+        if facts.vips.contains(&one.address) && host.owners(one.client).next().is_none() {
+            connections.push(one);
+        }
+    })?;
+    facts.listening = listening(&facts.vips, tun, &connections)?;
+    let own = host.rules.iter().find(|rule| {
+        let of_vip = |vip: &IpAddr| rule.from == Some((*vip).into());
+        rule.protocol == PROTOCOL && facts.vips.iter().any(of_vip)
+    });
+    facts.reply_table =
+        own.and_then(|rule| Some(ReplyTable { table: rule.table?, priority: rule.priority }));
+    facts.reply_routes = routes(facts, host, &connections).await?;
+    Ok(())
+}
+
+fn listening(
+    vips: &[IpAddr],
+    tun: Option<u32>,
+    connections: &[ClientConnection],
+) -> std::io::Result<Vec<Listening>> {
+    let mut found: BTreeMap<(IpAddr, u8, u16), bool> = BTreeMap::new();
+    bound_sockets(|bound| {
+        for &vip in vips {
+            let kind = kind(&bound, vip, tun);
+            if kind == Some(ListenerKinds::VIP) || kind == Some(ListenerKinds::WILDCARD) {
+                let number = if bound.udp { protocol::UDP } else { protocol::TCP };
+                let own = found.entry((vip, number, bound.port)).or_default();
+                *own |= kind == Some(ListenerKinds::VIP);
+            }
+        }
+    })?;
+    let passes = |vip, number, port| {
+        number == protocol::TCP
+            && connections.iter().any(|one| one.answered && (one.address, one.port) == (vip, port))
+    };
+    let all = found.into_iter().map(|((vip, protocol, port), own)| {
+        let passes = passes(vip, protocol, port);
+        Listening { vip, protocol, port, own, used: false, passes }
+    });
+    Ok(all.collect())
+}
+
+/// The routes of replies to clients, and to a host on the internet.
+async fn routes(
+    facts: &RealServerFacts,
+    host: &Facts,
+    connections: &[ClientConnection],
+) -> anyhow::Result<Vec<ReplyRoute>> {
+    let mut asked: BTreeMap<(ReplyTo, IpAddr, IpAddr), Reply> = BTreeMap::new();
+    let mut ask = |to, vip, client| {
+        let known = asked.keys().filter(|(known, ..)| *known == to).count();
+        if known < MOST_CLIENTS {
+            asked.insert((to, vip, client), Reply { vip, to: client });
+        }
+    };
+    for one in connections {
+        // A director's own probes say nothing about clients.
+        let director = facts.directors.iter().any(|net| net.contains(&one.client));
+        if one.open && !director {
+            ask(ReplyTo::Answering, one.address, one.client);
+        }
+        // The first SYN-ACK may be on its way.
+        if !one.answered && one.repeated > 0 {
+            ask(ReplyTo::Waiting, one.address, one.client);
+        }
+    }
+    for &vip in facts.vips.iter().filter(|vip| host.owners(**vip).next().is_some()) {
+        if !facts.no_way_back.contains(&vip) {
+            ask(ReplyTo::Far, vip, replies::far(vip));
+        }
+    }
+    let asked: Vec<_> = asked.into_iter().collect();
+    let answers =
+        reply_lookup::reply_routes(asked.iter().map(|(_, reply)| *reply).collect()).await?;
+    let mut found = Vec::new();
+    for ((to, vip, client), reply) in asked {
+        let Some((_, lookup)) = answers.iter().find(|(known, _)| *known == reply) else { continue };
+        if let Some(way) = way(*lookup, client, vip, host, facts.reply_table).await? {
+            found.push(ReplyRoute { vip, client, to, way });
+        }
+    }
+    Ok(found)
+}
+
+async fn way(
+    lookup: ReplyLookup,
+    client: IpAddr,
+    vip: IpAddr,
+    host: &Facts,
+    own: Option<ReplyTable>,
+) -> anyhow::Result<Option<ReplyWay>> {
+    let (link, router, prefix, table) = match lookup {
+        ReplyLookup::Link { link, router, prefix, table } => (link, router, prefix, table),
+        ReplyLookup::Refused(kind) => {
+            let route = reply_lookup::refusing(client, kind, own.map(|own| own.table)).await?;
+            return Ok(Some(ReplyWay::Refused { kind, route }));
+        }
+        ReplyLookup::Local => return Ok(None),
+    };
+    let Some(link) = host.link_at(link) else { return Ok(None) };
+    let leads = host.rules.iter().filter(|rule| {
+        let before = own.is_none_or(|own| rule.priority <= own.priority);
+        let matches = rule.from.is_none_or(|from| from.contains(&vip));
+        rule.family == Family::of(vip) && rule.protocol != PROTOCOL && before && matches
+    });
+    let standard = [254, 253, 255].contains(&table) || own.is_some_and(|own| own.table == table);
+    let mut leads = leads.filter(|rule| rule.table == Some(table) && !standard);
+    let rule = leads.next().map(|rule| rule.priority);
+    let (name, ethernet) = (link.name.clone(), link.arp);
+    Ok(Some(ReplyWay::Link { link: name, ethernet, router, prefix, table, rule }))
+}
+
+/// Notes which ports get packets out of the TUN.
+pub(super) fn watch(facts: &mut RealServerFacts, host: &Facts) {
+    let Some(link) = host.link(&facts.tun) else { return };
+    if let Err(error) = note_traffic(&mut facts.listening, link.index) {
+        debug!("cannot look at the packets of {}: {error}", facts.tun);
+    }
+}
+
+fn note_traffic(listening: &mut [Listening], tun: u32) -> std::io::Result<()> {
+    let (mut packets, mut buffer) = (TunPackets::open(tun)?, vec![0; ROOM]);
+    let end = Instant::now() + LISTENED;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() || listening.iter().all(|one| one.used) {
+            return Ok(());
+        }
+        let packet = packets.next(left, &mut buffer)?.and_then(|bytes| Packet::parse(bytes).ok());
+        let Some(packet) = packet else { continue };
+        let port = match packet.transport {
+            Transport::Tcp(header) => header.destination_port,
+            Transport::Udp { destination_port, .. } => destination_port,
+            _ => continue,
+        };
+        let key = (packet.destination, packet.protocol, port);
+        let of_it = |one: &&mut Listening| (one.vip, one.protocol, one.port) == key;
+        listening.iter_mut().filter(of_it).for_each(|one| one.used = true);
+    }
+}

@@ -1,0 +1,101 @@
+use super::*;
+
+#[test]
+fn the_fast_path_is_named_where_it_is_and_why_it_is_not_elsewhere() {
+    let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let report = |at: &[&str], missing: &[&str]| {
+        let state = FastPathState { at: all(at), missing: all(missing) };
+        let tun = "vstun0".to_owned();
+        let fast_path = Some(state);
+        diagnose_realserver(&RealServerFacts { tun, fast_path, ..RealServerFacts::default() })
+    };
+    let off = report(&[], &[]);
+    assert!(off.findings.is_empty() && off.well == [fast_path::OFF], "{off:?}");
+    let unknown = diagnose_realserver(&RealServerFacts::default());
+    assert!(unknown.well.is_empty(), "{unknown:?}");
+    for (at, missing, texts) in [
+        (&["eth0", "eth1"][..], &[][..], &["at eth0 eth1: rules"][..]),
+        (&[], &["the kernel refuses its maps"], &["there is no fast path, though"]),
+        (&["eth0"], &["eth1: no tcx"], &["is not at all interfaces", "at eth0: rules"]),
+    ] {
+        let report = report(at, missing);
+        assert_eq!(report.findings.len(), texts.len(), "{report:?}");
+        for (finding, text) in report.findings.iter().zip(texts) {
+            assert!(finding.text.contains(text), "{finding:?}");
+            let warns = finding.severity == Severity::Warning;
+            assert_eq!(finding.evidence, if warns { missing[0] } else { "" });
+        }
+    }
+}
+
+#[test]
+fn each_fault_has_its_finding_with_a_command() {
+    let base = RealServerFacts {
+        tun: "vstun0".to_owned(),
+        vips: vec!["192.0.2.10".parse().expect("an address")],
+        directors: vec!["192.0.2.2/32".parse().expect("a network")],
+        read: Some((1, 0)),
+        ..RealServerFacts::default()
+    };
+    assert!(diagnose_realserver(&base).findings.is_empty());
+    let links = vec!["eth0".to_owned()];
+    for (facts, cause) in [
+        (RealServerFacts { strict: true, ..base.clone() }, "rp_filter"),
+        (RealServerFacts { answers_arp: links, ..base.clone() }, "announcing"),
+        (RealServerFacts { read: Some((0, 0)), ..base.clone() }, "tunnel"),
+        (RealServerFacts { no_way_back: base.vips.clone(), ..base.clone() }, "reply_path"),
+        // Refused long ago.
+        (RealServerFacts { read: Some((5, 5)), ..base }, "tunnel"),
+    ] {
+        let report = diagnose_realserver(&facts);
+        let [finding] = &report.findings[..] else { panic!("{report:?}") };
+        assert_eq!(finding.cause.name(), cause);
+        assert!(!finding.mend.is_empty());
+    }
+}
+
+#[test]
+fn refused_hosts_are_named_while_their_packets_come() {
+    let refused = |hosts: &[(u8, u64, u64)], admitted_seconds, growing| {
+        let host = |(host, count, seconds): &(u8, u64, u64)| RefusedSource {
+            address: [10, 0, 0, *host].into(),
+            count: *count,
+            seconds: *seconds,
+        };
+        let refused_sources = hosts.iter().map(host).collect();
+        let facts = RealServerFacts {
+            directors: vec!["10.0.0.2/32".parse().expect("a network")],
+            read: Some((20, 12)),
+            last: LastSources { refused_sources, admitted_seconds },
+            growing,
+            config: Some("/etc/vstun/realserver.toml".to_owned()),
+            ..RealServerFacts::default()
+        };
+        let report = diagnose_realserver(&facts);
+        let found = report.findings.iter().map(|one| (one.cause.name(), one.severity));
+        (found.collect::<Vec<_>>(), report)
+    };
+    let (fault, note) = (("gate", Severity::Fault), ("gate", Severity::Note));
+    for (hosts, admitted, growing, expected) in [
+        // The director has another address: seconds since the last admitted packet.
+        (&[(1, 12, 0)][..], None, false, vec![fault]),
+        (&[(1, 12, 0)], Some(9), false, vec![fault]),
+        // Others come meanwhile.
+        (&[(1, 12, 0)], Some(1), false, vec![note]),
+        (&[(1, 12, 0)], Some(9), true, vec![note]),
+        // A single packet may be anyone's.
+        (&[(1, 1, 0)], None, false, vec![note]),
+        (&[(1, 12, 0), (7, 1, 3)], Some(9), false, vec![fault, note]),
+        (&[(1, 12, 60)], Some(70), false, vec![fault]),
+        // It is over.
+        (&[(1, 12, 61)], Some(70), false, vec![]),
+        (&[], Some(0), true, vec![]),
+    ] {
+        assert_eq!(refused(hosts, admitted, growing).0, expected, "{hosts:?} {admitted:?}");
+    }
+    let report = refused(&[(1, 12, 0)], None, false).1;
+    let finding = &report.findings[0];
+    assert!(finding.text.starts_with("tunnelled packets from 10.0.0.1 are refused"), "{finding:?}");
+    let sed = r#"sed -i 's|^\( *directors *= *\[\)|\1"10.0.0.1/32", |' /etc/vstun/realserver.toml"#;
+    assert!(finding.mend[0].starts_with(sed), "{finding:?}");
+}

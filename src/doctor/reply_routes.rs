@@ -1,0 +1,196 @@
+//! Findings about the routes of replies: for clients that wait for the end of their handshake, for
+//! others, and for a host on the internet.
+//!
+//! Replies need not leave by the interface by which tunnelled packets come. But where they leave by
+//! another one and clients wait, or where that is a tunnel of a VPN, this is named.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::observed_realserver::{RealServerFacts, ReplyRoute, ReplyTo, ReplyWay};
+use super::{Cause, Finding, Severity};
+use crate::control::counted;
+
+/// The main table.
+const MAIN: u32 = 254;
+
+/// The findings about replies' routes.
+pub(super) fn findings(facts: &RealServerFacts) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    let mut seen: Vec<(IpAddr, &ReplyWay)> = Vec::new();
+    let mut routes: Vec<&ReplyRoute> = facts.reply_routes.iter().collect();
+    routes.sort_by_key(|route| route.to);
+    for route in routes {
+        // One route takes the replies to many clients.
+        if seen.contains(&(route.vip, &route.way)) {
+            continue;
+        }
+        let one = match &route.way {
+            ReplyWay::Refused { kind, route: by } => refused(route, kind, by.as_ref(), facts),
+            ReplyWay::Link { link, .. } if !facts.arrives_by(link) => elsewhere(route, facts),
+            ReplyWay::Link { .. } => on_link(route, facts),
+        };
+        let Some(one) = one else { continue };
+        seen.push((route.vip, &route.way));
+        found.push(one);
+    }
+    found.extend(unexplained(facts, &found));
+    found
+}
+
+/// Whether a finding says that replies from the virtual IP leave by an unexpected interface: then
+/// another one about their MSS says nothing more.
+pub(super) fn explains_mss(found: &[Finding], vip: Option<IpAddr>) -> bool {
+    found.iter().any(|one| one.address == vip && one.severity != Severity::Note)
+}
+
+fn finding(route: &ReplyRoute, severity: Severity, text: String) -> Finding {
+    let ReplyRoute { vip, client, to, .. } = route;
+    let seen = match to {
+        ReplyTo::Waiting => format!("{client} has not answered the SYN-ACK, which was sent again"),
+        _ => format!("the kernel's route to {client} from {vip}"),
+    };
+    Finding::new(Cause::ReplyPath, severity, text).seen(seen).about(*vip)
+}
+
+/// The command that shows the route.
+fn shown(ReplyRoute { vip, client, .. }: &ReplyRoute) -> String {
+    format!("{} route get {client} from {vip}", ip(*vip))
+}
+
+fn ip(vip: IpAddr) -> &'static str {
+    if vip.is_ipv4() { "ip" } else { "ip -6" }
+}
+
+/// The table as `ip route` takes it. Routes of the real server's table are copies of the main
+/// one's.
+fn of_table(table: u32, facts: &RealServerFacts) -> String {
+    let copies = facts.reply_table.is_some_and(|own| own.table == table);
+    if table == MAIN || copies { String::new() } else { format!(" table {table}") }
+}
+
+fn clients(route: &ReplyRoute) -> String {
+    match route.to {
+        ReplyTo::Far => "clients outside of this host's own networks".to_owned(),
+        _ => format!("client {}", route.client),
+    }
+}
+
+fn refused(
+    route: &ReplyRoute,
+    kind: &str,
+    by: Option<&(IpNet, u32)>,
+    facts: &RealServerFacts,
+) -> Option<Finding> {
+    if route.to == ReplyTo::Answering {
+        return None;
+    }
+    let (vip, severity) = match route.to {
+        ReplyTo::Waiting => (route.vip, Severity::Fault),
+        _ => (route.vip, Severity::Warning),
+    };
+    let to = clients(route);
+    let text = format!("this host drops replies from {vip} to {to}: the route is {kind}");
+    let found = finding(route, severity, text);
+    let found = match by {
+        Some((net, table)) => {
+            let table = of_table(*table, facts);
+            found.mended_by(format!("{} route del {kind} {net}{table}", ip(vip)))
+        }
+        None => found,
+    };
+    Some(found.mended_by(shown(route)))
+}
+
+/// Replies leave by another interface than that by which tunnelled packets come.
+fn elsewhere(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
+    let ReplyWay::Link { link, ethernet, prefix, table, rule, .. } = &route.way else {
+        return None;
+    };
+    let answering = facts.reply_routes.iter().any(|other| {
+        other.to == ReplyTo::Answering
+            && other.vip == route.vip
+            && matches!(&other.way, ReplyWay::Link { link: by, .. } if by == link)
+    });
+    let severity = match route.to {
+        ReplyTo::Waiting => Severity::Fault,
+        // Clients get such replies.
+        _ if answering => return None,
+        ReplyTo::Answering => return None,
+        ReplyTo::Far if *ethernet => Severity::Note,
+        ReplyTo::Far => Severity::Warning,
+    };
+    let vip = route.vip;
+    let by = match rule {
+        Some(rule) => format!("by routing rule {rule} and table {table}"),
+        None => prefix.map_or_else(String::new, |net| format!("by the route to {net}")),
+    };
+    let come: Vec<_> = facts.inputs.values().map(String::as_str).collect();
+    let text = format!(
+        "replies from {vip} to {} leave by {link} {by}, and tunnelled packets come by {}: a router \
+         that does not expect them there drops them",
+        clients(route),
+        come.first().copied().unwrap_or_default()
+    );
+    let found = finding(route, severity, text.replace("  ", " ").replace(" ,", ","));
+    let found = match (rule, prefix) {
+        (Some(rule), _) => {
+            let own = facts.reply_table.map_or(MAIN, |own| own.table);
+            match rule.checked_sub(1).filter(|before| *before > 0) {
+                Some(before) => found.mended_by(format!(
+                    "{} rule add from {vip} lookup {own} pref {before}",
+                    ip(vip)
+                )),
+                None => found.mended_by(format!("{} rule del priority {rule}", ip(vip))),
+            }
+        }
+        (None, Some(net)) if net.prefix_len() > 0 => {
+            let table = of_table(*table, facts);
+            found.mended_by(format!("{} route del {net} dev {link}{table}", ip(vip)))
+        }
+        _ => found,
+    };
+    Some(found.mended_by(shown(route)))
+}
+
+/// A client that waits, and that this host takes for a neighbour.
+fn on_link(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
+    let ReplyWay::Link { link, ethernet: true, router: false, prefix, .. } = &route.way else {
+        return None;
+    };
+    // A director on this network waits for the answer to its own probe.
+    let director = facts.directors.iter().any(|net| net.contains(&route.client));
+    if route.to != ReplyTo::Waiting || director {
+        return None;
+    }
+    let net = prefix.map_or_else(String::new, |net| format!(" ({net})"));
+    let text = format!(
+        "this host sends replies from {} to client {} on {link} itself and to no router{net}: if \
+         the client is not there, an address of this host has a prefix that is too short",
+        route.vip, route.client
+    );
+    let neighbour = format!("ip neigh show to {} dev {link}", route.client);
+    Some(finding(route, Severity::Note, text).mended_by(neighbour).mended_by(shown(route)))
+}
+
+/// Clients that wait, and whose replies take the usual way: the network, or the director, loses
+/// something; or they are an attacker's forged addresses.
+fn unexplained(facts: &RealServerFacts, found: &[Finding]) -> Option<Finding> {
+    let waiting = |route: &&ReplyRoute| route.to == ReplyTo::Waiting;
+    let all: Vec<_> = facts.reply_routes.iter().filter(waiting).collect();
+    let first = all.first().filter(|_| found.is_empty())?;
+    let (vip, count) = (first.vip, counted(all.len() as u64, "client"));
+    let text = format!(
+        "{count} (the first is {}) did not answer the SYN-ACK from {vip}: the network may drop \
+         replies, or somebody forges their addresses",
+        first.client
+    );
+    let seen = "it was sent again";
+    let found = Finding::new(Cause::ReplyPath, Severity::Note, text).seen(seen).about(vip);
+    Some(found.mended_by(format!("tcpdump -c 5 -ni any 'src {vip}'")).mended_by(shown(first)))
+}
+
+#[cfg(test)]
+#[path = "reply_routes_tests.rs"]
+mod tests;
