@@ -104,7 +104,7 @@ expect_eq "packets of these at the real server" \
 at vt-real1 nft delete table inet seen
 
 # Rules for this host's own packets and for ARP, and such as every healthy host may have.
-for rule in "th dport < 10000 drop" "oifname vstun0 reject"; do
+for rule in "tcp dport < 10000 drop" "oifname vstun0 reject"; do
     at vt-director nft "add table inet probed;
         add chain inet probed out { type filter hook output priority 0; };
         add rule inet probed out $rule"
