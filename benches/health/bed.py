@@ -100,6 +100,12 @@ class Program:
             time.sleep(0.05)
         return self
 
+    def works(self):
+        """Ends the run if it has logged a failure."""
+        log = open(self.log.name).read()
+        if self.process.poll() is not None or "failed" in log:
+            raise RuntimeError(f"{self.title}: {log[-400:]}")
+
     def says(self, text):
         """Waits until its log has this."""
         return self.until(lambda: text in open(self.log.name).read())

@@ -90,6 +90,12 @@ def haproxy(name, reals, interval, **options):
     return bed.Program(name, "haproxy", command, **options)
 
 
+def bare(name, rate, how, **options):
+    """A program that checks the VIP's web server, and nothing else; see bare.rs."""
+    command = [os.environ["BARE"], f"{VIP}:{WEB}", str(rate), how]
+    return bed.Program(name, f"bare-{how}", command, **options).says("ready")
+
+
 def find(program):
     """The path of a program, searched in root's PATH too."""
     path = shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")

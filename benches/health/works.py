@@ -13,6 +13,8 @@ import peers
 import watched
 
 VSTUN, HAPROXY = "vstun-director", "HAProxy"
+# The programs that only check: by hyper, or by tokio alone; see bare.rs.
+BARE = os.environ.get("BARE_BY", "hyper").split()
 # Rounds of the work on failures, which waits for each real server to be back.
 FAILURES = 4
 # `timeout` times `fall`, milliseconds.
@@ -94,39 +96,51 @@ def towards(name):
 
 
 def checks(plan):
-    """CPU of a thousand checks a second, beside HAProxy's, which does the same at the same time."""
+    """CPU of a thousand checks a second, beside HAProxy's, which does the same at the same time, and
+    beside a program's that does nothing else, through an equal director."""
     thousand()
-    director = directors("1s")["checking"]
+    both = directors("1s")
+    director, plain = both["checking"], both["plain"]
     proxy = peers.haproxy("checking", peers.many(), "1s")
+    bare = [peers.bare("plain", bed.REALS, how) for how in BARE]
     time.sleep(4)
     passed()
     mine, packets, all_of_it, theirs = [], [], [], []
+    least = {how: [] for how in BARE}
     for _ in range(plan.rounds):
-        before = reading(director.pid, proxy.pid)
+        before = reading(director.pid, proxy.pid, bare, plain.pid)
         time.sleep(plan.window * 3)
-        after = reading(director.pid, proxy.pid)
-        both, *spent = [b - a for a, b in zip(before, after)]
+        after = reading(director.pid, proxy.pid, bare, plain.pid)
+        two, rest, *spent = [b - a for a, b in zip(before, after)]
         # Each of the two starts half of the connections; of a steady thousand a second.
-        each = both / 2
-        own = [ns / each / 1000 for ns in spent]
+        own = [ns / (two / 2) / 1000 for ns in spent[:3]]
         all_of_it.append(own[0])
         packets.append(own[1])
         mine.append(own[0] - own[1])
         theirs.append(own[2])
+        for how, ns in zip(BARE, spent[3:]):
+            least[how].append(ns / (rest / len(BARE)) / 1000)
     passed()
+    for program in bare:
+        program.works()
     work = "1,000 checks a second"
     figure = "process CPU per check without packets"
     return [
         (work, figure, "us", VSTUN, mine, HAPROXY, theirs, ("<=", 0.8)),
         (work, "packet thread's CPU per check", "us", VSTUN, packets, HAPROXY, theirs, None),
         (work, "process CPU per check", "us", VSTUN, all_of_it, HAPROXY, theirs, None),
+    ] + [
+        (work, "process CPU per check", "us", f"{how} alone", spent, HAPROXY, theirs, None)
+        for how, spent in least.items()
     ]
 
 
-def reading(director, proxy):
-    """Connections opened, CPU of the director, of its packet thread, and of the proxy."""
+def reading(director, proxy, bare, plain):
+    """Connections opened at both nodes; CPU of the director, of its packet thread, of the proxy and
+    of the programs that only check."""
     packets = bed.cpu(director, "packets")
-    return bed.opened(director), bed.cpu(director), packets, bed.cpu(proxy)
+    spent = [bed.cpu(director), packets, bed.cpu(proxy), *(bed.cpu(one.pid) for one in bare)]
+    return bed.opened(director), bed.opened(plain), *spent
 
 
 def packets(plan):
