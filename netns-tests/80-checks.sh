@@ -10,7 +10,11 @@ state() { real_field "$1" state; }                              # NAME
 is() { [[ $(state "$1") == "$2" ]]; }                           # NAME STATE
 why_has() { real_field "$1" why | grep -F -- "$2" >/dev/null; } # NAME TEXT
 
-probed() { [[ $(number director checks '[.checks[] | select(.runs > 1)] | length') == 3 ]]; }
+probed() { [[ $(number director checks '[.checks[] | select(.runs > 1)] | length') == 6 ]]; }
+by_way() { # NAME VIA: the state of its check by that way
+    number director checks \
+        ".checks[] | select(.address == \"${ADDRESS[$1]}\" and .via == \"$2\") | .state"
+}
 
 # Waits for the state, and for its reason, which is that of the latest failure.
 becomes() { # NAME STATE WHY
@@ -27,9 +31,14 @@ type = "http"
 interval = "200ms"
 fast_interval = "50ms"
 timeout = "500ms"
-expect_body = "real"'
+expect_body = "real"
+[[service.check]]
+type = "icmp"
+via = "direct"
+interval = "500ms"
+timeout = "5s"'
 start_director rr 1 1 1
-wait_for "probes of all three" probed
+wait_for "probes of all three by both ways" probed
 for name in "${REALS[@]}"; do becomes "$name" up "all checks pass"; done
 expect_eq "connections of probes in the service's counts" "$(connections_given)" 0
 expect_eq "packets of probes in the service's counts" "$(packets_given)" 0
@@ -57,13 +66,14 @@ ask director check "${ADDRESS[real2]}" --json |
     fail "check said: $(<"$WORK/check.log")"
 
 # Without the tunnel daemon the check fails at once. When the daemon runs without the virtual IP, a
-# check of the real server's own address would not notice.
+# check of the real server's own address does not notice.
 stop real3
 becomes real3 down "http check failed: protocol unreachable from ${ADDRESS[real3]}"
 SERVED=("${OUTSIDE_VIPS[$(family "$VIP")]}")
 start_real real3
 SERVED=()
 becomes real3 down "http check failed: no answer within 500ms"
+expect_eq "real3 by the two ways" "$(by_way real3 tunnel) $(by_way real3 direct)" "down up"
 stop real3
 start_real real3
 becomes real3 up "all checks pass"
@@ -98,3 +108,12 @@ spawn vt-director advised "$VSTUN_BIN/vstun-director" --config "$WORK/director.t
 wait_ready advised
 expect_eq "warnings with the line" "$(grep -c "no health check" "$WORK/advised.log" || true)" 0
 stop advised
+
+# With `initial = "down"` a real server gets no connection until its check has passed.
+keys='port = 81, initial = "down", interval = "10m", fast_interval = "10m"'
+sed -i "s/^check = .*/check = [{ type = \"tcp\", $keys }]/" "$WORK/director.toml"
+spawn vt-director waits "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+wait_ready waits
+expect_eq "a flow before the first pass" \
+    "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r .why)" no_real_server
+stop waits

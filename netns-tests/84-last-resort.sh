@@ -1,6 +1,6 @@
 # A service's `fallback_real`: a server with an error page. It gets no connection while any other
 # real server takes one, all new ones while none does, and keeps its connections when the others are
-# back.
+# back. With `panic`, checks that would take down too many at once are ignored.
 # usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -34,4 +34,20 @@ start_web real1
 wait_for "real1 to be up" state_is real1 up
 expect_eq "requests to real1 of 20" "$(share "$(fetch 20)" real1)" 20
 release held 5
+
+sed -i 's/^fallback_real/panic = "60%"\n&/' "$WORK/director.toml"
+ask director reload
+start_web real2
+wait_for "real2 to be up" state_is real2 up
+stop real1-web KILL
+wait_for "real1 to be down, which is half of them" state_is real1 down
+stop real2-web KILL
+panics() { [[ $(number director list '.services[0].panic // false') == "$1" ]]; } # true|false
+wait_for "the checks to be ignored" panics true
+expect_eq "states while both fail" "$(real_field real1 state) $(real_field real2 state)" "up up"
+expect_eq "errors about it" "$(grep -c '2 of 2 real servers fail their checks at' \
+    "$WORK/director.log" || true)" 1
+start_web real1
+wait_for "the checks to count again" panics false
+wait_for "real2 to be down" state_is real2 down
 expect_accounted

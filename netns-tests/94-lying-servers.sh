@@ -1,7 +1,7 @@
 # Checks of servers that are broken or lie: each fails for its own reason and within its timeout,
 # and takes no more memory than its bounds. A slow server passes; one that flaps changes nothing,
 # since neither enough failures nor enough passes follow each other. `verify = false` accepts
-# a certificate of an unknown issuer.
+# a certificate of an unknown issuer. A client certificate is shown to those that require one.
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -39,6 +39,9 @@ for port in 9105 9106 {9108..9112}; do add http "$port"; done
 add https 9443 'verify = false'
 add https 9444 "ca = \"$WORK/other.pem\""
 add tls 9445 'verify = false'
+add tls 9448 "verify = false
+client_certificate = \"$WORK/cert.pem\"
+client_key = \"$WORK/cert.key\""
 
 make_topology
 start_real real1
@@ -49,6 +52,11 @@ for name in cert other; do
 done
 for port in {9443..9447}; do
     spawn vt-real1 "tls$port" openssl s_server -accept "$port" "-$INNER" -www \
+        -cert "$WORK/cert.pem" -key "$WORK/cert.key" -quiet
+done
+for port in 9448 9449; do # These require a client certificate.
+    spawn vt-real1 "tls$port" openssl s_server -accept "$port" "-$INNER" -www -Verify 1 \
+        -verify_return_error -CAfile "$WORK/cert.pem" \
         -cert "$WORK/cert.pem" -key "$WORK/cert.key" -quiet
 done
 spawn vt-real1 liars python3 "$here/traffic/liars.py" "$VIP" "${ADDRESS[real1]}"
@@ -66,6 +74,7 @@ add tls 9446 "ca = \"$WORK/cert.pem\"
 sni = \"other.example\""
 add tls 9447 "ca = \"$WORK/cert.pem\"
 sni = \"cert.example\""
+add tls 9449 'verify = false'
 SERVICE_KEYS+="[[service.check]]
 type = \"agent\"
 port = 9181
@@ -101,6 +110,8 @@ becomes 9447 up ""
 becomes 9444 down "TLS: invalid peer certificate"
 becomes 9443 up "status 200"
 becomes 9445 up ""
+becomes 9448 up "handshake"
+becomes 9449 down "TLS: "
 becomes 9111 up "status 200"
 (($(check 9111 '.results[0].microseconds') >= 300000)) || fail "the slow server was quick"
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod lag;
 mod rows;
 
 use std::net::IpAddr;
