@@ -1,6 +1,6 @@
 # Verbs that change a real server's state: one that is drained or disabled keeps its connections and
-# gets no new ones until it is enabled. A reload keeps what the operator set and the file does not
-# name.
+# gets no new ones until it is enabled. A reload and a restart keep what the operator set and the
+# file does not name.
 # usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -75,3 +75,28 @@ wait_for "an event of its end" out "yes no,no yes"
 stop director
 exit_code events
 expect_eq "events that the listener got" "$(asked_for | wc -l)" "$changes"
+
+# A crash does not put a real server back that an operator has taken out of service.
+start_director wrr 1 1
+ask director disable "${ADDRESS[real1]}"
+ask director drain "${ADDRESS[real2]}" --deadline 10m
+stop director KILL
+start_director wrr 1 1
+for real in real1 real2; do
+    log_has director "web: ${ADDRESS[$real]} starts as .* has set before the restart" ||
+        fail "no line about $real: $(<"$WORK/director.log")"
+done
+expect_eq "states after a crash" "$(real_field real1 state) $(real_field real2 state)" \
+    "disabled draining"
+left=$(real_field real2 deadline_seconds)
+((left > 500 && left <= 600)) || fail "the drain ends in $left s"
+expect_eq "a new flow after a crash" \
+    "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r .why)" no_real_server
+ask director reload
+expect_eq "states after a reload" "$(real_field real1 state) $(real_field real2 state)" \
+    "disabled draining"
+for real in real1 real2; do ask director enable "${ADDRESS[$real]}"; done
+expect_eq "files about states as in the configuration" "$(find /var/lib/vstun -name 'states*')" ""
+stop director
+start_director wrr 1 1
+expect_eq "states after a restart" "$(real_field real1 state) $(real_field real2 state)" "up up"

@@ -96,8 +96,8 @@ def towards(name):
 
 
 def checks(plan):
-    """CPU of a thousand checks a second, beside HAProxy's, which does the same at the same time, and
-    beside a program's that does nothing else, through an equal director."""
+    """CPU of a thousand checks a second, beside HAProxy's, which does the same at the same time,
+    and a program's that does nothing else, through an equal director."""
     thousand()
     both = directors("1s")
     director, plain = both["checking"], both["plain"]

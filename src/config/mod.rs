@@ -7,6 +7,7 @@
 //! 4. `director`, `service`, `realserver`: the models, and the rules between their values.
 //! 5. `diff`: the changes that lead from one model to another.
 //! 6. `save`: the text with the changes that verbs have made.
+//! 7. `operator_states`: the states that operators have set, kept over a restart.
 //!
 //! Every fault of a text is reported at once, each with its line, its key, and what to write
 //! instead.
@@ -23,6 +24,7 @@ mod edit;
 mod fault;
 mod http;
 pub mod keys;
+mod operator_states;
 mod policy;
 mod realserver;
 mod restart;
@@ -46,6 +48,7 @@ pub use document::MAX_LEN;
 pub use edit::{Edit, Selected, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};
 pub use http::HttpAddress;
+pub use operator_states::{OperatorState, operator_states_text, parse_operator_states};
 pub use realserver::{AgentSettings, MAX_DIRECTORS, MAX_VIPS, MssSetting, RealServer};
 pub use restart::needs_restart;
 pub use save::{RunningReal, RunningService, SaveError, saved};

@@ -6,6 +6,7 @@ mod changes;
 mod checks;
 mod edits;
 mod moved_listens;
+mod operator_states;
 mod saves;
 mod settings;
 

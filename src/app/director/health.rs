@@ -97,6 +97,22 @@ impl RunningDirector {
         follows
     }
 
+    /// Warns at the start about services whose weights do not add up to their quorum.
+    pub(super) fn warn_of_quorums(&self) {
+        for config::ServiceConfig { spec, health, .. } in &self.config.services {
+            let Some(sum) = health.short_of_quorum(spec) else { continue };
+            log::warn!(
+                service = spec.name.as_str();
+                "service {} (line {} of {}) does not reach its quorum, or not again once it has \
+                 lost it: its weights add up to {sum}; write a quorum that, with \
+                 quorum_hysteresis, is at most that",
+                spec.name,
+                health.line(),
+                self.path.display(),
+            );
+        }
+    }
+
     /// Warns at the start about services without a check, and shows the line to add.
     pub(super) fn warn_of_unchecked(&self) {
         for config::ServiceConfig { spec, health, .. } in &self.config.services {

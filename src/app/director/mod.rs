@@ -10,6 +10,7 @@ mod input;
 mod logs;
 mod messages;
 mod operate;
+mod operator_states;
 mod outages;
 mod output;
 mod packets;
@@ -62,6 +63,7 @@ use fast_path::KernelCarrier;
 use health::Follows;
 use hooks::Hooks;
 use messages::{DirectorMessage, NOTICES, Notice, PacketThreadEnds};
+use operator_states::StatesFile;
 use output::Output;
 use packets::DirectorLoop;
 use quorum::Withdrawn;
@@ -111,7 +113,8 @@ async fn direct(
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let withdrawn = Withdrawn::at_start(&config);
+    let (states, begun) = StatesFile::open(&config).await;
+    let withdrawn = Withdrawn::at_start(&begun);
     let wanted = desired(&config, withdrawn.all(), options.force);
     let Some(plan) = boot::plan(session, &wanted, signals, options.wait).await? else {
         return Ok(());
@@ -131,11 +134,12 @@ async fn direct(
     inbox.start(packet_thread.clone(), events, random_words::<1>()?[0])?;
     let (hooks, hook_runner) = Hooks::new(config.hooks.as_deref());
     let hook_task = hook_runner.start();
+    let kept = (random, states);
     let host_side = (withdrawn, ways, hooks, attached);
     let mut running =
-        RunningDirector::new(config, options, packet_thread.clone(), checks, random, host_side);
+        RunningDirector::new(config, options, packet_thread.clone(), checks, kept, host_side);
     let builder = running.builder();
-    let installing = install(&mut running, access, session, plan);
+    let installing = install(&mut running, &begun, access, session, plan);
     let outcome = match with_stop_signal(installing, signals, &builder).await {
         // The same as if the signal had arrived a moment later.
         (_, Stop::Requested) => {
@@ -326,8 +330,11 @@ async fn unless<T, E>(end: impl Future<Output = E>, work: impl Future<Output = T
     }
 }
 
+/// Sets up the balancer, the host and the checks. `begun`: the configuration with the states that
+/// operators have set before.
 async fn install(
     running: &mut RunningDirector,
+    begun: &config::Director,
     access: SocketAccess,
     session: &mut Session,
     plan: Prepared,
@@ -336,22 +343,28 @@ async fn install(
         .settings()
         .into_iter()
         .chain(of_ways(&plan.ways()))
-        .chain(running.config.specs().cloned().map(Change::AddService))
+        .chain(begun.specs().cloned().map(Change::AddService))
         .collect::<Vec<_>>();
     let services = running.config.specs();
     let tables = services.filter(|service| service.scheduler == SchedulerKind::Maglev).count();
     if tables >= MANY_TABLES {
         log::info!("making the Maglev tables of {tables} services, which can take seconds");
     }
-    let down = running.down_at_once(&running.config.checks()).await;
+    let down = running.down_at_once(&begun.checks()).await;
     running.apply(changes.into_iter().chain(down).collect()).await?;
+    if running.states.is_there()
+        && let Some(warning) = running.keep_states().await
+    {
+        log::warn!("{warning}");
+    }
     let _ = running.warned(plan.warnings());
     let uplinks = plan.ways().uplinks;
     session.install(plan).await?;
     running.attach(&uplinks)?;
     running.give_way();
     running.warn_of_unchecked();
-    running.adopt_checks(running.config.checks());
+    running.warn_of_quorums();
+    running.adopt_checks(begun.checks());
     daemon::listen(&running.config.control, access)
 }
 

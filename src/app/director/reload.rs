@@ -13,6 +13,7 @@ use super::health::checks_of;
 use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
 use super::operate::virtual_ips;
+use super::operator_states::StatesFile;
 use super::quorum::Withdrawn;
 use super::request_handler::Handler;
 use super::saved_states::SavedStates;
@@ -79,17 +80,19 @@ pub(super) struct RunningDirector {
     warnings: Vec<String>,
     /// The seed for placing flows if the configuration has no `hash_seed`.
     random: Seed,
+    /// Keeps the states that operators set.
+    pub(super) states: StatesFile,
 }
 
 impl RunningDirector {
     /// For a packet thread that does not have the configuration yet. `random` is used without a
-    /// `hash_seed`.
+    /// `hash_seed`; it and `states` are kept over a restart.
     pub(super) fn new(
         config: config::Director,
         options: Options,
         packet_thread: PacketThread<DirectorMessage>,
         checks: HealthThread,
-        random: Seed,
+        (random, states): (Seed, StatesFile),
         (withdrawn, ways, hooks, fast_path): (Withdrawn, TunnelRoutes, Hooks, FastPathProgram),
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
@@ -117,6 +120,7 @@ impl RunningDirector {
             builder,
             warnings,
             random,
+            states,
         }
     }
 
@@ -153,7 +157,8 @@ impl RunningDirector {
             request => self.operate(session, request).await,
         };
         if let Ok(answer) = outcome {
-            outcome = Ok(self.warned_of_outages(verb, answer).await);
+            let answer = self.warned_of_outages(verb, answer).await;
+            outcome = Ok(self.keeping_states(verb, answer).await);
         }
         let changes = commands::log_outcome(origin, verb, &outcome);
         self.publish_changes(origin, verb, changes).await;

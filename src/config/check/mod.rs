@@ -255,6 +255,18 @@ impl ServiceHealth {
         }
     }
 
+    /// The sum of the weights of a service whose quorum it does not reach, or not again once the
+    /// quorum is lost. `None`: it reaches it, or has no real server or no quorum of its own.
+    #[must_use]
+    pub fn short_of_quorum(&self, spec: &ServiceSpec) -> Option<u32> {
+        let Quorum { quorum, hysteresis } = self.rules.quorum;
+        let reals = spec.reals.iter().filter(|real| !real.last_resort);
+        let weights: Vec<u32> = reals.map(|real| real.values.weight).collect();
+        let sum = weights.iter().sum::<u32>();
+        let own = self.rules.quorum != Quorum::DEFAULT && !weights.is_empty();
+        (own && sum < quorum.saturating_add(hysteresis)).then_some(sum)
+    }
+
     /// The line of the service in the file.
     #[must_use]
     pub fn line(&self) -> usize {

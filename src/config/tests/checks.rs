@@ -149,3 +149,26 @@ fn an_address_of_an_answer_is_of_its_record_and_written_as_answers_show_it() {
     };
     assert_eq!(dns.expect_answer.as_deref(), Some("2001:db8::80"));
 }
+
+#[test]
+fn a_quorum_that_the_weights_do_not_reach() {
+    for (keys, weights, short) in [
+        ("", [0, 0], None),
+        ("quorum = 5", [2, 3], None),
+        ("quorum = 5", [2, 2], Some(4)),
+        ("quorum = 4\nquorum_hysteresis = 1", [2, 2], Some(4)),
+        ("quorum = 3\nquorum_hysteresis = 1", [2, 2], None),
+    ] {
+        let real = |(host, weight): (usize, &u32)| {
+            format!("[[service.real]]\naddress = \"10.0.0.{}\"\nweight = {weight}\n", host + 1)
+        };
+        let reals: String = weights.iter().enumerate().map(real).collect();
+        let text = format!(
+            "[director]\n[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:80/tcp\"]\n\
+             fallback_real = \"10.0.0.9\"\n{keys}\n{reals}"
+        );
+        let config = config::director(&text).unwrap();
+        let service = &config.services[0];
+        assert_eq!(service.health.short_of_quorum(&service.spec), short, "{keys} {weights:?}");
+    }
+}

@@ -81,7 +81,8 @@ fn running(config: config::Director) -> RunningDirector {
         Hooks::new(None).0,
         FastPathProgram::none(),
     );
-    RunningDirector::new(config, options, packet_thread, checks, Seed(5, 6), host_side)
+    let kept = (Seed(5, 6), StatesFile::none());
+    RunningDirector::new(config, options, packet_thread, checks, kept, host_side)
 }
 
 /// The real servers of 200 flows of each service, new and adopted ones.
