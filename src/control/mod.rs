@@ -59,7 +59,10 @@ pub use hook::{HookCounts, hook_environment};
 pub use host::{HostStatus, Wrong};
 pub use last_sources::{LastSources, RefusedSource};
 pub use latency::{LATENCY_BOUNDS_MICROS, ListedLatency, ListedTimes};
-pub use list::{ListedReal, ListedService, Rate, ServiceList, Thousandths, Use, VirtualIp};
+pub use list::{
+    ListedFlood, ListedMaglev, ListedReal, ListedService, Rate, ServiceList, Thousandths, Use,
+    VirtualIp,
+};
 pub use plan::{FlowOutcome, Moved, Planned, ReloadPlan};
 pub use printable::{printable, printable_json, printable_line};
 pub use readiness::Readiness;
@@ -69,8 +72,8 @@ pub use request::{
 };
 pub use setup::{Probed, ProbedPort, Setup};
 pub use stats::{
-    AgentCounts, DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers,
-    TunnelErrorStats, TurnBucket, TurnStats,
+    AgentCounts, DirectorStats, FragmentStats, Packets, RealServerDrop, RealServerStats, Stats,
+    Timers, TunnelErrorStats, TurnBucket, TurnStats,
 };
 pub use table::Layout;
 pub(crate) use table::wrap;

@@ -61,6 +61,17 @@ pub(super) fn program(
     families.gauge("uptime_seconds", "Seconds since the daemon was ready", uptime_seconds)
 }
 
+/// What the kernel does for the daemon, or has refused.
+pub(super) fn kernel(
+    families: &mut Families<'_>,
+    offload_refused: u64,
+    fast_path: bool,
+) -> fmt::Result {
+    let help = "How often the kernel refused a TUN with offload";
+    families.counter("tun_offload_refused", help, offload_refused)?;
+    families.gauge("fast_path", "Whether the fast path is in use", u32::from(fast_path))
+}
+
 /// The problems of the host, by subject.
 pub(super) fn host(families: &mut Families<'_>, host: &HostStatus) -> fmt::Result {
     let mut wrong: BTreeMap<&str, u64> = BTreeMap::new();
@@ -149,7 +160,8 @@ impl DirectorPage {
         let help = "Source ports of GUE that another program has";
         families.gauge("gue_ports_taken", help, stats.gue_ports_taken)?;
         let help = "Whether the TUN delivers super-frames";
-        families.gauge("tun_offload", help, u32::from(stats.offload))
+        families.gauge("tun_offload", help, u32::from(stats.offload))?;
+        kernel(families, stats.offload_refused, stats.fast_path)
     }
 
     fn tables(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -263,6 +275,15 @@ impl DirectorPage {
         families.gauges("real_effective_weight", help, effective)?;
         let full = self.each_real(|real| real.upper.map(|_| u32::from(real.full)));
         families.gauges("real_full", "Whether its upper threshold is reached", full)?;
+        let reported = self.each_real(|real| real.reported);
+        let help = "Connections that it reports, and those given to it since";
+        families.gauges("real_reported_connections", help, reported)?;
+        let templates = self.each_real(|real| Some(real.templates).filter(|&many| many > 0));
+        let help = "Persistence templates that name it";
+        families.gauges("real_templates", help, templates)?;
+        let carried = self.each_real(|real| real.carried_packets);
+        let help = "Packets to it that the fast path carried";
+        families.counters("real_carried_packets", help, carried)?;
         let draining = self.each_real(|real| (real.state == "draining").then_some(1_u32));
         families.gauges("real_draining", "1 while it is drained, absent otherwise", draining)?;
         let counters: [(&str, &str, Figure); 3] = [

@@ -5,10 +5,10 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::director::{host, named, program};
+use super::director::{host, kernel, named, program};
 use super::families::Families;
 use super::turns;
-use crate::control::RealServerStats;
+use crate::control::{AgentCounts, RealServerStats};
 
 /// The values of a real server's page.
 #[derive(Clone, Debug)]
@@ -72,7 +72,21 @@ impl Collector for RealServerPage {
         families.counters("write_errors", "Writes that the TUN refused, by error", errors)?;
         let offload = u32::from(stats.offload);
         families.gauge("tun_offload", "Whether super-frames are written to the TUN", offload)?;
+        kernel(&mut families, stats.offload_refused, stats.fast_path)?;
+        clients(&mut families, stats)?;
         turns::write(&mut families, &stats.turns)?;
         host(&mut families, &stats.host)
     }
+}
+
+/// Strangers, and those who ask the load agent.
+fn clients(families: &mut Families<'_>, stats: &RealServerStats) -> fmt::Result {
+    let help = "Whether the kernel refuses strangers' packets now";
+    families.gauge("filtering", help, u32::from(stats.filtering))?;
+    let clients = stats.agent.iter().flat_map(|agent| {
+        let AgentCounts { asked, refused, busy, state: _ } = *agent;
+        [("accepted", asked), ("refused", refused), ("busy", busy)]
+    });
+    let clients = clients.map(|(result, count)| ([("result", result)], count));
+    families.counters("agent_clients", "Clients of its load agent, by result", clients)
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod whole;
+
 use std::collections::BTreeSet;
 
 use super::*;
@@ -76,7 +78,7 @@ fn page() -> DirectorPage {
 #[test]
 fn both_formats_have_the_same_series() {
     let lines = |format| {
-        let page = write(format, page(), Process::default()).unwrap();
+        let page = write(format, whole::director(), Process::default()).unwrap();
         let samples = page.lines().filter(|line| !line.starts_with('#'));
         // One format writes whole numbers as 3.0, and a histogram's bound before other labels.
         let mut lines: Vec<_> = samples
@@ -132,25 +134,11 @@ fn every_figure_is_one_series_with_its_labels() {
     assert!(page.contains("service_info{"), "{page}");
 }
 
-/// Both roles' pages.
+/// Both roles' pages, with every family.
 fn pages() -> [String; 2] {
-    let host = HostStatus { wrong: vec![Wrong::default()], ..HostStatus::default() };
-    let stats = RealServerStats {
-        turns: turns(),
-        host,
-        dropped: vec![RealServerDrop {
-            name: "ecn".to_owned(),
-            meaning: String::new(),
-            remedy: String::new(),
-            count: 1,
-        }],
-        write_errors: Counts(vec![("write_failed".to_owned(), 1)]),
-        ..RealServerStats::default()
-    };
-    let own = RealServerPage { version: "0.1.0".to_owned(), stats };
     [
-        write(Format::Prometheus, page(), Process::default()).unwrap(),
-        write(Format::Prometheus, own, Process::default()).unwrap(),
+        write(Format::Prometheus, whole::director(), Process::default()).unwrap(),
+        write(Format::Prometheus, whole::real_server(), Process::default()).unwrap(),
     ]
 }
 
