@@ -1,5 +1,6 @@
 # `vstun top` in a terminal of 80 by 24: rates while traffic flows, a real server that goes down,
-# keys; `q` and SIGTERM leave the terminal as it was.
+# keys; `q` and SIGTERM leave the terminal as it was. This and other commands that run until they
+# are ended go when their terminal or their reader has gone.
 # mixes: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -72,6 +73,18 @@ wait_for "the filter" lacks "${ADDRESS[real1]}"
 see "${ADDRESS[real3]} +up"
 press q
 ended "after q"
+
+# A terminal that goes while the library waits for a key.
+for _ in 1 2 3; do
+    at vt-director tmux -u -f /dev/null -L gone new-session -d -x 80 -y 24 "$top"
+    wait_for "top" sh -c "tmux -L gone capture-pane -p | grep 'SERVICE, REAL SERVER' >/dev/null"
+    tmux -L gone kill-server
+done
+no_top() { if pgrep -f 'vstun .* top' >/dev/null; then return 1; fi; }
+wait_for "the end of each top without a terminal" no_top
+python3 "$here/traffic/hangup.py" "$VSTUN_BIN/vstun" "$CONTROL/director.sock" >"$WORK/hangup.log"
+grep 'lives' "$WORK/hangup.log" && fail "a command outlives its terminal or its reader"
+expect_eq "commands and ways in which they end" "$(grep -c 'ended$' "$WORK/hangup.log")" 15
 
 rm "$WORK/after"
 terminal clear-history

@@ -2,6 +2,7 @@
 //! `vstun`.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -152,8 +153,7 @@ pub fn director() -> ExitCode {
         Err(refused) => return misused(refused),
     };
     if args.check {
-        println!("{}: ok ({})", args.config.display(), summary(&config));
-        return ExitCode::SUCCESS;
+        return passed(&format!("{}: ok ({})", args.config.display(), summary(&config)));
     }
     log_lines::start(args.log);
     log::info!("vstun-director {VERSION} starts with {}", args.config.display());
@@ -178,12 +178,17 @@ pub fn realserver() -> ExitCode {
         let source = args.config.unwrap_or_else(|| "flags".into());
         let vips = counted(config.vips.len() as u64, "virtual IP");
         let directors = counted(config.directors.len() as u64, "range");
-        println!("{}: ok ({vips}, {directors} of directors)", source.display());
-        return ExitCode::SUCCESS;
+        return passed(&format!("{}: ok ({vips}, {directors} of directors)", source.display()));
     }
     log_lines::start(args.log);
     log::info!("vstun-realserver {VERSION} starts");
     end("vstun-realserver", realserver_daemon::run(config, args.config))
+}
+
+/// Says that a checked file is right, if somebody reads it.
+fn passed(text: &str) -> ExitCode {
+    let _ = writeln!(io::stdout(), "{text}");
+    ExitCode::SUCCESS
 }
 
 fn realserver_config(args: &RealServerArgs) -> Result<config::RealServer, String> {

@@ -89,11 +89,9 @@ pub(super) fn print_error(text: &str) {
             LogFormat::Json => json(Level::Error, PROGRAM, line, Map::new()),
             LogFormat::Text => printable_line(line).into_owned(),
         };
-        if journal {
-            eprint!("{}", prefixed(Level::Error, &line));
-        } else {
-            eprintln!("{line}");
-        }
+        let line = if journal { prefixed(Level::Error, &line) } else { format!("{line}\n") };
+        // With `eprint!` a terminal that is gone would be a panic.
+        let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 

@@ -10,6 +10,7 @@ mod errors;
 pub mod fast_path;
 pub mod folder;
 mod frames;
+pub mod hangup;
 pub mod host_events;
 pub mod ingress;
 pub mod interfaces;

@@ -10,7 +10,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::command::OwnOrRealArgument;
-use super::listing;
+use super::{listing, terminal};
 use crate::control::{ListedReal, ListedService, ServiceList, counted};
 
 /// The time between two lists.
@@ -50,7 +50,7 @@ pub(super) fn wait(
             return Ok(Waited { done, connections_left: progress.left, drained: false });
         }
         if io::stderr().is_terminal() && seen.replace(progress.left) != Some(progress.left) {
-            eprintln!("{left} left");
+            terminal::note(&format!("{left} left"));
         }
         let rest = end.map_or(PAUSE, |end| end.saturating_duration_since(now));
         thread::sleep(rest.min(PAUSE));

@@ -30,6 +30,7 @@ pub(super) fn run(sockets: &[PathBuf], listing: Listing, json: bool) -> anyhow::
     let mut before = if listing.rate { Some(ask(sockets)?.list) } else { None };
     if listing.watch.is_some() {
         terminal::end_at_interrupt()?;
+        terminal::end_with_reader();
     }
     if before.is_some() {
         thread::sleep(listing.watch.map_or(FIRST, |interval| interval.min(FIRST)));

@@ -203,10 +203,11 @@ fn drain(
         ask(args, &request)?;
     }
     let waited = drained::wait(&sockets(args), real, timeout)?;
+    let mut out = io::stdout().lock();
     if args.json {
-        print!("{}", control::encode(&waited));
+        terminal::write_json(&mut out, control::encode(&waited).as_bytes())?;
     } else {
-        println!("{}", waited.done);
+        terminal::write(&mut out, &terminal::layout().record(&waited.done))?;
     }
     Ok(if waited.drained { ExitCode::SUCCESS } else { ExitCode::from(NOT_DRAINED) })
 }
@@ -263,7 +264,8 @@ fn events(daemon: &mut Daemon, until_now: bool, out: &mut impl Write) -> anyhow:
     if !until_now {
         daemon.be_patient()?;
         terminal::end_at_interrupt()?;
-        eprintln!("listening; Ctrl-C ends it");
+        terminal::end_with_reader();
+        terminal::note("listening; Ctrl-C ends it");
     }
     loop {
         if until_now && daemon.has_closed()? {

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use serde::Serialize;
 
 use super::daemon::Daemon;
-use super::listing;
+use super::{listing, terminal};
 use crate::app::config_file;
 use crate::config::{self, RunningReal, RunningService};
 use crate::control::{
@@ -47,24 +47,27 @@ pub(super) fn run(sockets: &[PathBuf], file: &Path, write: bool, json: bool) -> 
     let shown = file.display().to_string();
     match &changes {
         Ok(0) => {}
-        Ok(many) => eprintln!(
-            "vstun: warning: {shown} differs from what runs in {} more; `vstun plan` shows what",
+        Ok(many) => terminal::warn(&format!(
+            "{shown} differs from what runs in {} more; `vstun plan` shows what",
             counted(*many as u64, "change")
-        ),
+        )),
         Err(error) => {
-            eprintln!("vstun: warning: cannot compare all of {shown} with what runs: {error:#}");
+            terminal::warn(&format!("cannot compare all of {shown} with what runs: {error:#}"));
         }
     }
+    let mut out = io::stdout().lock();
     if json {
         let changes = changes.ok();
-        print!("{}", control::encode(&Saved { file: shown, written: write, text: saved, changes }));
+        let saved = Saved { file: shown, written: write, text: saved, changes };
+        terminal::write_json(&mut out, control::encode(&saved).as_bytes())?;
     } else if write {
         let what = if saved == text { "has nothing to save" } else { "is saved" };
-        println!("{shown} {what}");
+        terminal::write(&mut out, &format!("{shown} {what}\n"))?;
     } else {
-        print!("{saved}");
+        // The operator's own file, byte by byte.
+        out.write_all(saved.as_bytes())?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }
 
 fn services(list: &ServiceList) -> anyhow::Result<Vec<RunningService>> {

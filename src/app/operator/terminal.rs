@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::{process, thread};
 
 use anyhow::Context;
 use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::control::{Layout, counted, printable, printable_json};
+use crate::sys::hangup;
 
 /// The layout of listings: as wide as `COLUMNS`, else as the terminal. Other outputs get one record
 /// per line, however long, since programs read them.
@@ -40,7 +42,23 @@ pub(super) fn write_json(out: &mut impl Write, lines: &[u8]) -> io::Result<()> {
 
 /// Writes a warning to standard error.
 pub(super) fn warn(text: &str) {
-    eprintln!("vstun: warning: {}", printable(text));
+    note(&format!("vstun: warning: {text}"));
+}
+
+/// Writes a line to standard error. Unlike with `eprintln!`, a terminal that is gone is no panic.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(text));
+}
+
+/// Ends the program when nobody can read its standard output any more, as at its next write: a
+/// program that waits for something to show would stay, and keep a place at the daemon.
+pub(super) fn end_with_reader() {
+    thread::spawn(|| {
+        let out = io::stdout();
+        if hangup::wait(&[out.as_fd()]).is_ok() {
+            process::exit(0);
+        }
+    });
 }
 
 /// Ends the program successfully at Ctrl-C, for output that does not end by itself.

@@ -14,25 +14,31 @@ mod tests;
 mod view;
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::Duration;
+use std::{process, thread};
 
 use anyhow::{Context, bail};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event as Input, KeyEventKind};
+use ratatui::crossterm::terminal::disable_raw_mode;
 use ratatui::crossterm::{cursor, execute};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::sys::hangup;
 use draw::Palette;
 use feed::News;
 use view::View;
 
 /// The interval at which new data and signals are checked while no key is pressed.
 const TURN: Duration = Duration::from_millis(50);
+
+/// How long the screen has to end after a signal: it may wait for a terminal that takes no output.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Shows the director until `q`, Ctrl-C or a signal.
 ///
@@ -51,10 +57,12 @@ pub(super) fn run(sockets: &[PathBuf], interval: Duration) -> anyhow::Result<()>
     view.take(feed::first(sockets)?);
     feed::start(sockets, interval, &sender)?;
     let ended = end_at_signals()?;
+    end_with_terminal();
     let terminal = ratatui::try_init().context("cannot take over the terminal")?;
     show_cursor_at_panic();
     let result = show(terminal, &mut view, &news, &ended);
-    ratatui::restore();
+    // `ratatui::restore` prints a failure, which is a panic where the terminal is gone.
+    let _ = ratatui::try_restore();
     result
 }
 
@@ -106,8 +114,23 @@ fn end_at_signals() -> anyhow::Result<Arc<AtomicBool>> {
             futures_util::future::select_all(waits).await;
         });
         seen.store(true, Ordering::Relaxed);
+        thread::sleep(PATIENCE);
+        // Restores the terminal's modes without writing to it.
+        let _ = disable_raw_mode();
+        process::exit(0);
     });
     Ok(ended)
+}
+
+/// Ends the program when its terminal is gone: there is nothing to restore, and at the end of the
+/// input the library reads again and again without an end.
+fn end_with_terminal() {
+    thread::spawn(|| {
+        let (keys, screen) = (io::stdin(), io::stdout());
+        if hangup::wait(&[keys.as_fd(), screen.as_fd()]).is_ok() {
+            process::exit(0);
+        }
+    });
 }
 
 /// ratatui's hook leaves the cursor hidden if a panic aborts, because the terminal's destructor,
