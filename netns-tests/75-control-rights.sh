@@ -1,5 +1,6 @@
 # Access to the control socket: its owner, its group and root may make changes, every user who can
-# connect may read, and neither many readers nor clients that never read keep others out.
+# connect may read, and neither many readers nor clients that never read keep others out. A unix
+# socket of HTTP admits the same clients.
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -67,6 +68,28 @@ for _ in {1..5}; do
 done
 stop stuck
 expect_log director 'control socket: 32 clients have connected, and some of them do not send'
+
+# HTTP, where the daemon may give the socket's file to the group and where it may not.
+http() { # FLAG...: the status, 000 without a connection
+    at vt-director setpriv --reuid 1000 --regid 1000 "$@" curl -s --max-time 5 -o /dev/null \
+        -w '%{http_code}' --unix-socket "$CONTROL/http.sock" http://localhost/healthz || :
+}
+DIRECTOR_KEYS=$'control_group = "4242"\nhttp = "'$CONTROL/http.sock$'"'
+for under in "env" "setpriv --bounding-set=-chown --inh-caps=-chown"; do
+    stop director
+    read -r -a UNDER <<<"$under"
+    start_director wrr 1 1
+    case ${UNDER[0]} in
+        env) mode=660 status=000 ;;
+        *) mode=666 status=403 ;;
+    esac
+    for name in director http; do
+        expect_eq "mode of the $name's socket" "$(stat -c %a "$CONTROL/$name.sock")" "$mode"
+    done
+    expect_eq "what HTTP answers to a member" "$(http --groups 4242)" 200
+    expect_eq "what HTTP answers to a stranger" "$(http --clear-groups)" "$status"
+done
+UNDER=()
 
 # A group that does not exist is refused before the host is changed.
 stop director

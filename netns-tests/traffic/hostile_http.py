@@ -1,6 +1,7 @@
 """hostile_http.py ADDRESS PORT CLIENTS: so many clients of an HTTP server that misbehave: silent
-ones, ones that send a head byte by byte, ones that send hundreds of requests and read no answer,
-ones with heads and bodies that never end. Says `held`, and goes on until its input ends."""
+ones, ones that send a head byte by byte, ones that send hundreds of requests, some of them to
+another host, and read no answer, ones with heads and bodies that never end. Says `held`, and
+goes on until its input ends."""
 
 import select
 import socket
@@ -15,6 +16,8 @@ KINDS = [
     ("a head without end", b"GET / HTTP/1.1\r\nX: " + b"x" * (1 << 20)),
     ("a body without end", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"),
     ("another protocol", bytes(range(256)) * 16),
+    ("another host", GET.replace(b"localhost", b"rebound.example") * 500),
+    ("headers without end", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000),
 ]
 
 

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::serve::{ControlSocket, Writers};
+use super::serve::{ControlSocket, SocketGate, Writers};
 use super::slow_io;
 use crate::config::Access;
 use crate::sys::tun::Tun;
@@ -141,7 +141,7 @@ async fn stop(terminate: &mut Signal, interrupt: &mut Signal) {
     log::info!("stopping: {signal}");
 }
 
-/// Which users may connect to the control socket; the group as its ID.
+/// Which users may connect to the unix sockets; the group as its ID.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketAccess {
     mode: u32,
@@ -167,10 +167,23 @@ pub(super) async fn access(access: &Access) -> anyhow::Result<SocketAccess> {
     Ok(SocketAccess { mode, group: Some(found.with_context(none)?) })
 }
 
-/// Creates the control socket. No client can connect before its mode and group are set.
+/// Creates the control socket.
 pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<ControlSocket> {
+    let (listener, gate) = unix_socket(path, access, "control socket")?;
+    let cannot = || format!("could not listen on the control socket {}", path.display());
+    let listener = UnixListener::from_std(listener).with_context(cannot)?;
+    Ok(ControlSocket { listener, gate })
+}
+
+/// Creates a socket that listens, not blocking; `name` says what for. No client can connect before
+/// its mode and group are set.
+pub(super) fn unix_socket(
+    path: &Path,
+    access: SocketAccess,
+    name: &str,
+) -> anyhow::Result<(std::os::unix::net::UnixListener, SocketGate)> {
     let SocketAccess { mode, group } = access;
-    let cannot = |what: &str| format!("could not {what} the control socket {}", path.display());
+    let cannot = |what: &str| format!("could not {what} the {name} {}", path.display());
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(|| cannot("make"))?;
     let address = SockAddr::unix(path).with_context(|| cannot("name"))?;
     socket.bind(&address).with_context(|| cannot("make"))?;
@@ -186,8 +199,6 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
     let meta = fs::metadata(path).with_context(|| cannot("look at"))?;
     socket.listen(BACKLOG).with_context(|| cannot("listen on"))?;
     socket.set_nonblocking(true).with_context(|| cannot("listen on"))?;
-    let listener = UnixListener::from_std(OwnedFd::from(socket).into())
-        .with_context(|| cannot("listen on"))?;
     let writers = Writers { owner: meta.uid(), group: group.unwrap_or_else(|| meta.gid()) };
     if !given {
         log::info!(
@@ -197,7 +208,7 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
         );
     }
     let ask_mode = (!given).then_some(mode);
-    Ok(ControlSocket { listener, writers, ask_mode })
+    Ok((OwnedFd::from(socket).into(), SocketGate { writers, ask_mode }))
 }
 
 /// Reports to the supervisor that everything is installed and the control socket answers.

@@ -175,7 +175,7 @@ async fn steer(
     thread: &mut Thread,
     offload: bool,
 ) -> anyhow::Result<()> {
-    let (handler, mut inbox) = handler(&mut running, session, offload)?;
+    let (handler, mut inbox) = handler(&mut running, session, offload).await?;
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
@@ -246,7 +246,7 @@ fn reload_by_signal() -> AdminCommand {
 
 /// Creates the handler of the control socket's requests, which HTTP requests are answered by from
 /// now on too, and the queue of its commands.
-fn handler(
+async fn handler(
     running: &mut RunningDirector,
     session: &Session,
     offload: bool,
@@ -261,7 +261,9 @@ fn handler(
     let tun = running.config.tun.clone();
     let handler = Handler::new(packet_thread, commands, events, watched, tun, offload, refused);
     let handler = Arc::new(handler);
-    running.http = Some(http::Server::start(running.config.http.as_ref(), &handler)?);
+    let access = daemon::access(&running.config.access).await?;
+    let http = http::Server::start(running.config.http.as_ref(), access, &handler)?;
+    running.http = Some(http);
     Ok((handler, inbox))
 }
 

@@ -9,13 +9,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use super::HttpSocket;
 use super::routes::{self, HttpService};
 use super::slots::{HttpSlot, Slots};
-use crate::app::serve::RequestHandler;
+use crate::app::serve::{Peer, Refusals, RequestHandler, SocketGate};
+use crate::control;
 
 /// Clients at the same time. A further one takes the slot of another: see [`Slots`].
 pub(super) const CLIENTS: usize = 64;
@@ -40,6 +43,12 @@ const MAX_HEAD: usize = 16 << 10;
 /// The most header lines of a request.
 const MAX_HEADERS: usize = 64;
 
+/// Clients that may not connect and get an answer at the same time; others are closed at once.
+const REFUSED: usize = 8;
+
+/// How long such a client has to send its request.
+const REFUSING: Duration = Duration::from_secs(1);
+
 /// The pause if there is no free descriptor for another client.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
@@ -55,10 +64,47 @@ pub(super) async fn serve<D: RequestHandler>(
             let listener = TcpListener::from_std(listener)?;
             accept(&served, patience, async || Ok(listener.accept().await?.0)).await
         }
-        HttpSocket::Unix(listener, _) => {
-            let listener = UnixListener::from_std(listener)?;
-            accept(&served, patience, async || Ok(listener.accept().await?.0)).await
+        HttpSocket::Unix(listener, gate, _) => {
+            let (listener, refusals) = (UnixListener::from_std(listener)?, Refusals::default());
+            accept(&served, patience, async || admitted(&listener, gate, &refusals).await).await
         }
+    }
+}
+
+/// The next client that may connect. Others get an answer.
+async fn admitted(
+    listener: &UnixListener,
+    gate: SocketGate,
+    refusals: &Refusals,
+) -> io::Result<UnixStream> {
+    let answers = Arc::new(Semaphore::new(REFUSED));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let refused = Peer::of(&stream, gate.writers).and_then(|peer| gate.admits(&peer));
+        let Err(refused) = refused else { return Ok(stream) };
+        refusals.note("http", &refused);
+        let body = control::encode_error(&format!("{refused:#}"));
+        let answer = format!(
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if let Ok(permit) = Arc::clone(&answers).try_acquire_owned() {
+            tokio::spawn(async move {
+                let _ = timeout(REFUSING, refuse(stream, answer)).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// Answers once the client has asked: one whose connection is closed before reads no answer.
+async fn refuse(stream: UnixStream, answer: String) {
+    let mut head = [0; MAX_HEAD];
+    if stream.readable().await.is_ok() {
+        // The client may have gone. The answer fits into an empty socket buffer.
+        let _ = stream.try_read(&mut head);
+        let _ = stream.try_write(answer.as_bytes());
     }
 }
 

@@ -2,37 +2,36 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{fs, net};
 
 use anyhow::{Context, bail};
 
+use crate::app::daemon::{self, SocketAccess};
+use crate::app::serve::SocketGate;
 use crate::app::unix_socket;
 use crate::config::HttpAddress;
-
-/// The mode of a unix socket: every user who may enter its folder may connect. HTTP clients can
-/// only read.
-const MODE: u32 = 0o666;
 
 /// A listening socket.
 #[derive(Debug)]
 pub(in crate::app) enum HttpSocket {
     /// At an address and port.
     Tcp(net::TcpListener),
-    /// At a path.
-    Unix(std::os::unix::net::UnixListener, PathBuf),
+    /// At a path, with who may connect.
+    Unix(UnixListener, SocketGate, PathBuf),
 }
 
 impl HttpSocket {
-    /// Opens the socket.
+    /// Opens the socket; `access` is that of a unix socket.
     ///
     /// # Errors
     /// The address is not one of this host, is in use, or is not permitted.
-    pub(super) fn open(address: &HttpAddress) -> anyhow::Result<Self> {
+    pub(super) fn open(address: &HttpAddress, access: SocketAccess) -> anyhow::Result<Self> {
         match address {
             HttpAddress::Tcp(address) => tcp(*address),
-            HttpAddress::Unix(path) => unix(path),
+            HttpAddress::Unix(path) => unix(path, access),
         }
     }
 
@@ -40,7 +39,7 @@ impl HttpSocket {
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::Tcp(_) => None,
-            Self::Unix(_, path) => Some(path),
+            Self::Unix(.., path) => Some(path),
         }
     }
 
@@ -70,26 +69,46 @@ fn tcp(address: SocketAddr) -> anyhow::Result<HttpSocket> {
     Ok(HttpSocket::Tcp(listener))
 }
 
-fn unix(path: &Path) -> anyhow::Result<HttpSocket> {
-    use std::os::unix::net::UnixListener;
+fn unix(path: &Path, access: SocketAccess) -> anyhow::Result<HttpSocket> {
     let cannot = || format!("http: could not listen on {}", path.display());
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A killed daemon leaves its socket file.
-            let meta = fs::symlink_metadata(path).with_context(cannot)?;
-            if !meta.file_type().is_socket() {
-                bail!("{}: there is a file that is not a socket; write another path", cannot());
-            }
-            if unix_socket::has_listener(path) {
-                bail!("{}: another program listens there; write another path", cannot());
-            }
-            fs::remove_file(path).with_context(cannot)?;
-            UnixListener::bind(path)
+    // A killed daemon leaves its socket file.
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(cannot),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            bail!("{}: there is a file that is not a socket; write another path", cannot());
         }
-        other => other,
-    };
-    let listener = listener.with_context(cannot)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE)).with_context(cannot)?;
-    listener.set_nonblocking(true).with_context(cannot)?;
-    Ok(HttpSocket::Unix(listener, path.to_owned()))
+        Ok(_) if unix_socket::has_listener(path) => {
+            bail!("{}: another program listens there; write another path", cannot());
+        }
+        Ok(_) => fs::remove_file(path).with_context(cannot)?,
+    }
+    let (listener, gate) = daemon::unix_socket(path, access, "HTTP socket")?;
+    Ok(HttpSocket::Unix(listener, gate, path.to_owned()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::Access;
+
+    #[test]
+    fn a_unix_socket_has_the_control_sockets_mode_and_replaces_a_dead_one() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let path = std::env::temp_dir().join(format!("vstun-http-{}", std::process::id()));
+        for mode in [0o600, 0o660, 0o666] {
+            let access = Access { mode, group: None };
+            let access = runtime.block_on(daemon::access(&access)).unwrap();
+            // The file of the round before is still there.
+            let socket = HttpSocket::open(&HttpAddress::Unix(path.clone()), access).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+            let taken = HttpSocket::open(&HttpAddress::Unix(path.clone()), access);
+            assert!(taken.unwrap_err().to_string().contains("another program listens"));
+            drop(socket);
+        }
+        fs::remove_file(&path).unwrap();
+    }
 }

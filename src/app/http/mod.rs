@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use tokio::sync::oneshot;
 
+use super::daemon::SocketAccess;
 use super::serve::RequestHandler;
 use crate::config::HttpAddress;
 use crate::metrics::Process;
@@ -99,6 +100,8 @@ impl Drop for Http {
 pub(super) struct Server<D> {
     handler: Arc<D>,
     address: Option<HttpAddress>,
+    /// Who may connect to a unix socket.
+    access: SocketAccess,
     http: Option<Http>,
 }
 
@@ -107,9 +110,13 @@ impl<D: RequestHandler> Server<D> {
     ///
     /// # Errors
     /// Listening on the address failed, or the thread cannot be started.
-    pub(super) fn start(address: Option<&HttpAddress>, handler: &Arc<D>) -> anyhow::Result<Self> {
-        let http = start(address, handler)?;
-        Ok(Self { handler: Arc::clone(handler), address: address.cloned(), http })
+    pub(super) fn start(
+        address: Option<&HttpAddress>,
+        access: SocketAccess,
+        handler: &Arc<D>,
+    ) -> anyhow::Result<Self> {
+        let http = start(address, access, handler)?;
+        Ok(Self { handler: Arc::clone(handler), address: address.cloned(), access, http })
     }
 
     fn listen(&mut self, address: Option<&HttpAddress>) -> anyhow::Result<()> {
@@ -118,14 +125,14 @@ impl<D: RequestHandler> Server<D> {
         }
         // The new address may overlap the old one.
         self.http = None;
-        match start(address, &self.handler) {
+        match start(address, self.access, &self.handler) {
             Ok(http) => {
                 self.http = http;
                 self.address = address.cloned();
                 Ok(())
             }
             Err(error) => {
-                match start(self.address.as_ref(), &self.handler) {
+                match start(self.address.as_ref(), self.access, &self.handler) {
                     Ok(http) => self.http = http,
                     Err(error) => log::error!("no metrics and JSON any more: {error:#}"),
                 }
@@ -147,10 +154,11 @@ pub(super) fn listen<D: RequestHandler>(
 
 fn start<D: RequestHandler>(
     address: Option<&HttpAddress>,
+    access: SocketAccess,
     handler: &Arc<D>,
 ) -> anyhow::Result<Option<Http>> {
     let Some(address) = address else { return Ok(None) };
-    let socket = HttpSocket::open(address)?;
+    let socket = HttpSocket::open(address, access)?;
     let http = Http::start(socket, Arc::clone(handler))?;
     log::info!("metrics and JSON at {address}");
     Ok(Some(http))

@@ -143,6 +143,17 @@ struct MainInputs {
     inbox: CommandQueue,
 }
 
+async fn start_http(
+    running: &RunningRealServer,
+    handler: &Arc<RealServerHandler>,
+) -> anyhow::Result<http::Server<RealServerHandler>> {
+    let (http, access) = {
+        let config = running.config.borrow();
+        (config.http.clone(), config.access.clone())
+    };
+    http::Server::start(http.as_ref(), daemon::access(&access).await?, handler)
+}
+
 /// Answers requests, follows the host and reloads, until a stop signal or a failure.
 async fn steer(
     mut running: RunningRealServer,
@@ -152,8 +163,7 @@ async fn steer(
     signals: &mut Signals,
     thread: &mut Thread,
 ) -> anyhow::Result<()> {
-    let http = running.config.borrow().http.clone();
-    running.http = Some(http::Server::start(http.as_ref(), &handler)?);
+    running.http = Some(start_http(&running, &handler).await?);
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     let mut reporting = pin!(report(agent));

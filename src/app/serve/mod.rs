@@ -53,11 +53,27 @@ const DRAIN: usize = MAX_BODY_LEN + MAX_REQUEST_LEN;
 #[derive(Debug)]
 pub(super) struct ControlSocket {
     pub(super) listener: UnixListener,
+    pub(super) gate: SocketGate,
+}
+
+/// The clients of a unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketGate {
     /// Who may make changes.
     pub(super) writers: Writers,
     /// The file mode to check clients against, if the file's own mode is wider because the daemon
     /// could not set its group.
     pub(super) ask_mode: Option<u32>,
+}
+
+impl SocketGate {
+    /// Whether the client may connect.
+    ///
+    /// # Errors
+    /// It may not; the message says who may.
+    pub(super) fn admits(&self, peer: &Peer) -> anyhow::Result<()> {
+        self.ask_mode.map_or(Ok(()), |mode| peer.may_connect(mode))
+    }
 }
 
 /// Answers requests.
@@ -113,10 +129,10 @@ pub(super) type ConnectionPage = (Vec<snapshot::ConnectionSnapshot>, Option<usiz
 /// Refusals for lack of rights. Not every one is logged, since any client can cause as many as it
 /// likes.
 #[derive(Debug, Default)]
-struct Refusals(Mutex<LogThrottle>);
+pub(super) struct Refusals(Mutex<LogThrottle>);
 
 impl Refusals {
-    fn note(&self, verb: &str, refused: &anyhow::Error) {
+    pub(super) fn note(&self, verb: &str, refused: &anyhow::Error) {
         // A poisoned lock is not a problem: a count is never half written.
         let mut throttle = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match throttle.note(Instant::now()) {
@@ -134,7 +150,7 @@ pub(super) async fn serve<D: RequestHandler>(
     control: ControlSocket,
     handler: Arc<D>,
 ) -> anyhow::Result<()> {
-    let ControlSocket { listener, writers, ask_mode } = control;
+    let ControlSocket { listener, gate } = control;
     let slots = ClientSlots::new(SlotLimits { all: CLIENTS, readers: READERS });
     let (refusals, mut moves) = (Arc::new(Refusals::default()), LogThrottle::default());
     loop {
@@ -146,14 +162,14 @@ pub(super) async fn serve<D: RequestHandler>(
                 continue;
             }
         };
-        let peer = match Peer::of(&stream, writers) {
+        let peer = match Peer::of(&stream, gate.writers) {
             Ok(peer) => peer,
             Err(error) => {
                 log::debug!("control socket: {error:#}");
                 continue;
             }
         };
-        if let Some(Err(refused)) = ask_mode.map(|mode| peer.may_connect(mode)) {
+        if let Err(refused) = gate.admits(&peer) {
             refusals.note("connect", &refused);
             if let Err(error) = send_error(stream, &format!("{refused:#}")) {
                 log::debug!("control socket: {error}");

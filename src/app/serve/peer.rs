@@ -28,7 +28,7 @@ pub(in crate::app) struct Peer {
 
 impl Peer {
     /// Reads the credentials of the peer.
-    pub(super) fn of(stream: &UnixStream, writers: Writers) -> anyhow::Result<Self> {
+    pub(in crate::app) fn of(stream: &UnixStream, writers: Writers) -> anyhow::Result<Self> {
         let credentials = stream.peer_cred().context("cannot tell who asks")?;
         // Without supplementary groups only the primary one counts.
         let groups = peer::groups(stream.as_fd()).unwrap_or_default();

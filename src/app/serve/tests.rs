@@ -81,11 +81,12 @@ fn with_server_for(
         let _entered = runtime.enter();
         UnixListener::bind(&path).unwrap()
     };
+    let gate = SocketGate { writers, ask_mode: None };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                _ = serve(ControlSocket { listener, writers, ask_mode: None }, handler) => {}
+                _ = serve(ControlSocket { listener, gate }, handler) => {}
                 _ = stopped => {}
             }
         });
