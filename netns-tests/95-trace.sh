@@ -122,3 +122,14 @@ for fault in "--client x;--client: \"x\" is not an IP address" "--vip [::1;--vip
     [[ $said == *"${fault#*;}"* ]] || fail "${fault%%;*}: $said"
 done
 expect_accounted
+
+said=$(trace --count 1 --recorded --vip 203.0.113.99 2>&1 >/dev/null)
+[[ $said == *"203.0.113.99 is no virtual IP now"* ]] || fail "another address: $said"
+
+# A trace is not over because the director is.
+begin interrupted --write "$WORK/interrupted.pcapng"
+stop director KILL
+exit_code interrupted
+expect_eq "how a trace ends whose director dies" "$CODE" 1
+expect_log interrupted '^0 packets in '
+expect_log interrupted 'the director closed the trace'

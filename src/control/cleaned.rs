@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Layout;
+
 /// The undone steps of one daemon.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Cleaned {
@@ -25,8 +27,10 @@ pub struct CleanedStep {
 impl Cleaned {
     /// The text output.
     #[must_use]
-    pub fn human(&self) -> String {
-        let step = |CleanedStep { step, result }: &CleanedStep| format!("{step}: {result}\n");
-        self.steps.iter().map(step).chain([format!("{}\n", self.done)]).collect()
+    pub fn human(&self, layout: Layout) -> String {
+        let step = |CleanedStep { step, result }: &CleanedStep| {
+            layout.record(&format!("{step}: {result}"))
+        };
+        self.steps.iter().map(step).chain([layout.record(&self.done)]).collect()
     }
 }

@@ -9,6 +9,8 @@ use crate::balancer::record::{DecisionBasis, Record, RecordedEnds};
 use crate::model::Seed;
 use crate::wire::protocol;
 
+use super::Layout;
+
 /// The first line: the trace has begun.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TraceBegins {
@@ -24,6 +26,19 @@ pub struct TraceBegins {
     /// The seed of the hash that places flows, in the same form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_seed: Option<String>,
+    /// Whether [`TraceEnds`] follows the last decision.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
+    /// What the operator should know about the selection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The last line of recorded decisions, if it was requested: without it some are missing.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TraceEnds {
+    /// Always true.
+    pub ended: bool,
 }
 
 impl TraceBegins {
@@ -136,10 +151,10 @@ impl TracedDecision {
         }
     }
 
-    /// The text output: a line without its end.
+    /// The text output: one record, whatever its texts contain.
     #[must_use]
-    pub fn human(&self) -> String {
-        format!("{}  {self}", self.time)
+    pub fn human(&self, layout: Layout) -> String {
+        layout.record(&format!("{}  {self}", self.time))
     }
 }
 
@@ -277,9 +292,14 @@ mod tests {
             ..TracedDecision::default()
         };
         assert_eq!(
-            decision.human(),
+            decision.human(Layout::UNBOUNDED),
             "2026-11-28T12:00:00.000Z  tcp 198.51.100.7:40000 → 192.0.2.10:80, 60 bytes: \
-             web → 10.0.0.11 by scheduler wlc, new → SYN_RECV"
+             web → 10.0.0.11 by scheduler wlc, new → SYN_RECV\n"
+        );
+        assert_eq!(
+            decision.human(Layout { width: 60, ..Layout::UNBOUNDED }),
+            "2026-11-28T12:00:00.000Z  tcp 198.51.100.7:40000 →\n    \
+             192.0.2.10:80, 60 bytes: web → 10.0.0.11 by scheduler\n    wlc, new → SYN_RECV\n"
         );
         let dropped = TracedDecision {
             bytes: 3,

@@ -51,7 +51,7 @@ pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedAge
 pub use cleaned::{Cleaned, CleanedStep};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
-pub use decision::{SentPacket, TraceBegins, TracedDecision, from_hex, to_hex};
+pub use decision::{SentPacket, TraceBegins, TraceEnds, TracedDecision, from_hex, to_hex};
 pub use event::{Credentials, Event, EventText, Forgotten, Missed, Origin};
 pub use explain::{Explained, PassedOver};
 pub use fast_path::FastPathState;

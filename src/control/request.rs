@@ -169,6 +169,9 @@ pub struct TraceRequest {
     /// The decisions that the recorder keeps instead of new ones; then the daemon closes.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recorded: bool,
+    /// With [`super::TraceEnds`] behind them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub end: bool,
     /// With the packets as they came and as they were sent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub packets: bool,

@@ -165,6 +165,14 @@ fn widest(rows: &[Vec<String>], column: usize) -> usize {
     cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
 }
 
+impl Layout {
+    /// A text that others determine as one record: it cannot imitate a second one.
+    #[must_use]
+    pub fn record(self, text: &str) -> String {
+        wrap(&printable_line(text), self.width, INDENT)
+    }
+}
+
 /// The words of a text in lines of at most `width` characters, the first with `more` in addition. A
 /// longer word is cut.
 fn fill(text: &str, more: usize, width: usize) -> Vec<String> {

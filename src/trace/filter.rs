@@ -11,6 +11,9 @@ use crate::control::Traced;
 /// How many characters of a client's text an error shows.
 const SHOWN: usize = 64;
 
+/// The length of the prefix of IPv4-mapped addresses, `::ffff:0:0/96`.
+const MAPPED_PREFIX: u8 = 96;
+
 /// A selection of packets: those that match all given fields.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Filter {
@@ -54,13 +57,13 @@ impl Filter {
     /// See [`FilterError`].
     pub fn parse(which: &Traced) -> Result<Self, FilterError> {
         Ok(Self {
-            client: parsed(which.client.as_deref(), client, FilterError::Client)?,
+            client: parsed(which.client.as_deref(), clients, FilterError::Client)?,
             virtual_address: parsed(
                 which.virtual_address.as_deref(),
                 endpoint,
                 FilterError::Virtual,
             )?,
-            real: parsed(which.address.as_deref(), |text| text.parse().ok(), FilterError::Real)?,
+            real: parsed(which.address.as_deref(), address, FilterError::Real)?,
             service: which.service.clone(),
             verdict: parsed(which.verdict.as_deref(), verdict, |text| {
                 FilterError::Verdict(
@@ -89,6 +92,16 @@ impl Filter {
             })
     }
 
+    /// What the operator should know: packets to an address that is no virtual IP hardly come.
+    #[must_use]
+    pub fn notes(&self, is_vip: impl Fn(IpAddr) -> bool) -> Vec<String> {
+        let other = self.virtual_address.map(|(address, _)| address).filter(|it| !is_vip(*it));
+        let text = |address| {
+            format!("{address} is no virtual IP now: only packets that still come for it will show")
+        };
+        other.map(text).into_iter().collect()
+    }
+
     /// The service and the real server that it names.
     #[must_use]
     pub fn named(&self) -> (Option<&str>, Option<IpAddr>) {
@@ -106,14 +119,28 @@ fn parsed<T>(
     Ok(Some(value))
 }
 
-fn client(text: &str) -> Option<IpNet> {
-    text.parse::<IpAddr>().ok().map(IpNet::from).or_else(|| text.parse().ok())
+/// An address as packets have it: none has an IPv4-mapped one (RFC 4291 section 2.5.5.2), so it
+/// would match nothing.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().filter(|address: &IpAddr| address.to_canonical() == *address)
+}
+
+/// Clients: those with one address, or those of a network. Only addresses that packets have.
+#[must_use]
+pub fn clients(text: &str) -> Option<IpNet> {
+    let network = text.parse().ok().filter(|net: &IpNet| {
+        let within_mapped = net.prefix_len() >= MAPPED_PREFIX;
+        !within_mapped || net.network().to_canonical() == net.network()
+    });
+    address(text).map(IpNet::from).or(network)
 }
 
 fn endpoint(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    // The parser drops a numeric zone.
     let with_port = text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%'));
-    let with_port = with_port.map(|address| (address.ip(), Some(address.port())));
-    with_port.or_else(|| text.parse().ok().map(|address| (address, None)))
+    let with_port = with_port.filter(|one| one.ip().to_canonical() == one.ip());
+    let with_port = with_port.map(|one| (one.ip(), Some(one.port())));
+    with_port.or_else(|| Some((address(text)?, None)))
 }
 
 fn verdict(text: &str) -> Option<RecordedVerdict> {
@@ -163,6 +190,7 @@ mod tests {
         for (key, matching, other) in [
             ("client", "198.51.100.7", "198.51.100.8"),
             ("client", "198.51.100.0/24", "198.51.101.0/24"),
+            ("client", "0.0.0.0/0", "::/0"),
             ("virtual", "192.0.2.10", "192.0.2.11"),
             ("virtual", "192.0.2.10:80", "192.0.2.10:81"),
             ("address", "10.0.0.11", "10.0.0.12"),
@@ -185,12 +213,32 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_is_no_virtual_ip_is_noted() {
+        let vips: [IpAddr; 1] = ["192.0.2.10".parse().unwrap()];
+        let notes = |key, value| {
+            let filter = Filter::parse(&traced(key, value)).unwrap();
+            filter.notes(|address| vips.contains(&address)).join("\n")
+        };
+        assert_eq!(notes("virtual", "192.0.2.10:81"), "");
+        assert_eq!(notes("client", "192.0.2.11"), "");
+        let noted = notes("virtual", "192.0.2.11:80");
+        assert!(noted.starts_with("192.0.2.11 is no virtual IP now: "), "{noted}");
+    }
+
+    #[test]
     fn a_bad_value_is_refused_with_its_key_and_what_to_write() {
         for (key, value, word) in [
             ("client", "198.51.100", "write 198.51.100.7"),
             ("client", "198.51.100.0/33", "write 198.51.100.7"),
             ("virtual", "192.0.2.10:99999", "192.0.2.10:80"),
             ("virtual", "[fe80::1%1]:80", "[2001:db8::10]:80"),
+            ("virtual", "fe80::1%1", "[2001:db8::10]:80"),
+            ("virtual", "::ffff:192.0.2.10", "write 192.0.2.10"),
+            ("virtual", "[::ffff:192.0.2.10]:80", "write 192.0.2.10"),
+            ("client", "::ffff:198.51.100.7", "write 198.51.100.7"),
+            ("client", "::ffff:198.51.100.0/120", "write 198.51.100.7"),
+            ("client", "::ffff:0:0/96", "write 198.51.100.7"),
+            ("address", "::ffff:10.0.0.11", "as in 10.0.0.11"),
             ("address", "web", "of a real server"),
             ("verdict", "lost", "one of tunnel, reply, reset, drop, hold"),
             ("reason", "bored", "`vstun drops --all`"),

@@ -8,4 +8,4 @@ pub mod reading;
 pub mod replay;
 pub mod ring;
 
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, clients};

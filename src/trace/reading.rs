@@ -8,7 +8,7 @@ use pcap_file::pcapng::blocks::{
 use pcap_file::pcapng::{Block, PcapNgParser};
 use pcap_file::{Endianness, PcapError};
 
-use super::pcapng::{CAME, COOKED_LEN};
+use super::pcapng::{CAME, COOKED_LEN, SENT};
 use crate::control::{TraceBegins, TracedDecision};
 use crate::wire::packet::MAX_PACKET_LEN;
 
@@ -40,6 +40,8 @@ pub struct Reader<'a> {
     parser: PcapNgParser,
     begins: TraceBegins,
     packets: u64,
+    /// Packets that came and have no decision that can be read.
+    unreadable: u64,
 }
 
 impl std::fmt::Debug for Reader<'_> {
@@ -98,13 +100,20 @@ impl<'a> Reader<'a> {
         });
         let begins = begins.into_iter().find(|begins| begins.seeds().is_some());
         let begins = begins.ok_or(ReadError::NotOurs)?;
-        Ok(Self { rest, parser, begins, packets: 0 })
+        Ok(Self { rest, parser, begins, packets: 0, unreadable: 0 })
     }
 
     /// The file's first comment, about the director.
     #[must_use]
     pub fn begins(&self) -> &TraceBegins {
         &self.begins
+    }
+
+    /// How many packets so far came and have no decision that can be read: [`Self::next_packet`]
+    /// passes over them.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// The next packet that came and has a decision; `None` at the end.
@@ -162,11 +171,17 @@ impl<'a> Reader<'a> {
 
     /// The packet with its decision, if it came and has one.
     fn recorded(
-        &self,
+        &mut self,
         block: &EnhancedPacketBlock<'_>,
     ) -> Result<Option<RecordedPacket>, ReadError> {
-        if block.interface_id != CAME {
-            return Ok(None);
+        match block.interface_id {
+            CAME => {}
+            SENT => return Ok(None),
+            // Another program's interface.
+            _ => {
+                self.unreadable += 1;
+                return Ok(None);
+            }
         }
         let decision = block.options.iter().find_map(|option| match option {
             EnhancedPacketOption::Comment(text) => {
@@ -175,6 +190,7 @@ impl<'a> Reader<'a> {
             _ => None,
         });
         let (Some(decision), Some(captured)) = (decision, block.data.get(COOKED_LEN..)) else {
+            self.unreadable += 1;
             return Ok(None);
         };
         let len = (block.original_len as usize).saturating_sub(COOKED_LEN).max(captured.len());

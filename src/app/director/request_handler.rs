@@ -28,7 +28,7 @@ use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
     self, Counts, DirectorStats, Drops, Explained, FastPathState, HostStatus, Origin, Readiness,
-    Request, ServiceList, Setup, Stats, Timers, Traced, VirtualIp, Which,
+    Request, ServiceList, Setup, Stats, Timers, TraceBegins, TraceRequest, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -313,17 +313,25 @@ impl serve::RequestHandler for Handler {
 
     async fn trace(
         &self,
-        which: Traced,
-        recorded: bool,
+        asked: TraceRequest,
         packets: Option<Snaplen>,
     ) -> anyhow::Result<TraceFeed> {
-        let filter = Filter::parse(&which)?;
+        let filter = Filter::parse(&asked.which)?;
         let (service, real) = filter.named();
         let service = service.map(ToOwned::to_owned);
         self.exist(&Selection { service, real, ..Selection::default() }).await?;
-        match recorded {
-            false => TraceFeed::live(&self.packet_thread, filter, packets).await,
-            true => TraceFeed::recorded(&self.packet_thread, filter, packets.is_some()).await,
+        let begins = TraceBegins {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            ends: asked.recorded && asked.end,
+            notes: filter.notes(|vip| self.vips.borrow().iter().any(|one| one.address == vip)),
+            ..TraceBegins::default()
+        };
+        match asked.recorded {
+            false => TraceFeed::live(&self.packet_thread, filter, begins, packets).await,
+            true => {
+                let packets = packets.is_some();
+                TraceFeed::recorded(&self.packet_thread, filter, begins, packets).await
+            }
         }
     }
 

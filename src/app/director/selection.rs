@@ -1,7 +1,5 @@
 //! Parses and checks a client's selection of connections.
 
-use std::net::IpAddr;
-
 use anyhow::bail;
 use ipnet::IpNet;
 
@@ -10,6 +8,7 @@ use crate::balancer::snapshot::ServiceSnapshot;
 use crate::balancer::tcp::ConnState;
 use crate::config;
 use crate::control::Which;
+use crate::trace::clients;
 
 /// How many characters of a client's text an error shows.
 const SHOWN: usize = 64;
@@ -29,8 +28,7 @@ pub(super) fn read(which: &Which) -> anyhow::Result<Selection> {
 
 /// A client's address, or a network of clients.
 fn client(text: &str) -> anyhow::Result<IpNet> {
-    let address = text.parse::<IpAddr>().ok().map(IpNet::from);
-    let Some(network) = address.or_else(|| text.parse().ok()) else {
+    let Some(network) = clients(text) else {
         bail!(
             "client: {:?} is not an IP address or a network; write 198.51.100.7 or 198.51.100.0/24",
             cut(text)
@@ -100,6 +98,8 @@ mod tests {
                 "client: \"198.51.100\" is not an IP address",
             ),
             (which("198.51.100.0/33", "10.0.0.11", "UDP"), "or 198.51.100.0/24"),
+            (which("::ffff:198.51.100.7", "10.0.0.11", "UDP"), "is not an IP address"),
+            (which("198.51.100.7", "::ffff:10.0.0.11", "UDP"), "IPv4-mapped"),
             (which("198.51.100.7", "10.0.0", "UDP"), "\"10.0.0\" is not an IP address"),
             (which("198.51.100.7", "10.0.0.11", "OPEN"), "write one of SYN_RECV, SYNACK, "),
         ] {

@@ -13,7 +13,7 @@ use super::messages::{Begun, DirectorMessage};
 use super::recorder::{self, RecordedPiece};
 use super::tracing::{LiveTrace, QUEUE, TRACES, TracedPacket};
 use crate::app::packet_thread::PacketThread;
-use crate::control::{self, Missed, SentPacket, TraceBegins, TracedDecision, to_hex};
+use crate::control::{self, Missed, SentPacket, TraceBegins, TraceEnds, TracedDecision, to_hex};
 use crate::model::{Millis, Seed};
 use crate::trace::Filter;
 use crate::trace::capture::Snaplen;
@@ -54,6 +54,8 @@ struct Recorded {
     queue: VecDeque<RecordedDecision>,
     from: u64,
     end: u64,
+    /// The line after all of them.
+    last: Option<String>,
 }
 
 impl TraceFeed {
@@ -64,6 +66,7 @@ impl TraceFeed {
     pub(super) async fn live(
         packet_thread: &PacketThread<DirectorMessage>,
         filter: Filter,
+        begins: TraceBegins,
         packets: Option<Snaplen>,
     ) -> anyhow::Result<Self> {
         let (outbox, inbox) = channel(QUEUE);
@@ -73,7 +76,7 @@ impl TraceFeed {
         let Some(Begun { now, seeds }) = begun else {
             bail!("busy: {TRACES} traces run; end one of them first");
         };
-        let first = begins(None, packets.is_some().then_some(seeds));
+        let first = first_line(begins, packets.is_some().then_some(seeds));
         let source = DecisionSource::Live(Live { inbox, lost, next: None });
         Self::new(packet_thread, first, now, source)
     }
@@ -85,16 +88,18 @@ impl TraceFeed {
     pub(super) async fn recorded(
         packet_thread: &PacketThread<DirectorMessage>,
         filter: Filter,
+        begins: TraceBegins,
         packets: bool,
     ) -> anyhow::Result<Self> {
         let Some(piece) = piece(packet_thread, 0).await? else {
             bail!("nothing is recorded: write `recorder = 10_000` into [director] and restart it");
         };
         let RecordedPiece { kept, next, count, capacity, now, seeds, .. } = piece;
-        let first = begins(Some(capacity), packets.then_some(seeds));
-        let queue = kept.into();
-        let source =
-            DecisionSource::Recorded(Recorded { filter, packets, queue, from: next, end: count });
+        let last = begins.ends.then(|| control::encode(&TraceEnds { ended: true }));
+        let begins = TraceBegins { recorder: Some(capacity), ..begins };
+        let first = first_line(begins, packets.then_some(seeds));
+        let (queue, from, end) = (kept.into(), next, count);
+        let source = DecisionSource::Recorded(Recorded { filter, packets, queue, from, end, last });
         Self::new(packet_thread, first, now, source)
     }
 
@@ -169,7 +174,7 @@ impl Recorded {
                 }
             }
             if self.from >= self.end {
-                return Ok(None);
+                return Ok(self.last.take());
             }
             let Some(piece) = piece(packet_thread, self.from).await? else { return Ok(None) };
             let missed = piece.first.min(self.end).saturating_sub(self.from);
@@ -190,9 +195,7 @@ async fn piece(
     packet_thread.ask(|answer| DirectorMessage::Recorded { from, answer }).await
 }
 
-fn begins(recorder: Option<u64>, seeds: Option<(Seed, Seed)>) -> String {
-    let program = env!("CARGO_PKG_VERSION").to_owned();
-    let begins = TraceBegins { program, recorder, ..TraceBegins::default() };
+fn first_line(begins: TraceBegins, seeds: Option<(Seed, Seed)>) -> String {
     control::encode(&match seeds {
         Some(seeds) => begins.with_seeds(seeds),
         None => begins,

@@ -212,7 +212,8 @@ Examples:
     ///
     /// The file is one of `vstun trace --write`, or the one that a crash leaves. Its packets go
     /// through a balancer as the configuration describes it, with the recorded clock and seeds. No
-    /// daemon is involved, and nothing is sent. Exit codes: 0 all agree, 1 one differs.
+    /// daemon is involved, and nothing is sent. Exit codes: 0 all agree, 1 one differs, or none can
+    /// be read.
     Replay {
         /// The file
         file: PathBuf,
@@ -417,6 +418,7 @@ impl Command {
             Self::Trace { which, options } => Request::Trace(Box::new(TraceRequest {
                 which: which.traced(),
                 recorded: options.recorded,
+                end: options.recorded,
                 packets: options.write.is_some(),
                 snaplen: options.snaplen,
             })),

@@ -301,7 +301,7 @@ fn clean_up(args: &Args) -> anyhow::Result<()> {
             Ok(cleaned) if args.json => {
                 terminal::write_json(&mut out, control::encode(&cleaned).as_bytes())?;
             }
-            Ok(cleaned) => terminal::write(&mut out, &cleaned.human())?,
+            Ok(cleaned) => terminal::write(&mut out, &cleaned.human(terminal::layout()))?,
             Err(error) => failures.push(error),
         }
     }

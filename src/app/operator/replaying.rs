@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::terminal;
 use crate::app::config_file;
-use crate::control::{ServiceList, counted, encode, printable_line};
+use crate::control::{Layout, ServiceList, counted, encode};
 use crate::trace::reading::Reader;
 use crate::trace::replay::{Replay, ReplayDifference, ReplayOutcome};
 
@@ -27,6 +27,16 @@ const AS_CONFIGURED: &str = "all real servers counted as up, with the weights of
 struct ReplaySummary {
     #[serde(flatten)]
     outcome: ReplayOutcome,
+    /// Packets whose recorded decision is missing or cannot be read.
+    unreadable: u64,
+}
+
+impl ReplaySummary {
+    /// Fails if a decision differs, or if none could be compared: then nothing agrees either.
+    fn code(&self) -> ExitCode {
+        let agrees = self.outcome.differing == 0 && self.outcome.replayed > 0;
+        if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// Replays a file; fails if a decision differs.
@@ -50,19 +60,20 @@ pub(super) fn run(
         match reader.next_packet() {
             Ok(Some(packet)) => {
                 if let Some(difference) = replay.packet(&packet) {
-                    write_difference(&mut out, &difference, json)?;
+                    write_difference(&mut out, &difference, json, terminal::layout())?;
                 }
             }
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }
     };
-    write_outcome(&mut out, replay.outcome, json)?;
-    if states.is_none() && replay.outcome.differing > 0 && !json {
-        writeln!(out, "{AS_CONFIGURED}")?;
+    let summary = ReplaySummary { outcome: replay.outcome, unreadable: reader.unreadable() };
+    write_summary(&mut out, &summary, json)?;
+    if states.is_none() && summary.outcome.differing > 0 && !json {
+        terminal::write(&mut out, &terminal::layout().record(AS_CONFIGURED))?;
     }
     ended.with_context(shown)?;
-    Ok(if replay.outcome.differing > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(summary.code())
 }
 
 /// The services in a file of `vstun list --json`.
@@ -85,36 +96,42 @@ fn write_difference(
     out: &mut impl Write,
     difference: &ReplayDifference,
     json: bool,
+    layout: Layout,
 ) -> io::Result<()> {
     if json {
         return terminal::write_json(out, encode(difference).as_bytes());
     }
     let ReplayDifference { packet, recorded, replayed } = difference;
     // The file's texts are not trusted: each decision is one line.
-    let line = format!("packet {packet}  {}  recorded  {recorded}", recorded.time);
-    writeln!(out, "{}", printable_line(&line))?;
-    let indent = shift(*packet, &recorded.time);
-    writeln!(out, "{:indent$}{}", "", printable_line(&format!("replayed  {replayed}")))
+    let number = format!("packet {packet}  {}  ", recorded.time);
+    let shift = " ".repeat(number.chars().count());
+    let line = layout.record(&format!("{number}recorded  {recorded}"));
+    out.write_all(line.as_bytes())?;
+    // Where both fit on the terminal they are below one another.
+    let second = layout.record(&format!("{shift}replayed  {replayed}"));
+    let alone = || layout.record(&format!("    replayed  {replayed}"));
+    let fits = second.lines().count() == 1;
+    out.write_all(if fits { second } else { alone() }.as_bytes())
 }
 
-/// The indent of the second line below the first.
-fn shift(packet: u64, time: &str) -> usize {
-    format!("packet {packet}  {time}  ").chars().count()
-}
-
-fn write_outcome(out: &mut impl Write, outcome: ReplayOutcome, json: bool) -> io::Result<()> {
+fn write_summary(out: &mut impl Write, summary: &ReplaySummary, json: bool) -> io::Result<()> {
     if json {
-        return out.write_all(encode(&ReplaySummary { outcome }).as_bytes());
+        return out.write_all(encode(summary).as_bytes());
     }
+    let &ReplaySummary { outcome, unreadable } = summary;
     let ReplayOutcome { replayed, differing, not_judged, recalled } = outcome;
-    write!(out, "{} replayed, {differing} decided otherwise", counted(replayed, "packet"))?;
+    let mut text =
+        format!("{} replayed, {differing} decided otherwise", counted(replayed, "packet"));
     if not_judged > 0 {
-        write!(out, "; {not_judged} not judged: they depend on more than the file has")?;
+        text += &format!("; {not_judged} not judged: they depend on more than the file has");
+    }
+    if unreadable > 0 {
+        text += &format!("; {} without a readable decision", counted(unreadable, "packet"));
     }
     if recalled > 0 {
-        write!(out, "; {} from before the recording", counted(recalled, "connection"))?;
+        text += &format!("; {} from before the recording", counted(recalled, "connection"));
     }
-    writeln!(out)
+    out.write_all(terminal::layout().record(&text).as_bytes())
 }
 
 #[cfg(test)]
@@ -122,6 +139,28 @@ fn write_outcome(out: &mut impl Write, outcome: ReplayOutcome, json: bool) -> io
 mod tests {
     use super::*;
     use crate::control::TracedDecision;
+
+    #[test]
+    fn a_replay_without_a_packet_is_no_success_and_says_why() {
+        let summary = |replayed, differing, unreadable| {
+            let outcome = ReplayOutcome { replayed, differing, ..ReplayOutcome::default() };
+            ReplaySummary { outcome, unreadable }
+        };
+        for (summary, code, words) in [
+            (summary(9, 0, 0), ExitCode::SUCCESS, "9 packets replayed, 0 decided otherwise\n"),
+            (summary(9, 1, 0), ExitCode::FAILURE, "9 packets replayed, 1 decided otherwise\n"),
+            (
+                summary(0, 0, 2),
+                ExitCode::FAILURE,
+                "0 packets replayed, 0 decided otherwise; 2 packets without a readable decision\n",
+            ),
+        ] {
+            assert_eq!(summary.code(), code, "{words}");
+            let mut out = Vec::new();
+            write_summary(&mut out, &summary, false).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), words);
+        }
+    }
 
     /// A recording is any file that someone hands over.
     #[test]
@@ -144,7 +183,7 @@ mod tests {
         let difference = ReplayDifference { packet: 1, replayed: recorded.clone(), recorded };
         for (json, lines) in [(false, 2), (true, 1)] {
             let mut out = Vec::new();
-            write_difference(&mut out, &difference, json).unwrap();
+            write_difference(&mut out, &difference, json, Layout::UNBOUNDED).unwrap();
             let out = String::from_utf8(out).unwrap();
             let controls: String = out.chars().filter(|one| one.is_control()).collect();
             assert_eq!(controls, "\n".repeat(lines), "{out:?}");

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::balancer::{Selection, snapshot};
 use crate::control::{
     self, Connections, MAX_BODY_LEN, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError,
-    TraceRequest, Traced, Which,
+    TraceRequest, Which,
 };
 use crate::metrics::Format;
 use crate::trace::capture::{MAX_SNAPLEN, Snaplen};
@@ -103,8 +103,7 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     /// a director has decisions to trace.
     fn trace(
         &self,
-        _which: Traced,
-        _recorded: bool,
+        _asked: TraceRequest,
         _packets: Option<Snaplen>,
     ) -> impl Future<Output = anyhow::Result<TraceFeed>> + Send {
         ready(Err(anyhow!("a real server decides nothing about packets; ask the director")))
@@ -334,13 +333,13 @@ async fn begin_trace<D: RequestHandler>(
     handler: &D,
     asked: TraceRequest,
 ) -> anyhow::Result<TraceFeed> {
-    let TraceRequest { which, recorded, packets, snaplen } = asked;
-    let snaplen = match snaplen.map(|snaplen| snaplen as usize) {
+    let snaplen = match asked.snaplen.map(|snaplen| snaplen as usize) {
         None => Snaplen::Headers,
         Some(len @ 1..=MAX_SNAPLEN) => Snaplen::Bytes(len),
         Some(len) => anyhow::bail!("snaplen: {len} bytes; write 1 to {MAX_SNAPLEN}"),
     };
-    handler.trace(which, recorded, packets.then_some(snaplen)).await
+    let packets = asked.packets.then_some(snaplen);
+    handler.trace(asked, packets).await
 }
 
 /// Sends decisions until the client closes or sends something. The packet thread never waits: a

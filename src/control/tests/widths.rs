@@ -193,6 +193,25 @@ fn an_explanation_fits() {
 }
 
 #[test]
+fn decisions_and_what_was_undone_fit() {
+    let decision = TracedDecision {
+        time: "2026-11-28T12:00:00.000Z".to_owned(),
+        protocol: "tcp".to_owned(),
+        client: format!("[{LONGEST}]:65535"),
+        virtual_address: format!("[{LONGEST}]:65535"),
+        verdict: "tunnel".to_owned(),
+        service: Some("n".repeat(63)),
+        address: Some(address(LONGEST)),
+        why: Some("scheduler".to_owned()),
+        after: Some("SYN_RECV".to_owned()),
+        ..TracedDecision::default()
+    };
+    assert_fits(&decision.human(LAYOUT));
+    let steps = vec![CleanedStep { step: prose(), result: prose() }];
+    assert_fits(&Cleaned { steps, done: prose(), ..Cleaned::default() }.human(LAYOUT));
+}
+
+#[test]
 fn replies_to_commands_and_plans_fit() {
     let why =
         Some(health::CheckCause::Failing(CheckFailure { check: "tcp", found: Some(prose()) }));

@@ -146,6 +146,28 @@ fn a_damaged_file_is_an_error_and_never_a_panic() {
     }
 }
 
+/// As another program leaves a file that it has edited.
+#[test]
+fn packets_without_a_readable_decision_are_counted() {
+    let config = config("rr", &[11, 12]);
+    let file = recorded(&config, 0, &traffic());
+    let text = b"\"milliseconds\":";
+    let places = file.windows(text.len()).enumerate().filter(|(_, window)| window == text);
+    let places: Vec<_> = places.map(|(at, _)| at + text.len()).collect();
+    let mut damaged = file.clone();
+    for &at in &places[..2] {
+        damaged[at] = b'-';
+    }
+    for (file, unreadable) in [(&file, 0), (&damaged, 2)] {
+        let mut reader = Reader::new(file).unwrap();
+        let mut packets = 0;
+        while reader.next_packet().unwrap().is_some() {
+            packets += 1;
+        }
+        assert_eq!((packets, reader.unreadable()), (29 - unreadable, unreadable));
+    }
+}
+
 #[test]
 fn packets_longer_than_ip_allows_are_refused_before_they_take_memory() {
     let mut writer = Writer::new(&begins()).unwrap();
