@@ -135,6 +135,47 @@ fn every_figure_of_stats_is_explained() {
     }
 }
 
+/// The sources of the library without their tests.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        match path.is_dir() {
+            true if name != "tests" => sources(&path, found),
+            false if name.ends_with(".rs") && !name.contains("tests") => found.push(path),
+            _ => {}
+        }
+    }
+}
+
+/// A field has the same name in every line, and `jq` needs to know it.
+#[test]
+fn every_field_of_a_log_line_is_named() {
+    let page = read("docs/operations.md");
+    let (_, named) = page.split_once("With `--log-format json`").unwrap();
+    let named = named.split("\n    #").next().unwrap();
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let mut fields = BTreeSet::new();
+    for file in &files {
+        let text = read(file);
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for level in ["error!(", "warn!(", "info!(", "debug!("] {
+            for call in text.split(level).skip(1) {
+                // A macro's pairs come before its text.
+                let Some((pairs, _)) = call.split_once('"') else { continue };
+                let Some((pairs, _)) = pairs.split_once(';') else { continue };
+                let names = pairs.split(',').map(|pair| pair.split(['=', ':']).next().unwrap());
+                fields.extend(names.map(|name| name.trim().to_owned()));
+            }
+        }
+    }
+    assert!(fields.len() > 4, "{fields:?}");
+    for field in &fields {
+        assert!(named.contains(&format!("`{field}`")), "{field} is not in docs/operations.md");
+    }
+}
+
 #[test]
 fn every_dependency_has_its_reason_and_no_reason_is_stale() {
     let design = read("docs/design.md");

@@ -121,7 +121,7 @@ impl RunningDirector {
             bail!("fast_path is \"on\": {why}; {}", hint());
         }
         for (name, error) in &failed {
-            log::warn!("no fast path at {name}: {error}");
+            log::warn!(link = name.as_str(); "no fast path at {name}: {error}");
         }
         if failed.len() < uplinks.len() {
             log::info!(

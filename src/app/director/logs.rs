@@ -151,6 +151,7 @@ impl FullLog {
         self.known = without_entry;
         if self.throttle.note(Instant::now()).is_some() {
             log::warn!(
+                count = without_entry;
                 "flows without an entry: {} placed by hash since the connection table was full \
                  or a service flooded; raise max_connections",
                 counted(without_entry, "packet")

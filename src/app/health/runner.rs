@@ -175,6 +175,7 @@ impl<B: TakesChanges> Runner<B> {
             && let Some(count) = self.late.note(Instant::now())
         {
             log::warn!(
+                count;
                 "health checks run {} ms late ({}): raise their intervals, or give this host more \
                  processors",
                 lag.as_millis(),

@@ -168,6 +168,7 @@ fn neighbour_sockets(
         let neighbour_socket = NeighbourSocket::open(&link, family)?;
         let neighbour_socket = neighbour_socket.inspect_err(|error| {
             warn!(
+                link = name;
                 "cannot speak to the neighbours on {name}: {error}; no {} address is announced \
                  there",
                 family.name()

@@ -283,6 +283,7 @@ impl Session {
         let renamed = rename::renamed(&self.indices, &now);
         for (old, new) in &renamed {
             warn!(
+                link = new.as_str();
                 "interface {old} is called {new} now; what was set on it is kept and undone there"
             );
         }

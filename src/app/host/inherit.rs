@@ -57,7 +57,11 @@ pub(super) fn inherit(
     state.forwarding = left.forwarding;
     let names = interfaces::names().context("cannot list the interfaces of this host")?;
     for (old, new) in state.find_links(&names) {
-        warn!("interface {old} is called {new} now; what process {} set on it is there", left.pid);
+        let pid = left.pid;
+        warn!(
+            link = new.as_str();
+            "interface {old} is called {new} now; what process {pid} set on it is there"
+        );
     }
     state.steps.retain(|step| step.link().is_none_or(link_exists));
     if elsewhere == Elsewhere::Ignore {

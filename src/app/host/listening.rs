@@ -103,7 +103,8 @@ async fn receive_claims(scope: ListenScope, family: Family, sender: Sender<(Anno
         Ok(socket) => socket,
         Err(error) => {
             return warn!(
-                "cannot receive_claims on {name} whether another host takes a virtual IP: {error}"
+                link = name.as_str();
+                "cannot hear on {name} whether another host takes a virtual IP: {error}"
             );
         }
     };

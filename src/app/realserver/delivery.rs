@@ -257,7 +257,8 @@ impl Delivery {
             return Err(error).with_context(|| format!("the TUN device {name:?} is gone"));
         }
         if let Some(count) = self.throttle.note(Instant::now()) {
-            log::warn!("the TUN did not take a packet: {error} ({})", counted(count, "time"));
+            let times = counted(count, "time");
+            log::warn!(count; "the TUN did not take a packet: {error} ({times})");
         }
         Ok(())
     }

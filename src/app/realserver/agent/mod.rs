@@ -172,7 +172,7 @@ impl AgentAnswers {
                 if let Some(odd) = odd
                     && let Some(count) = complaints.note(now)
                 {
-                    log::warn!("agent: {odd} ({})", counted(count, "time"));
+                    log::warn!(count; "agent: {odd} ({})", counted(count, "time"));
                 }
                 *last = Some((now, report.clone()));
                 report
