@@ -194,7 +194,7 @@ impl Balancer {
             // Like IPVS, which revives a deleted destination from its trash, with connections and
             // counters.
             let until = drain_until(now, spec.state, policy);
-            self.alter(now, real, |real| real.restore(spec, until));
+            self.alter(now, real, |real| real.restore(now, spec, until));
             return Ok(());
         }
         let real = self.new_real(now, id, policy, spec);
@@ -234,7 +234,7 @@ impl Balancer {
         let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
         let until = drain_until(now, state, self.registry.services[id].policy);
-        self.alter(now, real, |real| real.availability_mut().set_admin_state(state, until));
+        self.alter(now, real, |real| real.availability_mut().set_admin_state(now, state, until));
         Ok(())
     }
 
@@ -248,10 +248,7 @@ impl Balancer {
         // A removed real server may have disappeared with its last connection since its state was
         // saved.
         let Ok(id) = self.find_real(name, address) else { return Ok(()) };
-        let until = saved.left.map(|left| now.after(left));
-        self.alter(now, id, |real| {
-            real.availability_mut().restore(saved.wanted, until);
-        });
+        self.alter(now, id, |real| real.availability_mut().restore(now, saved));
         if saved.grown {
             let real = &mut self.registry.reals[id];
             real.start(None);
@@ -319,7 +316,8 @@ impl Balancer {
         spec: RealSpec,
     ) -> RealId {
         let mut real = Real::new(service, spec, self.registry.local_route(spec.address));
-        real.availability_mut().set_admin_state(spec.state, drain_until(now, spec.state, policy));
+        let until = drain_until(now, spec.state, policy);
+        real.availability_mut().set_admin_state(now, spec.state, until);
         let id = self.registry.add_real(real);
         self.registry.names.add_real(service, spec.address, id);
         self.watch_deadline(id);

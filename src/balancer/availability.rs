@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::model::{AdminState, Existing, Health, Millis, Protocol, RealState};
+use crate::model::{AdminState, Existing, Health, Millis, Protocol, RealState, SavedState};
 
 /// Which ends of a flow get a reset when its real server no longer keeps it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,18 +28,27 @@ pub(super) struct Availability {
     removed: bool,
     /// When the remaining flows are ended, even if the wanted state changes meanwhile.
     until: Option<Millis>,
+    /// When the wanted state last changed; `None`: it has not.
+    changed: Option<Millis>,
 }
 
 impl Availability {
     pub(super) fn new(wanted: AdminState, until: Option<Millis>) -> Self {
-        let mut availability =
-            Self { wanted: AdminState::Up, health: Health::Up, removed: false, until: None };
-        availability.set_admin_state(wanted, until);
-        availability
+        let until = until.filter(|_| matches!(wanted, AdminState::Draining { .. }));
+        Self { wanted, health: Health::Up, removed: false, until, changed: None }
     }
 
     /// Sets the wanted state; `until` is the end of a drain.
-    pub(super) fn set_admin_state(&mut self, wanted: AdminState, until: Option<Millis>) {
+    pub(super) fn set_admin_state(
+        &mut self,
+        now: Millis,
+        wanted: AdminState,
+        until: Option<Millis>,
+    ) {
+        // Another deadline is not another state.
+        if wanted.plain() != self.wanted.plain() {
+            self.changed = Some(now);
+        }
         self.wanted = wanted;
         match wanted {
             AdminState::Draining { .. } => self.until = until,
@@ -50,14 +59,16 @@ impl Availability {
     }
 
     /// Restores a saved state; its removal and its health stay as they are.
-    pub(super) fn restore(&mut self, wanted: AdminState, until: Option<Millis>) {
-        (self.wanted, self.until) = (wanted, until);
+    pub(super) fn restore(&mut self, now: Millis, saved: SavedState) {
+        let SavedState { wanted, left, changed, .. } = saved;
+        (self.wanted, self.until) = (wanted, left.map(|left| now.after(left)));
+        self.changed = changed.map(|ago| now.before(ago));
     }
 
     /// Undoes its removal. Its health stays as it was, since no check ran meanwhile.
-    pub(super) fn readd(&mut self, wanted: AdminState, until: Option<Millis>) {
+    pub(super) fn readd(&mut self, now: Millis, wanted: AdminState, until: Option<Millis>) {
         self.removed = false;
-        self.set_admin_state(wanted, until);
+        self.set_admin_state(now, wanted, until);
     }
 
     pub(super) fn wanted(self) -> AdminState {
@@ -120,6 +131,11 @@ impl Availability {
     /// When the remaining flows are ended.
     pub(super) fn until(self) -> Option<Millis> {
         self.until
+    }
+
+    /// How long ago the wanted state last changed; `None`: it has not.
+    pub(super) fn changed(self, now: Millis) -> Option<Duration> {
+        self.changed.map(|then| then.until(now))
     }
 
     /// How long until the remaining flows are ended.

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_new_seed_and_a_rollback_are_one_piece() {
-        let saved = SavedState { wanted: AdminState::Up, left: None, grown: false };
+        let saved = SavedState { wanted: AdminState::Up, left: None, grown: false, changed: None };
         let (service, address) = ("service-1".to_owned(), IpAddr::from([10, 0, 0, 1]));
         let restored = Change::RestoreState { service, address, saved };
         for one in [restored, Change::SetHashSeed(Seed(1, 2))] {

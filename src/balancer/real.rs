@@ -361,12 +361,12 @@ impl Real {
 
     /// Its service lists it again, as in `spec`, with its flows and counters; `until` is the end of
     /// a drain.
-    pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
+    pub(super) fn restore(&mut self, now: Millis, spec: RealSpec, until: Option<Millis>) {
         self.life = Life::Configured;
         self.last_resort = spec.last_resort;
         self.step = WeightStep::FULL;
         spec.values.each().into_iter().for_each(|value| self.set(value));
-        self.availability.readd(spec.state, until);
+        self.availability.readd(now, spec.state, until);
     }
 
     /// Starts its slow start, if `ramp` has one.

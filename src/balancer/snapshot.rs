@@ -25,6 +25,8 @@ pub struct RealSnapshot {
     pub state: RealState,
     /// Its wanted state, regardless of its health; the deadline of a drain is in `deadline`.
     pub wanted: AdminState,
+    /// How long ago its wanted state last changed; `None`: it has not.
+    pub changed: Option<Duration>,
     /// Whether it was removed, and disappears with its last connection.
     pub removed: bool,
     /// How long until its connections are ended; `None`: no deadline.
@@ -73,7 +75,7 @@ impl RealSnapshot {
     #[must_use]
     pub fn saved_state(&self) -> SavedState {
         let grown = !self.starting;
-        SavedState { wanted: self.wanted, left: self.deadline, grown }
+        SavedState { wanted: self.wanted, left: self.deadline, grown, changed: self.changed }
     }
 }
 

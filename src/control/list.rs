@@ -140,6 +140,9 @@ pub struct ListedReal {
     /// The state that the file or a verb has set, regardless of health checks.
     #[serde(default)]
     pub wanted: String,
+    /// When a verb or a reload last changed that state, UTC by RFC 3339; absent if none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_since: Option<String>,
     /// Since when it has its health, UTC by RFC 3339; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -293,6 +296,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             last_resort: real.last_resort,
             state: real.state.name().to_owned(),
             wanted: real.wanted.name().to_owned(),
+            wanted_since: None,
             since: None,
             why: None,
             removed: real.removed,

@@ -20,7 +20,7 @@ impl ServiceList {
         let header =
             ["REAL SERVER", "WEIGHT", "STATE", "ACTIVE", "INACTIVE", "CONNS", "PACKETS", "BYTES"];
         // Only problems have an explanation.
-        let why = reals().any(|real| real.state == "down" && real.why.is_some());
+        let why = reals().any(|real| real.down().is_some());
         let reported = reals().any(|real| real.reported.is_some());
         let latency = reals().any(|real| real.latency().is_some());
         let shown = Shown { templates, reported, latency, why };
@@ -144,10 +144,17 @@ impl ListedReal {
 
     /// Why it is down, and since when.
     fn down(&self) -> Option<String> {
-        let why = self.why.as_ref().filter(|_| self.state == "down")?;
-        Some(match self.since.as_ref().and_then(|since| since.split_once('.')) {
+        if self.state != "down" {
+            return None;
+        }
+        let (why, since) = match self.wanted.as_str() {
+            // Its checks may all pass.
+            "down" => ("set by the file or a verb", &self.wanted_since),
+            _ => (self.why.as_deref()?, &self.since),
+        };
+        Some(match since.as_ref().and_then(|since| since.split_once('.')) {
             Some((since, _)) => format!("{why}; since {since}Z"),
-            None => why.clone(),
+            None => why.to_owned(),
         })
     }
 

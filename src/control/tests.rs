@@ -34,6 +34,7 @@ fn real(host: &str) -> snapshot::RealSnapshot {
         last_resort: false,
         state: RealState::Up,
         wanted: AdminState::Up,
+        changed: None,
         removed: false,
         deadline: None,
         effective_weight: None,

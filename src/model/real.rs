@@ -123,6 +123,8 @@ pub struct SavedState {
     pub left: Option<Duration>,
     /// Whether its slow start was over, so that it is not repeated.
     pub grown: bool,
+    /// How long ago the wanted state last changed; `None`: it has not.
+    pub changed: Option<Duration>,
 }
 
 /// The health of a real server according to its checks; independent of [`AdminState`].

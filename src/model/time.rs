@@ -19,6 +19,12 @@ impl Millis {
         Self(self.0.saturating_add(millis).saturating_add(u64::from(duration.subsec_millis())))
     }
 
+    /// This moment minus `duration`; at the earliest the clock's beginning.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(Self(0).after(duration).0))
+    }
+
     /// The time until `later`; zero if it has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {

@@ -142,6 +142,16 @@ pub(super) fn checks_of(config: &config::Director, running: &Snapshot) -> Plan {
     config.checks().with_states(|service, address| wanted.get(&(service, address)).copied())
 }
 
+/// Adds when the wanted states have changed to the listing of a snapshot.
+pub(super) fn dated(mut list: ServiceList, snapshot: &Snapshot) -> ServiceList {
+    for (listed, service) in list.services.iter_mut().zip(&snapshot.services) {
+        for (listed, real) in listed.reals.iter_mut().zip(&service.reals) {
+            listed.wanted_since = real.changed.map(ago);
+        }
+    }
+    list
+}
+
 /// Adds the results of checks to a listing.
 pub(super) fn annotate(list: ServiceList, board: &BoardReport) -> ServiceList {
     let mut reals = HashMap::new();

@@ -178,7 +178,7 @@ impl ReportTexts {
             uptime_milliseconds: up,
             ..ServiceList::from(&report.snapshot)
         };
-        health::annotate(list, board)
+        health::annotate(health::dated(list, &report.snapshot), board)
     }
 
     fn metrics(&self, format: Format, report: &DirectorReport) -> String {

@@ -58,7 +58,9 @@ impl SavedStates {
         let age = self.at.elapsed();
         self.states.into_iter().map(move |(service, address, saved)| {
             let left = saved.left.map(|left| left.saturating_sub(age));
-            Change::RestoreState { service, address, saved: SavedState { left, ..saved } }
+            let changed = saved.changed.map(|ago| ago + age);
+            let saved = SavedState { left, changed, ..saved };
+            Change::RestoreState { service, address, saved }
         })
     }
 }

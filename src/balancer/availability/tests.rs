@@ -73,7 +73,7 @@ fn every_event_leads_from_every_state_to_the_tables_state() {
         for (event, expected) in EVENTS.into_iter().zip(after) {
             let mut availability = availability(wanted, health, removed);
             match event {
-                Event::Want(wanted) => availability.set_admin_state(wanted, None),
+                Event::Want(wanted) => availability.set_admin_state(NOW, wanted, None),
                 Event::SetHealth(health) => availability.set_health(health),
                 Event::Remove => availability.remove(None),
             }
@@ -89,7 +89,7 @@ fn health_does_not_change_the_wanted_state_nor_the_reverse() {
     availability.set_health(Health::Up);
     assert_eq!(availability.state(), Disabled);
     availability.set_health(Health::Down);
-    availability.set_admin_state(AdminState::Up, None);
+    availability.set_admin_state(NOW, AdminState::Up, None);
     assert_eq!(availability.state(), Down);
     availability.set_health(Health::Up);
     assert_eq!(availability.state(), Up);
@@ -120,7 +120,7 @@ fn flows_end_by_state_policy_and_deadline() {
         assert_eq!(got, endings, "{wanted:?} {health:?} {existing:?}");
         let Some(late) = late else { continue };
         let mut availability = availability;
-        availability.set_admin_state(wanted, Some(LATER));
+        availability.set_admin_state(NOW, wanted, Some(LATER));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let ending = |now| availability.ending(now, existing, protocol);
             assert_eq!(
@@ -155,12 +155,33 @@ fn a_removal_can_only_make_a_deadline_earlier_and_keeps_it() {
         availability.remove(removed);
         assert_eq!(availability.until, expected);
         for wanted in [AdminState::Down, AdminState::Disabled] {
-            availability.set_admin_state(wanted, None);
+            availability.set_admin_state(NOW, wanted, None);
             assert_eq!(availability.until, expected, "{wanted:?}");
         }
-        availability.set_admin_state(DRAIN, Some(EVEN_LATER));
+        availability.set_admin_state(NOW, DRAIN, Some(EVEN_LATER));
         assert_eq!(availability.until, Some(EVEN_LATER), "but for another one");
     }
+}
+
+#[test]
+fn only_another_wanted_state_is_a_change_of_it() {
+    let mut availability = Availability::new(DRAIN, Some(LATER));
+    assert_eq!(availability.changed(NOW), None, "it began so");
+    availability.set_health(SICK);
+    availability.set_admin_state(NOW, DRAIN, Some(EVEN_LATER));
+    assert_eq!(availability.changed(LATER), None, "health and deadlines are not it");
+    availability.set_admin_state(NOW, DISABLED, None);
+    availability.set_admin_state(LATER, DISABLED, None);
+    assert_eq!(availability.changed(LATER), Some(Duration::from_secs(60)));
+    let saved = SavedState {
+        wanted: DISABLED,
+        left: None,
+        grown: true,
+        changed: availability.changed(EVEN_LATER),
+    };
+    let mut restored = Availability::new(UP, None);
+    restored.restore(EVEN_LATER, saved);
+    assert_eq!(restored, Availability { health: WELL, ..availability });
 }
 
 #[test]
@@ -169,7 +190,7 @@ fn up_down_and_disabled_have_no_deadline() {
         let mut availability = Availability::new(DRAIN, Some(LATER));
         assert_eq!(availability.left(NOW), Some(Duration::from_secs(60)));
         assert_eq!(availability.left(EVEN_LATER), Some(Duration::ZERO));
-        availability.set_admin_state(wanted, None);
+        availability.set_admin_state(NOW, wanted, None);
         assert_eq!(availability.left(NOW), None);
     }
 }

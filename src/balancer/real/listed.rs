@@ -19,6 +19,7 @@ impl Real {
             last_resort: self.last_resort,
             state: self.availability.state(),
             wanted: self.availability.wanted(),
+            changed: self.availability.changed(now),
             removed: self.availability.is_removed(),
             deadline: self.availability.left(now),
             effective_weight: self.effective_weight(now, scheduler),

@@ -6,7 +6,7 @@ use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 
-use super::draw::{Palette, number};
+use super::draw::{Palette, is_set, number};
 use super::view::{RowKey, View};
 use crate::control::{ListedCheck, ListedReal, Rate};
 
@@ -67,15 +67,23 @@ fn figures<'a>(service: &str, real: &'a ListedReal, palette: Palette) -> Vec<Lin
         Span::styled(real.state.as_str(), palette.state(&real.state)),
         Span::raw(format!(" (wanted {})", real.wanted)),
     ];
-    if let Some(since) = &real.since {
-        state.push(Span::raw(format!(" since {since}")));
+    // A state that was set has a time of its own, and the checks' result is apart from it.
+    let set = is_set(real);
+    let since = |time: &Option<String>| {
+        time.as_ref().map(|since| format!(" since {since}")).unwrap_or_default()
+    };
+    state.push(Span::raw(since(if set { &real.wanted_since } else { &real.since })));
+    if real.last_resort {
+        state.push(Span::raw(", last resort"));
     }
     let mut lines = vec![
         Line::styled(format!("{} of service {service}", real.address), Modifier::BOLD),
         Line::from(state),
     ];
-    if let Some(why) = &real.why {
-        lines.push(Line::from(format!("why   {why}")));
+    match &real.why {
+        Some(why) if set => lines.push(Line::from(format!("checks {why}{}", since(&real.since)))),
+        Some(why) => lines.push(Line::from(format!("why   {why}"))),
+        None => {}
     }
     let mut weight = format!("weight {}", real.weight);
     if let Some(effective) = real.effective_weight {

@@ -106,21 +106,39 @@ fn problem(view: &View, palette: Palette) -> Line<'static> {
     };
     let panics = count(|service| service.panic);
     let lost = count(|service| service.quorum == Some(false));
-    let outages = count(|service| service.outage.is_some());
+    let outages = list.services.iter().filter_map(|service| service.outage.as_deref());
+    let (outage, outages) = (outages.clone().next(), outages.count() as u64);
     let floods = count(|service| service.flood.active);
     let mut problems = Vec::new();
     if wrong > 0 {
         let first = list.host.wrong.first().map(|wrong| wrong.what.clone()).unwrap_or_default();
         problems.push(format!("{} at the host: {first}", counted(wrong, "fault")));
     }
-    for (number, what) in
-        [(panics, "panic"), (outages, "no real server"), (lost, "quorum lost"), (floods, "flood")]
-    {
+    let outage = outage.map_or_else(String::new, |why| format!(" ({why})"));
+    for (number, what, why) in [
+        (panics, "panic", ""),
+        (outages, "no real server", outage.as_str()),
+        (lost, "quorum lost", ""),
+        (floods, "flood", ""),
+    ] {
         if number > 0 {
-            problems.push(format!("{what} in {}", counted(number, "service")));
+            problems.push(format!("{what} in {}{why}", counted(number, "service")));
         }
     }
-    Line::styled(problems.join("; "), palette.bad())
+    let gap = if problems.is_empty() { "" } else { "; " };
+    let withdrawn = withdrawn(view).map(|text| Span::raw(format!("{gap}{text}")));
+    let problems = Span::styled(problems.join("; "), palette.bad());
+    Line::from_iter([problems].into_iter().chain(withdrawn))
+}
+
+/// The virtual IPs that this director does not announce: no fault, since a standby announces none.
+fn withdrawn(view: &View) -> Option<String> {
+    const MOST: usize = 2;
+    let vips = view.sample.list.vips.iter().filter(|vip| !vip.announced);
+    let names: Vec<_> = vips.clone().take(MOST).map(|vip| vip.address.to_string()).collect();
+    let more = vips.count().checked_sub(MOST + 1).map(|more| format!(" and {} more", more + 1));
+    let names = Some(names.join(", ")).filter(|names| !names.is_empty())?;
+    Some(format!("not announced: {names}{}", more.unwrap_or_default()))
 }
 
 fn foot_line(view: &View, palette: Palette) -> Line<'static> {
@@ -212,7 +230,8 @@ fn services(view: &View, window: Range<usize>, width: u16, palette: Palette) -> 
             let style = Style::new().add_modifier(Modifier::BOLD);
             let inactive = service.reals.iter().map(|real| real.inactive).sum();
             let connections = [rows::active(service), inactive];
-            let cells = cells(name, Line::from(state), "", connections, service.rate, "");
+            let why = service.outage.as_deref().unwrap_or_default();
+            let cells = cells(name, Line::from(state), "", connections, service.rate, why);
             fitting(cells, width).style(style)
         }
         Row::Real(_, real) => fitting(real_cells(real, palette), width),
@@ -243,20 +262,30 @@ fn fitting(cells: [Cell<'static>; 9], width: u16) -> TableRow<'static> {
     TableRow::new(shown.map(|(cell, _)| cell))
 }
 
+/// Whether the file or a verb has set its state.
+pub(super) fn is_set(real: &ListedReal) -> bool {
+    !matches!(real.wanted.as_str(), "" | "up")
+}
+
 fn real_cells(real: &ListedReal, palette: Palette) -> [Cell<'static>; 9] {
     let state = match real.deadline_seconds {
         Some(left) => format!("{} {left}s", real.state),
         None if real.full => format!("{}, full", real.state),
         None if real.removed => "removed".to_owned(),
+        None if real.last_resort && real.state == "up" => "last resort".to_owned(),
         None => real.state.clone(),
     };
     let weight = real
         .effective_weight
         .map_or_else(|| real.weight.to_string(), |effective| f64::from(effective).to_string());
     let state = Line::styled(state, palette.state(&real.state));
-    let why = real.why.as_deref().filter(|_| real.state != "up").unwrap_or_default();
+    // The checks' result does not explain a state that was set.
+    let set =
+        is_set(real).then(|| real.wanted_since.as_deref().map(|since| format!("since {since}")));
+    let checks = || real.why.clone().filter(|_| real.state != "up");
+    let why = set.unwrap_or_else(checks).unwrap_or_default();
     let name = format!("    {}", real.address);
-    cells(name, state, &weight, [real.active, real.inactive], real.rate, why)
+    cells(name, state, &weight, [real.active, real.inactive], real.rate, &why)
 }
 
 fn cells(

@@ -10,7 +10,7 @@ use super::draw::{self, Palette};
 use super::feed::{News, Sample};
 use super::keys;
 use super::view::{MAX_EVENTS, SAMPLES, View};
-use crate::control::{self, Counts, Drops, EventText, ServiceList};
+use crate::control::{self, Counts, Drops, EventText, ServiceList, VirtualIp};
 
 /// Two services; `connections` of the first one's second real server.
 fn list(uptime: u64, connections: u64) -> ServiceList {
@@ -177,6 +177,38 @@ fn a_filter_names_services_or_real_servers_and_escape_ends_it() {
     assert_eq!(names(&mut view).len(), 3);
     press(&mut view, "/q\x1b");
     assert_eq!(names(&mut view).len(), 5, "letters of a filter are not commands");
+}
+
+#[test]
+fn a_state_that_was_set_has_its_own_time_and_a_withdrawn_address_is_no_fault() {
+    let mut view = view();
+    let mut next = list(3_000, 90);
+    let real = &mut next.services[0].reals[0];
+    (real.state, real.wanted) = ("disabled".to_owned(), "disabled".to_owned());
+    real.since = Some("2026-11-29T01:00:00.000Z".to_owned());
+    real.wanted_since = Some("2026-11-29T02:00:00.000Z".to_owned());
+    real.why = Some("all checks pass".to_owned());
+    next.services[0].reals[1].last_resort = true;
+    next.services[1].outage = Some("1 of weight 0".to_owned());
+    let vip = |last| VirtualIp { address: [192, 0, 2, last].into(), announced: last == 10 };
+    next.vips = [10, 11, 12, 13, 14].map(vip).into();
+    view.take(News::Sample(Box::new(Sample { list: next, ..Sample::default() })));
+    let row = screen(&mut view).into_iter().find(|line| line.contains("10.0.0.11")).unwrap();
+    assert!(row.contains("since 2026-11-29T02") && !row.contains("checks pass"), "{row}");
+    expect(&mut view, "last resort");
+    let problems = screen(&mut view).swap_remove(1);
+    assert_eq!(
+        problems.trim(),
+        "no real server in 1 service (1 of weight 0); not announced: 192.0.2.11, 192.0.2.12 and 2 \
+         more"
+    );
+    let terminal = terminal(&mut view, 130, 24, true);
+    let colour = |at: usize| terminal.backend().buffer().content[130 + at].fg;
+    assert_eq!(colour(0), Color::Red);
+    assert_ne!(colour(problems.find("not announced").unwrap()), Color::Red);
+    press(&mut view, "↓\n");
+    expect(&mut view, "(wanted disabled) since 2026-11-29T02:00:00.000Z");
+    expect(&mut view, "checks all checks pass since 2026-11-29T01:00:00.000Z");
 }
 
 #[test]
