@@ -247,7 +247,11 @@ impl Session {
             return true;
         }
         let Some(name) = step.link() else { return false };
-        let lost = |index| self.bounced.contains(&index) || self.unaddressed.contains(&index);
+        // The removal of an address of ours is its loss, and no consequence of one.
+        let is_address = matches!(object, Object::Address { .. });
+        let lost = |index| {
+            self.bounced.contains(&index) || !is_address && self.unaddressed.contains(&index)
+        };
         facts.link(name).is_some_and(|link| lost(link.index)) || (name == tun && tun_down)
     }
 
