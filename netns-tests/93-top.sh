@@ -75,10 +75,10 @@ press q
 ended "after q"
 
 # A terminal that goes while the library waits for a key.
-for _ in 1 2 3; do
-    at vt-director tmux -u -f /dev/null -L gone new-session -d -x 80 -y 24 "$top"
-    wait_for "top" sh -c "tmux -L gone capture-pane -p | grep 'SERVICE, REAL SERVER' >/dev/null"
-    tmux -L gone kill-server
+for gone in gone1 gone2 gone3; do
+    at vt-director tmux -u -f /dev/null -L "$gone" new-session -d -x 80 -y 24 "$top"
+    wait_for "top" sh -c "tmux -L $gone capture-pane -p | grep 'SERVICE, REAL SERVER' >/dev/null"
+    tmux -L "$gone" kill-server
 done
 no_top() { if pgrep -f 'vstun .* top' >/dev/null; then return 1; fi; }
 wait_for "the end of each top without a terminal" no_top

@@ -64,6 +64,8 @@ exit_code slow
 ((CODE != 0)) || fail "the upload went on past the deadline"
 expect_between "connections ended" "$(number director stats .packets.ended)" 1 2
 expect_accounted
+# The state would outlast the kill.
+ask director enable "${ADDRESS[real1]}"
 
 stop director KILL
 expect_eq "programs at the uplink of a killed director" "$(attached)" 0
