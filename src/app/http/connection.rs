@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -99,12 +99,11 @@ async fn admitted(
 }
 
 /// Answers once the client has asked: one whose connection is closed before reads no answer.
-async fn refuse(stream: UnixStream, answer: String) {
+async fn refuse(mut stream: UnixStream, answer: String) {
     let mut head = [0; MAX_HEAD];
-    if stream.readable().await.is_ok() {
-        // The client may have gone. The answer fits into an empty socket buffer.
-        let _ = stream.try_read(&mut head);
-        let _ = stream.try_write(answer.as_bytes());
+    // The client may have gone.
+    if stream.read(&mut head).await.is_ok() {
+        let _ = stream.write_all(answer.as_bytes()).await;
     }
 }
 
