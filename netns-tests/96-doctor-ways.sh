@@ -151,6 +151,8 @@ healthy director
 # --- virtual IPs ----------------------------------------------------------------------------------
 
 ip -n vt-real1 addr add "$VIP/32" dev eth0
+# Until its daemon has seen that, the finding cannot name the interface.
+wait_for "the fault at real1" log_has real1 "$VIP is an address of interface eth0"
 named director announcing "${ADDRESS[real1]}"
 expect_eq "findings about one fault" "$(jq '.findings | length' "$WORK/report")" 1
 mend vt-real1
