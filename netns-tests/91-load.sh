@@ -17,13 +17,13 @@ reported() { real_field "$1" "reported // -1"; }
 reports() { (($(reported "$1") == $2)); } # NAME NUMBER
 
 # Its own control group for real1's web server, whose tasks wait for the CPU.
+# Tests beside this one may have the same process number, in other namespaces.
 cgroup=$WORK/cgroup
 mkdir "$cgroup"
-if ! mount -t cgroup2 none "$cgroup" 2>/dev/null ||
-    ! mkdir "$cgroup/vstun-test-$$" 2>/dev/null; then
+group=$cgroup/vstun-test-$(</proc/sys/kernel/random/uuid)
+if ! mount -t cgroup2 none "$cgroup" 2>/dev/null || ! mkdir "$group" 2>/dev/null; then
     skip "skipped: needs root"
 fi
-group=$cgroup/vstun-test-$$
 # The group outlives the namespaces, so its tasks leave it and it is removed.
 trap 'code=$?; trap - EXIT; leave_group; finish $code' EXIT
 leave_group() {
