@@ -25,7 +25,7 @@ const ARRIVING: [Hook; 3] = [Hook::Ingress, Hook::Prerouting, Hook::Input];
 /// The hooks that packets of this host pass.
 const LEAVING: [Hook; 3] = [Hook::Output, Hook::Postrouting, Hook::Egress];
 
-/// The first of the ports that sockets get without asking for one: nobody serves there.
+/// The first of the ports that the kernel gives to sockets by itself. No service listens there.
 const FIRST_EPHEMERAL: u16 = 32_768;
 
 /// The findings about the firewall.

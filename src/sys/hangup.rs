@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Waits until one of these has nobody at its other side: a terminal was closed, or the last reader
-/// of a pipe has gone. For a file it waits forever.
+/// Waits until the other end of one of these is closed: a terminal's, or the last reader of a pipe.
+/// For a file it waits forever.
 ///
 /// # Errors
 /// Those of poll(2).

@@ -50,8 +50,8 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
-/// Ends the program when nobody can read its standard output any more, as at its next write: a
-/// program that waits for something to show would stay, and keep a place at the daemon.
+/// Ends the program when the terminal or the reader of its standard output is gone. Otherwise a
+/// program that waits for something to show would stay, and keep a connection to the daemon.
 pub(super) fn end_with_reader() {
     thread::spawn(|| {
         let out = io::stdout();
