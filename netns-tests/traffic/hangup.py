@@ -49,7 +49,10 @@ def until(condition):
 
 def has_socket(process):
     folder = f"/proc/{process.pid}/fd"
-    return any("socket:" in os.readlink(f"{folder}/{one}") for one in os.listdir(folder))
+    try:
+        return any("socket:" in os.readlink(f"{folder}/{one}") for one in os.listdir(folder))
+    except FileNotFoundError:  # A file that has been closed since.
+        return False
 
 
 def writes(process):
