@@ -374,7 +374,7 @@ static __always_inline long lower_ttl(struct __sk_buff *skb, __u32 at, __u32 ver
 
 // The headers are written by separate functions, so that each needs few registers.
 static __noinline long write_v4(struct __sk_buff *skb, const struct packet *packet,
-				const struct tunnel *tunnel)
+				const struct tunnel *tunnel, __u32 label, __u32 sequence)
 {
 	int tcp = packet->key.protocol == IPPROTO_TCP;
 	struct iphdr ip = {
@@ -387,12 +387,12 @@ static __noinline long write_v4(struct __sk_buff *skb, const struct packet *pack
 		.saddr = tunnel->source[0],
 		.daddr = tunnel->destination[0],
 	};
-	if (tcp) {
+	// Linux merges datagrams whose identifications are equal or follow each other. Those of user
+	// space are two more than a multiple of four.
+	if (tcp)
 		ip.frag_off = bpf_htons(DF);
-	} else {
-		__u32 random = bpf_get_prandom_u32() & bpf_htons(0xfffe);
-		ip.id = random ? random : bpf_htons(2);
-	}
+	else
+		ip.id = bpf_htons((__u16)((bpf_ntohl(label) + sequence) << 2));
 	__u32 sum = 0;
 	__u16 *word = (__u16 *)&ip;
 #pragma unroll
@@ -404,8 +404,18 @@ static __noinline long write_v4(struct __sk_buff *skb, const struct packet *pack
 	return bpf_skb_store_bytes(skb, ETH, &ip, sizeof(ip), 0);
 }
 
+// What is added to the hop limit of a datagram over IPv6, so that it differs from that of the
+// datagram before. The one before a flow's first one was sent by user space, which adds less than
+// `HOP_LIMITS`.
+static __always_inline __u32 spread(__u32 sequence, int first)
+{
+	if (first)
+		return HOP_LIMITS + sequence % (256 - OUTER_TTL - HOP_LIMITS);
+	return sequence % HOP_LIMITS;
+}
+
 static __noinline long write_v6(struct __sk_buff *skb, const struct packet *packet,
-				const struct tunnel *tunnel, __u32 label, __u32 sequence)
+				const struct tunnel *tunnel, __u32 label, __u32 added)
 {
 	struct ipv6hdr ip = {};
 	*(__be32 *)&ip = bpf_htonl(6U << 28 | (__u32)packet->traffic_class << 20) | label;
@@ -413,7 +423,7 @@ static __noinline long write_v6(struct __sk_buff *skb, const struct packet *pack
 	ip.nexthdr = packet->version == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
 	ip.hop_limit = OUTER_TTL;
 	if (packet->key.protocol != IPPROTO_TCP)
-		ip.hop_limit += sequence % HOP_LIMITS;
+		ip.hop_limit += added;
 	__builtin_memcpy(&ip.saddr, tunnel->source, 16);
 	__builtin_memcpy(&ip.daddr, tunnel->destination, 16);
 	return bpf_skb_store_bytes(skb, ETH, &ip, sizeof(ip), 0);
@@ -477,6 +487,7 @@ static __always_inline int carry(struct __sk_buff *skb)
 		return -NO_ROOM;
 
 	__u32 now = bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+	int first = !flow->last;
 	if (flow->last != now)
 		flow->last = now;
 	__u32 sequence = count->packets;
@@ -486,9 +497,9 @@ static __always_inline int carry(struct __sk_buff *skb)
 
 	long failed = lower_ttl(skb, ETH + outer, packet.version);
 	if (tunnel->version == 4)
-		failed |= write_v4(skb, &packet, tunnel);
+		failed |= write_v4(skb, &packet, tunnel, label, sequence);
 	else
-		failed |= write_v6(skb, &packet, tunnel, label, sequence);
+		failed |= write_v6(skb, &packet, tunnel, label, spread(sequence, first));
 	// This cannot happen: there is room for the headers. The packet is damaged by now.
 	if (failed)
 		return TC_ACT_SHOT;

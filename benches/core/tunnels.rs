@@ -15,7 +15,6 @@ use super::rows::Run;
 /// The key of flow labels.
 const KEY: u64 = 0x5bd1_e995_9e37_79b9;
 /// Any number except zero.
-const RANDOM: u16 = 7;
 /// The length of a full segment of an IPv4 client.
 const DATA: [u8; 1_448] = [7; 1_448];
 
@@ -39,7 +38,7 @@ pub(crate) fn outer(inner: Family, real: Family) -> Run {
         let packet = Packet::parse(&packet).unwrap();
         for _ in 0..count {
             let inner = Inner::of(black_box(&packet), KEY);
-            let outer = inner.outer(black_box(&tunnel), 0, source, RANDOM);
+            let outer = inner.outer(black_box(&tunnel), 0, source);
             let len = packet.bytes().len();
             black_box(ipip::write(&outer, inner.version, len, &mut room)).unwrap();
         }
@@ -74,7 +73,7 @@ pub(crate) fn gate(inner: Family, real: Family) -> Run {
     }
     let mut header = [0; 20];
     let outer = Inner::of(&Packet::parse(&packet).unwrap(), KEY);
-    let outer = outer.outer(&tunnel(real), 0, real.director(), RANDOM);
+    let outer = outer.outer(&tunnel(real), 0, real.director());
     ipip::write(&outer, inner.version(), packet.len(), &mut header).unwrap();
     let start = HEADROOM - header.len();
     Box::new(move |count| {

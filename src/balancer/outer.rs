@@ -3,10 +3,11 @@
 //!
 //! Linux merges (GRO) consecutive tunnelled packets of one inner TCP stream only if their outer
 //! headers allow it: the same TTL, for IPv4 DF with ID 0, for IPv6 the same flow label. UDP must
-//! never be merged, since a raw socket loses the datagrams' boundaries. Over IPv4 no DF and a
-//! random even ID prevent it on every kernel: it merges where the ID is one more than the last
-//! (with DF set older kernels ignore the ID). IPv6 has no ID, and its flow label has to stay for
-//! routers that spread flows over equal-cost paths; there a changing hop limit prevents it.
+//! never be merged, since a raw socket loses the datagrams' boundaries. Linux merges where the ID
+//! is one more than the last, where DF is set and both are equal, and since 6.18 where both are
+//! equal. So datagrams over IPv4 have no DF and an ID four larger than the last one's. IPv6 has no
+//! ID, and its flow label has to stay for routers that spread flows over equal-cost paths; there a
+//! changing hop limit prevents it.
 //!
 //! In GUE each outer datagram stays one, so nothing has to prevent merging, and packets of several
 //! flows are sent together. Their hop limit and, over IPv6, their flow label are those of their
@@ -70,7 +71,7 @@ impl Inner {
 
     /// The outer header of the `index`th packet of those sent into the tunnel together, and what
     /// follows it. `fallback` is the source if the tunnel has none; with 0.0.0.0 the kernel picks
-    /// it by its routing table. `random` must differ unpredictably from packet to packet.
+    /// it by its routing table.
     #[inline]
     #[must_use]
     pub fn headers(
@@ -78,10 +79,9 @@ impl Inner {
         tunnel: &Tunnel,
         index: usize,
         fallback: IpAddr,
-        random: u16,
         ports: GuePorts,
     ) -> (Outer, Shim) {
-        let mut outer = self.outer(tunnel, index, fallback, random);
+        let mut outer = self.outer(tunnel, index, fallback);
         let shim = self.shim(tunnel.encap, ports);
         if let Shim::Gue { source_port, .. } = shim {
             outer.flow_label = source_port.into();
@@ -93,8 +93,9 @@ impl Inner {
     /// follows.
     #[inline]
     #[must_use]
-    pub fn outer(self, tunnel: &Tunnel, index: usize, fallback: IpAddr, random: u16) -> Outer {
+    pub fn outer(self, tunnel: &Tunnel, index: usize, fallback: IpAddr) -> Outer {
         let gue = tunnel.encap == Encap::Gue;
+        let sequence = tunnel.sequence.wrapping_add(index as u64);
         // A packet that is too long and still sent has to be fragmented.
         let dont_fragment = (self.mergeable || gue && self.whole) && self.wire_len <= tunnel.limit;
         Outer {
@@ -104,14 +105,23 @@ impl Inner {
             ttl: if self.mergeable || gue || tunnel.real.is_ipv4() {
                 TTL
             } else {
-                let number = tunnel.sequence.wrapping_add(index as u64) % u64::from(HOP_LIMITS);
+                let number = sequence % u64::from(HOP_LIMITS);
                 TTL + u8::try_from(number).unwrap_or_default()
             },
             dont_fragment,
-            // Without DF the kernel would replace an ID of 0 by a counter, with which GRO merges.
-            identification: if dont_fragment { 0 } else { (random & !1).max(2) },
+            identification: if dont_fragment { 0 } else { self.identification(sequence) },
             flow_label: self.flow_label,
         }
+    }
+
+    /// The ID of a datagram: larger by four than that of the packet before it, so that no two of a
+    /// flow are equal or follow each other within 16,384. It is never 0, which the kernel would
+    /// replace by a counter's, and never that of a packet that the eBPF program carries, whose IDs
+    /// are multiples of four. The flow label makes it unpredictable.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower bits count")]
+    fn identification(self, sequence: u64) -> u16 {
+        (self.flow_label.wrapping_add(sequence as u32) << 2 | 2) as u16
     }
 
     /// A number that all packets of its flow have, and few others.

@@ -42,7 +42,7 @@ fn a_super_frame_is_split_and_wrapped_without_allocating() {
             for index in 0..plan.count() {
                 let (outer_room, header) = room.split_at_mut(MAX_OUTER_LEN);
                 let payload = plan.write(index, packet.bytes(), header).unwrap();
-                let outer = inner.outer(&tunnel, index, outer.director(), 7);
+                let outer = inner.outer(&tunnel, index, outer.director());
                 let len = plan.header_len() + payload.len();
                 ipip::write(&outer, inner.version, len, outer_room).unwrap();
                 segments += 1;
@@ -84,7 +84,7 @@ fn the_gate_opens_without_allocating() {
     for (family, outer) in MIXES {
         let packet = family.tcp(Flags::ACK).data(&[7; 1_440]).bytes();
         let inner = Inner::of(&Packet::parse(&packet).unwrap(), 7);
-        let header = inner.outer(&tunnel(outer), 0, outer.director(), 7);
+        let header = inner.outer(&tunnel(outer), 0, outer.director());
         let mut datagram = vec![0; outer.header_len()];
         ipip::write(&header, inner.version, packet.len(), &mut datagram).unwrap();
         datagram.extend_from_slice(&packet);

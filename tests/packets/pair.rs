@@ -49,7 +49,6 @@ struct Pair {
     director: Balancer,
     reals: BTreeMap<u8, Gate>,
     now: Millis,
-    random: u16,
     /// The director's answer to the last packet, if it answered.
     answer: Option<Vec<u8>>,
 }
@@ -73,7 +72,7 @@ impl Pair {
         let mss = Mss { v4: SEGMENT, v6: SEGMENT };
         let gate = || Gate::new(vec![outer.director().into()], vec![inner.vip()], mss);
         let reals = [(A, gate()), (B, gate())].into();
-        Self { inner, outer, director, reals, now: Millis(0), random: 0, answer: None }
+        Self { inner, outer, director, reals, now: Millis(0), answer: None }
     }
 
     /// The datagrams that the director sends for a frame, with their real server.
@@ -106,8 +105,7 @@ impl Pair {
         let real = [A, B].into_iter().find(|&real| self.outer.real(real) == tunnel.real).unwrap();
         let inner = Inner::of(&Packet::parse(&pieces[0]).unwrap(), 7);
         let mut datagram = |(index, piece): (usize, Vec<u8>)| {
-            self.random = self.random.wrapping_add(0x5bd1);
-            let outer = inner.outer(tunnel, index, [0; 4].into(), self.random);
+            let outer = inner.outer(tunnel, index, [0; 4].into());
             let mut room = [0; MAX_OUTER_LEN];
             let len = ipip::write(&outer, inner.version, piece.len(), &mut room).unwrap();
             (real, [&room[MAX_OUTER_LEN - len..], &piece].concat())

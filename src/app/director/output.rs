@@ -125,8 +125,7 @@ impl Output {
         }
         self.after_joined(input, inner, tunnel);
         self.make_room(input);
-        let (source, random) = (self.source_v4, self.random());
-        let (outer, shim) = inner.headers(tunnel, 0, source, random, self.gue.ports());
+        let (outer, shim) = inner.headers(tunnel, 0, self.source_v4, self.gue.ports());
         if let Some(pieces) = outer::pieces(tunnel, end - start) {
             let cut = Cut { pieces, shim, inner_version: inner.version };
             return self.in_pieces(input, &outer, cut, 0, at);
@@ -154,8 +153,7 @@ impl Output {
         let packet = input.packet_range();
         for index in 0..plan.count() {
             self.make_room(input);
-            let (source, random) = (self.source_v4, self.random());
-            let (outer, shim) = inner.headers(tunnel, index, source, random, self.gue.ports());
+            let (outer, shim) = inner.headers(tunnel, index, self.source_v4, self.gue.ports());
             let slot = self.batch.len() * SLOT;
             let Some((room, header)) = self
                 .headers
@@ -274,7 +272,7 @@ impl Output {
         if tunnel.encap != Encap::Gue || outer::pieces(tunnel, len).is_some() {
             return None;
         }
-        let (outer, shim) = inner.headers(tunnel, 0, self.source_v4, 1, self.gue.ports());
+        let (outer, shim) = inner.headers(tunnel, 0, self.source_v4, self.gue.ports());
         self.gue.fields(&outer, shim, len)
     }
 

@@ -169,7 +169,7 @@ fn no_ipv6_client_gets_an_mtu_below_1280() {
         let tunnel = director.tunnel(&smallest);
         assert_eq!(tunnel.limit, usize::from(mtu) - outer.header_len());
         let header = outer::Inner::of(&Packet::parse(&smallest).unwrap(), 7);
-        let header = header.outer(&tunnel, 0, outer.director(), 5);
+        let header = header.outer(&tunnel, 0, outer.director());
         assert!(!header.dont_fragment, "RFC 4213 section 3.2.2: over IPv4 it may be cut");
     }
 }

@@ -106,7 +106,7 @@ fn expected(packet: &[u8], to: usize) -> Vec<u8> {
     let (limit, link) = (LIMIT, LIMIT);
     let tunnel =
         Tunnel { real, encap: Encap::Ipip, source: Some(source), sequence: 0, limit, link };
-    let outer = Inner::of(&parsed, LABEL_KEY).outer(&tunnel, 0, source, 9);
+    let outer = Inner::of(&parsed, LABEL_KEY).outer(&tunnel, 0, source);
     let mut room = [0; MAX_OUTER_LEN];
     let len = ipip::write(&outer, parsed.version(), inner.len(), &mut room).unwrap();
     [&room[MAX_OUTER_LEN - len..], &inner].concat()
@@ -356,26 +356,36 @@ fn a_carried_segment_moves_its_flows_position() {
     assert!(seen.last.is_some());
 }
 
-/// No network card merges them: over IPv4 identifications are even and not zero, over IPv6 hop
-/// limits differ.
+/// No network card merges them, nor with one that user space sent before: over IPv4 identifications
+/// are multiples of four and differ, over IPv6 hop limits differ, and a flow's first one is beyond
+/// those of user space.
 #[test]
 fn datagrams_one_after_another_have_outer_headers_that_keep_them_apart() {
     let Some(mut kernel) = Kernel::load() else { return };
     let packet = Family::V6.udp(9_000).data(&[7; 9]).bytes();
-    let flow = key(&Packet::parse(&packet).unwrap()).unwrap();
-    let mut sent = |to| {
-        let (answer, sent) = kernel.run(flow, to, &packet, 6);
-        assert_eq!(answer, REDIRECT);
-        sent
+    let key = key(&Packet::parse(&packet).unwrap()).unwrap();
+    let frame = [&[0; 12][..], &[0x86, 0xdd], packet.as_slice()].concat();
+    let mut carried = |to: usize, count| -> Vec<Vec<u8>> {
+        let (tunnel, label) = (kernel.tunnels[to], 0x54_321);
+        let flow = CarriedFlow { key, tunnel, label, next: 0, acknowledged: 0 };
+        assert!(kernel.carrier.enter(3, &flow));
+        let all = (0..count).map(|_| {
+            let mut sent = [0; 256];
+            assert_eq!(kernel.program.run(&frame, &mut sent).unwrap().0, REDIRECT);
+            sent[ETHERNET..].to_vec()
+        });
+        let all = all.collect();
+        kernel.carrier.forget(3, &key);
+        all
     };
-    for _ in 0..50 {
-        let outer = sent(0);
-        let identification = u16::from_be_bytes([outer[4], outer[5]]);
-        assert!(identification != 0 && identification % 2 == 0, "{identification}");
-    }
-    let hop_limits: Vec<u8> = (0..130).map(|_| sent(1)[7]).collect();
+    let numbers: Vec<u16> =
+        carried(0, 50).iter().map(|outer| u16::from_be_bytes([outer[4], outer[5]])).collect();
+    assert!(numbers.iter().all(|number| number % 4 == 0), "{numbers:?}");
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(4)), "{numbers:?}");
+    let hop_limits: Vec<u8> = carried(1, 130).iter().map(|outer| outer[7]).collect();
     assert!(hop_limits.windows(2).all(|pair| pair[0] != pair[1]), "{hop_limits:?}");
-    assert!(hop_limits.iter().all(|&limit| limit >= 64), "{hop_limits:?}");
+    assert!((192..=255).contains(&hop_limits[0]), "{hop_limits:?}");
+    assert!(hop_limits[1..].iter().all(|limit| (64..192).contains(limit)), "{hop_limits:?}");
 }
 
 /// Bytes of the kernel's memory for a map.

@@ -111,7 +111,7 @@ fn a_packet_that_may_not_be_refused_is_cut_to_the_link() {
                 let cut = outer::pieces(&tunnel, packet.len());
                 assert_eq!(cut.is_some(), packet.len() > room, "{mtu} {}", packet.len());
                 let header = outer::Inner::of(&Packet::parse(&packet).unwrap(), 7);
-                let header = header.outer(&tunnel, 0, outer.director(), 5);
+                let header = header.outer(&tunnel, 0, outer.director());
                 assert_eq!(header.dont_fragment, packet.len() <= room);
             }
             let least = u32::try_from(room.max(1_280)).unwrap();

@@ -87,7 +87,7 @@ fn a_probe_is_an_echo_reply_from_the_client_with_df() {
         let header = outer::Inner::of_size_probe(&packet, 7);
         let tunnel = director.tunnel(&client(inner, Flags::ACK, 0));
         let tunnel = Tunnel { limit: usize::MAX, link: usize::MAX, ..tunnel };
-        assert!(header.outer(&tunnel, 0, outer.director(), 5).dont_fragment);
+        assert!(header.outer(&tunnel, 0, outer.director()).dont_fragment);
     }
 }
 
