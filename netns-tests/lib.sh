@@ -71,8 +71,22 @@ has_ended() { # NAME
     [[ ${state##*) } == Z* ]]
 }
 
+# Where the threads of the process are: name, state, kernel function, system call.
+threads() { # NAME
+    local task
+    echo "--- threads of $1"
+    for task in /proc/"${PID[$1]}"/task/*; do
+        cut -d ' ' -f 1-3 "$task/stat"
+        cat "$task/wchan" "$task/stack" "$task/syscall"
+        echo
+    done
+}
+
 finish() { # EXIT-CODE
     local name log
+    for name in "${!PID[@]}"; do
+        (($1 == 0 || $1 == 77)) || ! is_running "$name" || threads "$name" 2>/dev/null || true
+    done
     for name in "${!PID[@]}"; do
         kill -KILL "${PID[$name]}" 2>/dev/null || true
         wait "${PID[$name]}" 2>/dev/null || true
