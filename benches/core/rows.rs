@@ -211,16 +211,20 @@ pub(crate) fn director(family: Family, capacity: u32) -> Balancer {
     director
 }
 
-/// The offset of the flags in a TCP header.
+/// The offsets of the sequence number and of the flags in a TCP header.
+const SEQUENCE: usize = 4;
 pub(crate) const FLAGS: usize = 13;
 pub(crate) const SYN: u8 = 2;
 
-/// Opens the packet's flow; TCP needs a SYN first.
+/// Opens the packet's flow. TCP needs a SYN first, whose sequence number is one less.
 pub(crate) fn open(director: &mut Balancer, packet: &[u8]) {
     let mut opening = packet.to_vec();
     let parsed = Packet::parse(packet).unwrap();
     if parsed.protocol == protocol::TCP {
-        opening[usize::from(parsed.header_len) + FLAGS] = SYN;
+        let tcp = &mut opening[usize::from(parsed.header_len)..];
+        tcp[FLAGS] = SYN;
+        let sequence = tcp[SEQUENCE..].first_chunk_mut().unwrap();
+        *sequence = (u32::from_be_bytes(*sequence) - 1).to_be_bytes();
     }
     for bytes in [&opening, packet] {
         let verdict = director.forward(Millis(0), &Packet::parse(bytes).unwrap());
