@@ -11,6 +11,7 @@ use super::names::Last;
 use super::ramp::Ramp;
 use super::real::{Life, Real};
 use super::service::Service;
+use super::table::Renewals;
 use crate::model::{
     AdminState, Listen, Load, Millis, Policy, RealId, RealSpec, RealValue, SavedState,
     SchedulerKind, ServiceId, ServiceSpec,
@@ -73,7 +74,10 @@ impl Balancer {
                 self.tables.connections.resize(*capacity);
                 self.tables.templates.resize(*capacity);
             }
-            Change::SetTimeouts(timeouts) => self.settings.timeouts = timeouts.ordered(),
+            Change::SetTimeouts(timeouts) => {
+                self.settings.timeouts = timeouts.ordered();
+                self.settings.renewals = Renewals::NONE;
+            }
         }
         Ok(())
     }

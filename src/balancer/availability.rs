@@ -103,6 +103,12 @@ impl Availability {
         }
     }
 
+    /// Whether its state is [`RealState::Up`]; for each packet, so without computing the state.
+    #[inline(always)]
+    pub(super) fn is_up(&self) -> bool {
+        !self.removed && self.health == Health::Up && matches!(self.wanted, AdminState::Up)
+    }
+
     /// Whether, and how, a flow of `protocol` ends with its next packet.
     pub(super) fn ending(
         self,

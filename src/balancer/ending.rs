@@ -5,7 +5,7 @@ use super::availability::ResetEnds;
 use super::table::Handle;
 use super::tcp::ConnState;
 use super::verdict::{AnswerCause, Disposition, Reason};
-use crate::model::{Millis, Protocol, RealId, RealState};
+use crate::model::{Millis, Protocol, RealId};
 use crate::wire::{Packet, tcp};
 
 impl Balancer {
@@ -14,7 +14,7 @@ impl Balancer {
     pub(super) fn ending(&self, now: Millis, id: RealId, protocol: Protocol) -> Option<ResetEnds> {
         let real = &self.registry.reals[id];
         let availability = real.availability();
-        if availability.state() == RealState::Up {
+        if availability.is_up() {
             return None;
         }
         let service = &self.registry.services[real.service()];
@@ -25,7 +25,7 @@ impl Balancer {
     /// another server.
     #[inline]
     pub(super) fn leaving(&self, id: RealId) -> bool {
-        self.registry.reals[id].availability().state() != RealState::Up
+        !self.registry.reals[id].availability().is_up()
     }
 
     /// Ends a TCP connection with the current packet, which is neither a reset nor a SYN.

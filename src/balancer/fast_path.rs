@@ -74,6 +74,13 @@ impl Balancer {
     /// packet came and still may be.
     #[inline(always)]
     pub(super) fn carry_again(&mut self) {
+        if self.carriage.overtaken.is_some() {
+            self.carry_overtaken();
+        }
+    }
+
+    #[cold]
+    fn carry_overtaken(&mut self) {
         if let Some(handle) = self.carriage.overtaken.take() {
             self.carry(handle);
         }

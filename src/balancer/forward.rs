@@ -42,7 +42,7 @@ impl Balancer {
 
     /// Counts the packets for their real server and adds the tunnel to it.
     #[inline(always)]
-    fn verdict(&mut self, disposition: Disposition, packet: &Packet<'_>) -> Verdict {
+    pub(super) fn verdict(&mut self, disposition: Disposition, packet: &Packet<'_>) -> Verdict {
         match disposition {
             Disposition::Tunnel(real) => {
                 let (packets, bytes) = (packet.wire_packets(), packet.wire_bytes());
@@ -85,18 +85,17 @@ impl Balancer {
     #[inline]
     fn tcp(&mut self, now: Millis, packet: &Packet<'_>, header: tcp::Header) -> Disposition {
         let key = key(packet, header.source_port, header.destination_port);
-        let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
         // Passed in parts, which stay in registers. A tuple passed by address is stored in parts
         // and loaded as a whole, and that load waits for the stores.
         if let Some((handle, state, real)) = self.connection(&key) {
             self.note_packet(now, handle);
             let segment = SegmentFields::of(packet, header);
-            if opens {
-                return self.syn_on_connection(now, packet, key, (handle, state, real), &segment);
+            if self.segment_goes_on(now, packet, (handle, state, real), &segment) {
+                return Disposition::Tunnel(real);
             }
-            return self.segment(now, packet, &key, (handle, state, real), &segment);
+            return self.segment(now, packet, key, (handle, state, real), &segment);
         }
-        let first = if opens {
+        let first = if header.flags.opens() {
             First::Opening(ConnState::None.next(header.flags))
         } else {
             First::Middle(header.flags)
@@ -122,16 +121,19 @@ impl Balancer {
     }
 
     /// A segment of a connection that has an entry.
-    #[inline(always)]
-    fn segment(
+    #[inline(never)]
+    pub(super) fn segment(
         &mut self,
         now: Millis,
         packet: &Packet<'_>,
-        key: &Key,
+        key: Key,
         found: Found,
         segment: &SegmentFields,
     ) -> Disposition {
-        let SegmentOwner { found, after } = self.owner(now, key, found, segment);
+        if segment.flags.opens() {
+            return self.syn_on_connection(now, packet, key, found, segment);
+        }
+        let SegmentOwner { found, after } = self.owner(now, &key, found, segment);
         let (handle, state, real) = found;
         // The client's own reset is forwarded: the real server needs no other.
         let ending = self.ending(now, real, Protocol::Tcp);
@@ -148,13 +150,28 @@ impl Balancer {
         let key = key(packet, client, port);
         if let Some((handle, state, real)) = self.connection(&key) {
             self.note_packet(now, handle);
-            if self.ending(now, real, Protocol::Udp).is_none() {
-                self.advance(now, handle, state, ConnState::Udp, real);
-                return self.tunnel(now, packet, real);
+            if self.datagram_goes_on(now, packet, (handle, state, real)) {
+                return Disposition::Tunnel(real);
             }
-            return self.replace(now, packet, key, handle, First::Opening(ConnState::Udp));
+            return self.datagram(now, packet, key, (handle, state, real));
         }
         self.begin(now, packet, key, First::Opening(ConnState::Udp))
+    }
+
+    /// A datagram of a flow that has an entry.
+    #[inline(never)]
+    pub(super) fn datagram(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        (handle, state, real): Found,
+    ) -> Disposition {
+        if self.ending(now, real, Protocol::Udp).is_some() {
+            return self.replace(now, packet, key, handle, First::Opening(ConnState::Udp));
+        }
+        self.advance(now, handle, state, ConnState::Udp, real);
+        self.tunnel(now, packet, real)
     }
 
     fn icmp(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {

@@ -45,6 +45,7 @@ mod placement;
 mod pool;
 mod port_reuse;
 mod position;
+mod prediction;
 mod probe_flows;
 mod probes;
 mod ramp;
@@ -100,7 +101,7 @@ use probe_flows::Probes;
 use record::RecordNotes;
 use registry::Registry;
 use size_trial::WantedProbes;
-use table::{Entry, Handle, Table};
+use table::{Entry, Handle, Renewals, Table};
 use templates::Templates;
 use verdict::Disposition;
 
@@ -176,6 +177,7 @@ struct Answers {
 #[derive(Debug)]
 struct BalancerSettings {
     timeouts: Timeouts,
+    renewals: Renewals,
     /// This director's own secret.
     seed: Seed,
     /// For flows placed by hash; see [`placement`].
@@ -204,7 +206,12 @@ impl Balancer {
                 server_reset: Vec::with_capacity(MAX_RESET_LEN),
                 size_probes: WantedProbes::default(),
             },
-            settings: BalancerSettings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
+            settings: BalancerSettings {
+                timeouts: Timeouts::DEFAULT,
+                renewals: Renewals::NONE,
+                seed,
+                hash_seed: seed,
+            },
             carriage: CarryPolicy::default(),
             counters: Counters::default(),
             noted: RecordNotes::default(),

@@ -15,8 +15,8 @@ use super::size_trial::SizeTrial;
 use super::tcp::ConnState;
 use super::tunnel::{LocalRoute, Room, Tunnel};
 use crate::model::{
-    Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, RealValues, SchedulerKind,
-    ServiceId, WeightStep,
+    Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, RealValues, ServiceId,
+    WeightStep,
 };
 use crate::wire::encap::Encap;
 
@@ -334,6 +334,12 @@ impl Real {
         self.life == Life::Configured && self.availability.state() != RealState::Down
     }
 
+    /// Whether its flows go on, and a packet of `len` bytes fits the path to it.
+    #[inline(always)]
+    pub(super) fn takes(&self, len: usize) -> bool {
+        self.availability.is_up() && !self.room.excludes(len)
+    }
+
     #[inline]
     pub(super) fn availability(&self) -> Availability {
         self.availability
@@ -477,19 +483,5 @@ impl Real {
     pub(super) fn has_signalled(&self) -> bool {
         let TunnelErrors { protocol_unreachable, unreachable, path_mtu, .. } = &self.errors;
         *protocol_unreachable > 0 || *unreachable > 0 || path_mtu.is_some()
-    }
-
-    /// Its effective weight in thousandths, if that is not its configured weight.
-    fn effective_weight(&self, now: Millis, scheduler: SchedulerKind) -> Option<u32> {
-        let (grown, borne) = match (scheduler, self.load.thousandths) {
-            (SchedulerKind::Maglev | SchedulerKind::SourceHashing, 1..) => {
-                (FULL, self.step.thousandths())
-            }
-            (_, borne) => (self.grown(now), borne),
-        };
-        let weight = self.weight();
-        let all = u64::from(weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
-        (weight != self.values.weight || grown < FULL || borne != FULL)
-            .then(|| u32::try_from(all).unwrap_or(u32::MAX))
     }
 }

@@ -28,6 +28,7 @@ mod persistence;
 mod pieces;
 mod placed_by_weight;
 mod placing;
+mod prediction;
 mod probation;
 mod probes;
 mod record;

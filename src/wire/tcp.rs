@@ -44,6 +44,20 @@ impl Flags {
     pub fn ack(self) -> bool {
         self.0 & Self::ACK != 0
     }
+
+    /// Whether ACK is set, and neither SYN nor FIN nor RST.
+    #[inline]
+    #[must_use]
+    pub fn only_acknowledges(self) -> bool {
+        self.0 & (Self::SYN | Self::FIN | Self::RST | Self::ACK) == Self::ACK
+    }
+
+    /// Whether it is a client's SYN: neither ACK nor RST is set.
+    #[inline]
+    #[must_use]
+    pub fn opens(self) -> bool {
+        self.0 & (Self::SYN | Self::RST | Self::ACK) == Self::SYN
+    }
 }
 
 /// A TCP header, parsed.

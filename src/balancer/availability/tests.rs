@@ -78,6 +78,7 @@ fn every_event_leads_from_every_state_to_the_tables_state() {
                 Event::Remove => availability.remove(None),
             }
             assert_eq!(availability.state(), expected, "{wanted:?} {health:?} {removed} {event:?}");
+            assert_eq!(availability.is_up(), expected == Up, "{wanted:?} {health:?} {removed}");
         }
     }
 }

@@ -42,4 +42,18 @@ impl Real {
             latency: self.latency.snapshot(stamp),
         }
     }
+
+    /// Its effective weight in thousandths, if that is not its configured weight.
+    fn effective_weight(&self, now: Millis, scheduler: SchedulerKind) -> Option<u32> {
+        let (grown, borne) = match (scheduler, self.load.thousandths) {
+            (SchedulerKind::Maglev | SchedulerKind::SourceHashing, 1..) => {
+                (FULL, self.step.thousandths())
+            }
+            (_, borne) => (self.grown(now), borne),
+        };
+        let weight = self.weight();
+        let all = u64::from(weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
+        (weight != self.values.weight || grown < FULL || borne != FULL)
+            .then(|| u32::try_from(all).unwrap_or(u32::MAX))
+    }
 }

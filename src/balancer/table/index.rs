@@ -139,22 +139,21 @@ impl Index {
         self.emptied.pop()
     }
 
-    /// The first entry with this tag for which `is_it` returns true.
-    #[inline]
-    pub(super) fn find(&self, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let found = self.current.find(&self.slots, tag, &mut is_it);
-        if found.is_some() || self.settled {
-            return found;
+    /// The first result of `look` for an entry with this tag.
+    #[inline(always)]
+    pub(super) fn find<T>(&self, tag: u32, look: impl Fn(u32) -> Option<T>) -> Option<T> {
+        match self.current.find(&self.slots, tag, &look) {
+            None if !self.settled => self.find_moving(tag, &look),
+            found => found,
         }
-        self.find_moving(tag, &mut is_it)
     }
 
     #[cold]
-    fn find_moving(&self, tag: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let found = self.old.and_then(|(old, _)| old.find(&self.slots, tag, is_it));
+    fn find_moving<T>(&self, tag: u32, look: &impl Fn(u32) -> Option<T>) -> Option<T> {
+        let found = self.old.and_then(|(old, _)| old.find(&self.slots, tag, look));
         found.or_else(|| {
             self.former.iter().find_map(|Former { slots, regions }| {
-                regions.iter().find_map(|(region, _)| region.find(slots, tag, is_it))
+                regions.iter().find_map(|(region, _)| region.find(slots, tag, look))
             })
         })
     }
@@ -235,16 +234,18 @@ impl Region {
         Self { start: self.end(), mask: (self.mask + 1).saturating_mul(GROWTH) - 1 }
     }
 
-    #[inline]
-    fn find(self, slots: &[u64], tag: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+    #[inline(always)]
+    fn find<T>(self, slots: &[u64], tag: u32, look: &impl Fn(u32) -> Option<T>) -> Option<T> {
         let mut position = tag & self.mask;
         loop {
             let slot = slots[self.start + position as usize];
             if slot == EMPTY {
                 return None;
             }
-            if slot_tag(slot) == tag && is_it(slot_entry(slot)) {
-                return Some(slot_entry(slot));
+            if slot_tag(slot) == tag
+                && let Some(found) = look(slot_entry(slot))
+            {
+                return Some(found);
             }
             position = (position + 1) & self.mask;
         }
@@ -338,6 +339,10 @@ mod tests {
 
     use super::*;
 
+    fn has(index: &Index, tag: u32, wanted: u32) -> bool {
+        index.find(tag, |entry| (entry == wanted).then_some(())).is_some()
+    }
+
     proptest! {
         /// Few distinct homes at the end of the slots, so that sequences collide and wrap around.
         #[test]
@@ -354,13 +359,12 @@ mod tests {
                 }
                 for candidate in 0..12 {
                     for tag in 13..19 {
-                        let found = index.find(tag, |entry| entry == candidate).is_some();
-                        prop_assert_eq!(found, model.get(&candidate) == Some(&tag));
+                        let expected = model.get(&candidate) == Some(&tag);
+                        prop_assert_eq!(has(&index, tag, candidate), expected);
                     }
                 }
             }
         }
-
     }
 
     proptest! {
@@ -377,7 +381,7 @@ mod tests {
             let tag = |n: u32| n.wrapping_mul(0x9e37_79b9).rotate_left(16);
             let mut index = Index::new(1_200);
             (0..count).for_each(|n| index.insert(tag(n), n));
-            let has = |index: &Index, n: u32| index.find(tag(n), |entry| entry == n).is_some();
+            let has = |index: &Index, n: u32| has(index, tag(n), n);
             index.enlarge(capacity);
             prop_assert!((0..count).all(|n| has(&index, n)));
             index.settle(turns);
@@ -410,9 +414,7 @@ mod tests {
         ) {
             let tag = |n: usize| if crowd { (tags[n] % 64).wrapping_sub(32) } else { tags[n] };
             let mut index = Index::new(1_500);
-            let found = |index: &Index, n: u32| {
-                index.find(tag(n as usize), |entry| entry == n).is_some()
-            };
+            let found = |index: &Index, n: u32| has(index, tag(n as usize), n);
             for n in 0..1_500 {
                 index.insert(tag(n as usize), n);
                 prop_assert!(found(&index, n / 2) && found(&index, n), "{n} inserted");
@@ -492,9 +494,7 @@ mod tests {
         }
         assert_eq!(index.current.end(), index.slots.len());
         assert!(index.old.is_none());
-        assert!(
-            index.slots.len() * size_of::<u64>() <= 23 * 1_000_000,
-            "23 bytes for each of a million"
-        );
+        let bytes = index.slots.len() * size_of::<u64>();
+        assert!(bytes <= 23 * 1_000_000, "23 bytes for each of a million");
     }
 }

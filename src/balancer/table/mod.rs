@@ -9,6 +9,7 @@ mod carried;
 mod entry;
 mod expiry;
 mod index;
+mod renewal;
 mod slab;
 mod waiting;
 mod wheel;
@@ -30,6 +31,7 @@ use wheel::{Wheel, tick_after};
 pub(super) use carried::CarryState;
 pub(super) use entry::Marks;
 pub use entry::{Entry, Handle};
+pub(super) use renewal::Renewals;
 
 /// The largest capacity: the index then takes 512 MiB of address space.
 pub const MAX_CAPACITY: u32 = Thresholds::MAX;
@@ -173,29 +175,20 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn find(&self, key: &Key) -> Option<Handle> {
-        let entries = &self.entries.entries;
-        self.index
-            .find(self.tag(key), |entry| {
-                matches!(entries.get(entry as usize), Some(Some(entry)) if entry.has_key(key))
-            })
-            .map(Handle)
+        self.look_up(key).map(|(handle, ..)| handle)
     }
 
     /// Finds a connection like [`Self::find`], with the fields that its packets need.
     #[inline(always)]
     #[must_use]
     pub fn look_up(&self, key: &Key) -> Option<(Handle, ConnState, RealId)> {
-        let mut found = None;
         let entries = &self.entries.entries;
-        let index = self.index.find(self.tag(key), |index| match entries.get(index as usize) {
+        self.index.find(self.tag(key), |index| match entries.get(index as usize) {
             Some(Some(entry)) if entry.has_key(key) => {
-                found = Some((entry.state, entry.real));
-                true
+                Some((Handle(index), entry.state, entry.real))
             }
-            _ => false,
-        })?;
-        let (state, real) = found?;
-        Some((Handle(index), state, real))
+            _ => None,
+        })
     }
 
     /// The connection with a handle from [`Self::find`] or [`Self::insert`].
@@ -251,6 +244,37 @@ impl Table {
             self.requeue(handle.0, before, state, deadline);
         }
         before
+    }
+
+    /// Records a packet that leaves the state as it is, if its deadline is no sooner than the
+    /// current one; the state is not [`ConnState::unproven`]. Otherwise nothing changes.
+    #[inline(always)]
+    pub(super) fn prolong(&mut self, handle: Handle, deadline: u32) -> bool {
+        match self.entries.entries.get_mut(handle.0 as usize) {
+            Some(Some(entry)) if entry.deadline <= deadline => {
+                entry.deadline = deadline;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// As [`Self::prolong`] and [`Self::follow`], if both would change the entry.
+    #[inline(always)]
+    pub(super) fn prolong_by(
+        &mut self,
+        handle: Handle,
+        deadline: u32,
+        segment: &SegmentFields,
+    ) -> bool {
+        match self.entries.entries.get_mut(handle.0 as usize) {
+            Some(Some(entry)) if entry.deadline <= deadline && entry.position().fits(segment) => {
+                entry.deadline = deadline;
+                entry.set_position(entry.position().moved_by(segment));
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Records the template of a connection.
