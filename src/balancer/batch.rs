@@ -49,11 +49,27 @@ impl Balancer {
     /// Applies changes in order: all, or none of them. Schedulers are refreshed once, at the end.
     ///
     /// # Errors
-    /// The error of the first change that cannot be applied; then nothing has changed.
+    /// The error of the first change that cannot be applied; then nothing has changed. The
+    /// exception is [`ChangeError::PartlyApplied`].
     pub fn apply_all(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
         let found = self.check(changes)?;
         self.now = now;
         self.take_back_for(changes);
+        let made = self.make_all(now, changes, &found);
+        debug_assert_eq!(made, Ok(()), "what was checked can be applied");
+        self.follow_listens(now, changes);
+        self.registry.refresh_pools();
+        made
+    }
+
+    /// Applies checked changes; `found` are the real servers that [`Self::check`] has returned.
+    pub(super) fn make_all(
+        &mut self,
+        now: Millis,
+        changes: &[Change],
+        found: &[Option<RealId>],
+    ) -> Result<(), ChangeError> {
+        let mut made = Ok(());
         for (index, change) in changes.iter().enumerate() {
             let applied = match (change, found.get(index)) {
                 (Change::SetReal { value, .. }, Some(&Some(real))) => {
@@ -62,11 +78,11 @@ impl Balancer {
                 }
                 _ => self.make(now, change),
             };
-            debug_assert_eq!(applied, Ok(()), "what was checked can be applied: {change:?}");
+            if let (Ok(()), Err(error)) = (&made, applied) {
+                made = Err(ChangeError::PartlyApplied(Box::new(error)));
+            }
         }
-        self.follow_listens(now, changes);
-        self.registry.refresh_pools();
-        Ok(())
+        made
     }
 
     /// Applies one change.

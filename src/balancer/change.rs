@@ -157,7 +157,7 @@ pub enum Change {
     SetTimeouts(Timeouts),
 }
 
-/// Why a change was refused; then nothing has changed.
+/// Why a change was refused; then nothing has changed, except for [`Self::PartlyApplied`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ChangeError {
     /// A service of that name exists.
@@ -207,4 +207,9 @@ pub enum ChangeError {
     /// No memory for a table of this capacity.
     #[error("there is no memory for a table of {0} connections; set a smaller `max_connections`")]
     Memory(u32),
+    /// The check of a batch has missed this error of one of its changes; the others are applied.
+    #[error(
+        "all was changed except that {0}: this is a fault of vstun; restart it, and report this"
+    )]
+    PartlyApplied(Box<Self>),
 }

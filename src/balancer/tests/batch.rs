@@ -164,3 +164,14 @@ fn a_value_is_of_the_real_server_that_earlier_changes_lead_to() {
     let weight = |real| director.real(real).map(|real| real.values.weight);
     assert_eq!([A, B, C].map(weight), [Some(4), Some(1), Some(3)]);
 }
+
+/// No known batch is such: this plays one whose check has missed an error.
+#[test]
+fn an_error_that_the_check_has_missed_is_reported_and_the_other_changes_apply() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    let changes = [set_weight(B, 2), set_weight(A, 7), remove_real(C)];
+    let made = director.balancer.make_all(director.now, &changes, &[]);
+    let first = ChangeError::NoReal { service: "web".to_owned(), address: B };
+    assert_eq!(made, Err(ChangeError::PartlyApplied(Box::new(first))));
+    assert_eq!(director.real(A).unwrap().values.weight, 7);
+}
