@@ -75,6 +75,7 @@ fn bad_headers_have_their_reason_and_strangers_theirs() {
         (Payload::Gue, with([0x20, 4, 0, 0]), Refusal::TunnelHeader),
         (Payload::Gue, with([0x01, 4, 0, 0]), Refusal::TunnelHeader),
         (Payload::Gue, with([0, 4, 0x80, 0]), Refusal::TunnelHeader),
+        (Payload::Gue, with([0, 4, 0, 1]), Refusal::TunnelHeader),
         (Payload::Gue, with([0, 17, 0, 0]), Refusal::Unsupported),
         (Payload::Gue, with([0, 41, 0, 0]), Refusal::Malformed),
         (Payload::Gue, vec![0, 4, 0], Refusal::Truncated),
@@ -87,6 +88,46 @@ fn bad_headers_have_their_reason_and_strangers_theirs() {
         assert_eq!(given, Admission::Drop(refusal), "{:x?}", &bytes[..3]);
         let given = give(&mut gate, payload, stranger, &bytes);
         assert_eq!(given, Admission::Drop(Refusal::Source));
+    }
+}
+
+/// Each is refused alone and among merged datagrams.
+#[test]
+fn versions_and_lengths_that_lie_are_refused_in_gue() {
+    for (family, outer) in MIXES {
+        let (udp, tcp) = (|| udp_packet(family), || tcp_packet(family, 5));
+        let bare = gue(family, &udp().bytes());
+        let other_version = [&[0, family.pick(41, 4)], &bare[2..]].concat();
+        let edited = |packet: Ip| gue(family, &packet.bytes());
+        let mut rows = vec![
+            ("the other version", other_version, Refusal::Malformed),
+            ("longer than the datagram", edited(udp().claim(1)), Refusal::Truncated),
+            ("shorter than the datagram", edited(tcp().claim(-1)), Refusal::Padding),
+            ("UDP shorter than its header", edited(udp().set_upper(5, 7)), Refusal::Malformed),
+            ("UDP longer than the packet", edited(udp().set_upper(5, 14)), Refusal::Malformed),
+            ("a TCP header of 16 bytes", edited(tcp().set_upper(12, 0x40)), Refusal::Malformed),
+            ("a TCP header of 60 bytes", edited(tcp().set_upper(12, 0xf0)), Refusal::Malformed),
+        ];
+        if family == Family::V4 {
+            // No ports, so that nothing else is wrong.
+            let short_header = edited(udp().protocol(99).set(0, 0x44));
+            let short_packet = edited(udp().protocol(99).set(3, 19));
+            rows.extend([
+                ("a header of 16 bytes", short_header, Refusal::Malformed),
+                ("shorter than the header", short_packet, Refusal::Malformed),
+            ]);
+        }
+        for (what, bytes, refusal) in rows {
+            let refused = Admission::Drop(refusal);
+            assert_eq!(
+                give(&mut host(), Payload::Gue, outer.director(), &bytes),
+                refused,
+                "{what}"
+            );
+            let mut piece = bytes.clone();
+            assert_eq!(host().open_piece(outer.director(), 0, &mut piece), refused, "{what}");
+            assert_eq!(piece, bytes, "{what}");
+        }
     }
 }
 

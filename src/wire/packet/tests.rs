@@ -122,6 +122,8 @@ fn lengths_that_contradict_each_other_are_malformed() {
     }
     let edited = |at, value| fragment_of(udp(Family::V4, 10).set(at, value));
     assert_eq!(edited(0, 0x44), Err(ParseError::Malformed), "header of four words");
+    let without_ports = udp(Family::V4, 10).protocol(99);
+    assert_eq!(fragment_of(without_ports.set(0, 0x44)), Err(ParseError::Malformed));
     assert_eq!(edited(3, 19), Err(ParseError::Malformed), "total shorter than the header");
 }
 
