@@ -358,3 +358,58 @@ fn the_tests_that_contributing_names_exist() {
         assert!(root().join(format!("netns-tests/{script}.sh")).is_file(), "no test {script}");
     }
 }
+
+/// The items and variants that a source declares.
+fn declared(text: &str) -> BTreeSet<&str> {
+    let is_in_a_name = |c: char| c == '_' || c.is_alphanumeric();
+    let name = |line: &str| line.find(|c| !is_in_a_name(c)).unwrap_or(line.len());
+    let mut all = BTreeSet::new();
+    for line in text.lines().map(str::trim_start) {
+        let line = match line.strip_prefix("pub(") {
+            Some(visible) => visible.split_once(") ").map_or(visible, |(_, item)| item),
+            None => line.strip_prefix("pub ").unwrap_or(line),
+        };
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        let line = line.strip_prefix("const fn ").map_or(line, |_| &line["const ".len()..]);
+        let kinds = ["fn ", "struct ", "enum ", "trait ", "type ", "const "];
+        let item = kinds.iter().find_map(|kind| line.strip_prefix(kind)).unwrap_or(line);
+        all.insert(&item[..name(item)]);
+    }
+    all
+}
+
+/// What the page writes as `parent::name` is a module, or is declared in the module or next to the
+/// type that it names as its parent.
+#[test]
+fn every_item_that_the_design_names_exists() {
+    let page = read("docs/design.md");
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let files: Vec<(String, String)> =
+        files.iter().map(|file| (file.display().to_string(), read(file))).collect();
+    let files: Vec<_> = files.iter().map(|(path, text)| (path, text, declared(text))).collect();
+    let is_path = |text: &&str| {
+        text.contains("::") && text.chars().all(|c| c == '_' || c == ':' || c.is_alphanumeric())
+    };
+    let mut missing = BTreeSet::new();
+    for item in quoted(&page).into_iter().filter(is_path) {
+        let (parents, name) = item.rsplit_once("::").unwrap();
+        let parent = parents.rsplit("::").next().unwrap();
+        let module = format!("/{}/{name}", parents.replace("::", "/"));
+        let is_there = files.iter().any(|(path, text, declared)| {
+            let inside = || {
+                path.contains(&format!("/{parent}.rs"))
+                    || path.contains(&format!("/{parent}/"))
+                    || declared.contains(parent)
+                    || text.contains(&format!("impl {parent} "))
+            };
+            path.ends_with(&format!("{module}.rs"))
+                || path.ends_with(&format!("{module}/mod.rs"))
+                || declared.contains(name) && inside()
+        });
+        if !is_there {
+            missing.insert(item);
+        }
+    }
+    assert!(missing.is_empty(), "docs/design.md names what does not exist: {missing:?}");
+}
