@@ -25,7 +25,8 @@ const TOOLS: [(&str, &str); 7] = [
 /// Starts this program again in its own namespaces, pinned to the `harness` CPU. Inside, it
 /// returns.
 ///
-/// # Errors A missing requirement of the machine, with its remedy.
+/// # Errors
+/// A missing requirement of the machine, with its remedy.
 pub(crate) fn enter(harness: usize) -> Result<()> {
     if env::var_os(INSIDE).is_none() {
         check_machine(harness)?;

@@ -27,7 +27,8 @@ const REQUESTS: usize = 500;
 
 /// Runs the demonstration; with `keep` it then opens a shell among its namespaces.
 ///
-/// # Errors A missing requirement or a failed step; by then every process of the demonstration has
+/// # Errors
+/// A missing requirement or a failed step; by then every process of the demonstration has
 /// ended.
 pub fn run(keep: bool) -> Result<()> {
     if namespaces::are_private() {

@@ -61,7 +61,8 @@ pub enum WriteError {
 impl Writer {
     /// A writer for a new file.
     ///
-    /// # Errors The pcapng library refuses it.
+    /// # Errors
+    /// The pcapng library refuses it.
     pub fn new(begins: &TraceBegins) -> Result<Self, WriteError> {
         let json = serde_json::to_string(begins).unwrap_or_default();
         let application = format!("vstun {}", begins.program);

@@ -153,7 +153,8 @@ pub enum OffloadError {
 
 /// Splits a frame read from the TUN into the offload that remains to be done and the IP packet.
 ///
-/// # Errors See [`OffloadError`]. [`super::segment`] checks whether the values fit the packet.
+/// # Errors
+/// See [`OffloadError`]. [`super::segment`] checks whether the values fit the packet.
 #[inline]
 pub fn split_frame(frame: &[u8]) -> Result<(Offload, &[u8]), OffloadError> {
     let (header, packet) = Header::decode(frame).ok_or(OffloadError::Truncated)?;

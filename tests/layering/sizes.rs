@@ -1,4 +1,4 @@
-//! How large a file, a function and a line may be.
+//! How large a file, a function and a line may be; a heading in a comment has its own line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,10 @@ fn check(path: &Path, text: &str) -> Vec<String> {
         }));
     }
     if path.extension().is_some_and(|extension| extension == "rs") {
+        let headings = text.lines().enumerate().filter(|(_, line)| is_joined_heading(line));
+        faults.extend(headings.map(|(index, _)| {
+            format!("{name}:{}: the text after the heading belongs on the next line", index + 1)
+        }));
         let lines = text.lines().count();
         if lines > FILE_LINES_MAX {
             faults.push(format!(
@@ -101,6 +105,12 @@ fn is_wide(path: &Path, line: &str) -> bool {
     let url = line.split_whitespace().filter(|word| word.contains("://"));
     let url = url.map(|word| word.chars().count()).max().unwrap_or(0);
     !whole && line.chars().count() - url > COLUMNS_MAX
+}
+
+/// Whether text follows a heading such as `# Errors` on its line.
+fn is_joined_heading(line: &str) -> bool {
+    let heading = line.trim_start().strip_prefix("/// # ");
+    heading.is_some_and(|words| words.contains(' '))
 }
 
 struct Function {
@@ -154,6 +164,11 @@ fn exceeded_bounds_are_reported_with_their_position() {
         ("src/a.rs", format!("impl A {{\nfn f(\n) {{\n{body}}}}}\n"), "src/a.rs:2: `f` has 62"),
         ("src/a.rs", format!("fn f() {{ }} fn g() {{ if a {{\n{body}}}\n}}"), ":1: `g` has 62"),
         ("src/a.rs", format!("//\n// {wide}"), "src/a.rs:2: 104 columns"),
+        (
+            "src/a.rs",
+            "/// # Errors See [`B`].".to_owned(),
+            "src/a.rs:1: the text after the heading",
+        ),
         ("docs/a.md", format!("Text.\n{wide}"), "docs/a.md:2: 101 columns"),
         ("netns-tests/a.sh", format!("{wide}\n"), "netns-tests/a.sh:1: 101 columns"),
         ("src/a.rs", format!("| {wide}"), "src/a.rs:1: 103 columns"),
@@ -177,6 +192,7 @@ fn sizes_at_the_bound_and_unbreakable_lines_pass() {
         ("src/a.rs", format!("type F = fn() -> u8;\n{body}\n{body}")),
         ("src/a.rs", format!("/*\n{body}fn f() {{\n{body}}}*/")),
         ("src/a.rs", format!("//\n{full}")),
+        ("src/a.rs", "/// # Errors\n/// See [`B`].\n".to_owned()),
         ("docs/a.md", format!("| `a` | {wide} |")),
         ("docs/a.md", format!("    $ vstun trace\n    {wide}")),
         ("docs/a.md", format!("See https://example.com/{wide}")),

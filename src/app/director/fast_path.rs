@@ -35,7 +35,8 @@ pub(super) struct FastPathProgram {
 
 /// Loads the program if it is configured, before any change to the host.
 ///
-/// # Errors `fast_path` is "on", and the kernel or the capabilities do not allow it.
+/// # Errors
+/// `fast_path` is "on", and the kernel or the capabilities do not allow it.
 pub(super) fn load(
     config: &config::Director,
     started: Instant,
@@ -106,7 +107,8 @@ impl FastPathProgram {
 impl RunningDirector {
     /// Attaches the program for the first time.
     ///
-    /// # Errors `fast_path` is "on", and the program cannot be attached to any uplink.
+    /// # Errors
+    /// `fast_path` is "on", and the program cannot be attached to any uplink.
     pub(super) fn attach(&mut self, uplinks: &BTreeMap<u32, String>) -> anyhow::Result<()> {
         let attached = &mut self.fast_path;
         if attached.program.is_none() {

@@ -79,7 +79,8 @@ impl<B: TakesChanges> Pins<B> {
 
     /// Pins a reserved flow; after this returns its packets reach the real server.
     ///
-    /// # Errors As text: the balancer has refused the change or ended.
+    /// # Errors
+    /// As text: the balancer has refused the change or ended.
     pub(super) async fn pin(
         &self,
         flow: ProbeFlow,

@@ -144,7 +144,8 @@ impl<D: RequestHandler> Server<D> {
 
 /// Moves the running server to `address`, or ends it.
 ///
-/// # Errors It cannot listen there, and still listens at the old address.
+/// # Errors
+/// It cannot listen there, and still listens at the old address.
 pub(super) fn listen<D: RequestHandler>(
     server: &mut Option<Server<D>>,
     address: Option<&HttpAddress>,

@@ -20,7 +20,8 @@ pub(super) struct ConnectionQuery {
 
 /// Parses a query, percent-encoded or not.
 ///
-/// # Errors A parameter that does not exist or is given twice, or a `limit` that is not a number.
+/// # Errors
+/// A parameter that does not exist or is given twice, or a `limit` that is not a number.
 /// The values of the selection are checked by the daemon.
 pub(super) fn connections(query: Option<&str>) -> Result<ConnectionQuery, String> {
     let (mut which, mut limit) = (Which::default(), None);
@@ -48,7 +49,8 @@ pub(super) fn connections(query: Option<&str>) -> Result<ConnectionQuery, String
 
 /// Parses the span of events that a query asks for.
 ///
-/// # Errors A parameter that does not exist, is given twice, or is not a moment.
+/// # Errors
+/// A parameter that does not exist, is given twice, or is not a moment.
 pub(super) fn events(query: Option<&str>) -> Result<Span, String> {
     let mut since = None;
     for (name, value) in parse(query.unwrap_or_default().as_bytes()) {

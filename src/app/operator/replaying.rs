@@ -41,7 +41,8 @@ impl ReplaySummary {
 
 /// Replays a file; fails if a decision differs.
 ///
-/// # Errors A file cannot be read, or is not a recording or a configuration.
+/// # Errors
+/// A file cannot be read, or is not a recording or a configuration.
 pub(super) fn run(
     file: &Path,
     configuration: &Path,

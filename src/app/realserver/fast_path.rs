@@ -48,7 +48,8 @@ pub(super) struct RealFastPath {
 impl RealFastPath {
     /// Loads the program for the TUN with this index. It admits nothing yet.
     ///
-    /// # Errors `fast_path` is "on", and the kernel or the capabilities do not allow it.
+    /// # Errors
+    /// `fast_path` is "on", and the kernel or the capabilities do not allow it.
     pub(super) fn load(config: &config::RealServer, tun: u32) -> anyhow::Result<Self> {
         let mut loaded = Self::default();
         if config.fast_path == FastPath::Off {

@@ -26,7 +26,8 @@ pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
 
 /// The IP version of the inner packet in a UDP datagram's payload, and where it starts.
 ///
-/// # Errors The header is too short, has an unknown variant, flags or optional fields, is a control
+/// # Errors
+/// The header is too short, has an unknown variant, flags or optional fields, is a control
 /// message, or its protocol is not IP.
 #[inline]
 pub fn open(payload: &[u8]) -> Result<(u8, usize), ShimError> {

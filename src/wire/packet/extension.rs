@@ -72,7 +72,8 @@ fn is_walked(number: u8) -> bool {
 /// header's next header. A later fragment's chain ends with its fragment header, since the bytes
 /// after it can be any part of the datagram.
 ///
-/// # Errors [`ParseError::ExtensionHeader`] for more than [`MAX_HEADERS`] headers or [`MAX_LEN`]
+/// # Errors
+/// [`ParseError::ExtensionHeader`] for more than [`MAX_HEADERS`] headers or [`MAX_LEN`]
 /// bytes, hop-by-hop options anywhere but first (RFC 8200 section 4.1), a fragment in a fragment, a
 /// jumbo payload (RFC 2675). [`ParseError::SourceRoute`] for a routing header of type 0 (RFC 5095)
 /// or with segments left: the packet is then for another host. [`ParseError::Unsupported`] for a
