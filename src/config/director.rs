@@ -37,6 +37,20 @@ pub enum FastPath {
     On,
 }
 
+impl FastPath {
+    /// All, in the order used in messages.
+    const ALL: [Self; 3] = [Self::Off, Self::Auto, Self::On];
+
+    /// The name in the configuration.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::On => "on",
+        }
+    }
+}
+
 /// A checked director configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Director {
@@ -298,12 +312,8 @@ pub(super) fn busy_poll(section: &Section<'_>, faults: &mut Faults) -> Duration 
 }
 
 fn fast_path(text: &str) -> Result<FastPath, String> {
-    match text {
-        "off" => Ok(FastPath::Off),
-        "auto" => Ok(FastPath::Auto),
-        "on" => Ok(FastPath::On),
-        _ => Err(format!("{} is none of \"off\", \"auto\" and \"on\"", quoted(text))),
-    }
+    let named = FastPath::ALL.into_iter().find(|wanted| wanted.name() == text);
+    named.ok_or_else(|| format!("there is no {}; write off, auto or on", quoted(text)))
 }
 
 /// Only an announced virtual IP can be withdrawn.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::model::{Difference, Setting, Settings, differences};
 
 use super::access::Access;
-use super::director::{Director, FastPath};
+use super::director::Director;
 use super::fault::Fault;
 use super::realserver::RealServer;
 
@@ -13,14 +13,14 @@ use super::realserver::RealServer;
 pub(super) fn of_director(old: &Director, new: &Director) -> Vec<Fault> {
     let lines = &new.lines;
     let line = |key| lines.keys.get(key).copied().unwrap_or(lines.section);
-    let found = differences(&FixedSettings(old), &FixedSettings(new)).into_iter();
+    let found = differences(&FixedByDirector(old), &FixedByDirector(new)).into_iter();
     found.map(|one| fault("director", line(one.key), &one)).collect()
 }
 
 /// A fault for each such key of `[realserver]` that differs.
 #[must_use]
 pub fn needs_restart(old: &RealServer, new: &RealServer) -> Vec<Fault> {
-    let found = differences(&OfRealServer(old), &OfRealServer(new)).into_iter();
+    let found = differences(&FixedByRealServer(old), &FixedByRealServer(new)).into_iter();
     found.map(|one| fault("realserver", 0, &one)).collect()
 }
 
@@ -30,33 +30,27 @@ fn fault(section: &str, line: usize, difference: &Difference) -> Fault {
     Fault { line, key: format!("{section}.{key}"), message }
 }
 
-struct FixedSettings<'a>(&'a Director);
+/// The keys of `[director]` that only a restart can change.
+struct FixedByDirector<'a>(&'a Director);
 
-impl Settings for FixedSettings<'_> {
+impl Settings for FixedByDirector<'_> {
     fn settings(&self) -> Vec<Setting> {
         let Self(config) = self;
         let mut settings = of_socket(&config.tun, &config.control, &config.access);
         settings.extend([
             ("state", path(config.state.as_ref()).into()),
             ("offload", config.offload.into()),
-            ("fast_path", fast_path(config.fast_path).into()),
+            ("fast_path", config.fast_path.name().into()),
             ("recorder", config.recorder.into()),
         ]);
         settings
     }
 }
 
-fn fast_path(wanted: FastPath) -> &'static str {
-    match wanted {
-        FastPath::Off => "off",
-        FastPath::Auto => "auto",
-        FastPath::On => "on",
-    }
-}
+/// The keys of `[realserver]` that only a restart can change.
+struct FixedByRealServer<'a>(&'a RealServer);
 
-struct OfRealServer<'a>(&'a RealServer);
-
-impl Settings for OfRealServer<'_> {
+impl Settings for FixedByRealServer<'_> {
     fn settings(&self) -> Vec<Setting> {
         let Self(config) = self;
         let agent = config.agent.as_ref();
@@ -67,7 +61,7 @@ impl Settings for OfRealServer<'_> {
             ("agent_cgroup", path(agent.and_then(|agent| agent.cgroup.as_ref())).into()),
             ("gue_port", u32::from(config.gue_port).into()),
             ("offload", config.offload.into()),
-            ("fast_path", fast_path(config.fast_path).into()),
+            ("fast_path", config.fast_path.name().into()),
         ]);
         settings
     }

@@ -62,7 +62,7 @@ pub struct ReplayDifference {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The recording has no seeds.
-    #[error("the recording has no seeds")]
+    #[error("the recording has no seeds: it is no file of `vstun trace --write` or of a crash")]
     Seeds,
     /// The balancer refuses the configuration.
     #[error("the configuration does not fit the balancer: {0}")]

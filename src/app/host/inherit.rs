@@ -15,7 +15,7 @@ use super::state::{self, StateFile};
 
 /// How to treat a state file of another network namespace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Elsewhere {
+pub(super) enum OtherNamespace {
     Ignore,
     Refuse,
 }
@@ -24,7 +24,7 @@ pub(super) enum Elsewhere {
 pub(super) fn inherit(
     files: &mut ControlFiles,
     namespace: &str,
-    elsewhere: Elsewhere,
+    other: OtherNamespace,
 ) -> Result<StateFile> {
     let path = files.state();
     let mut state = StateFile::new(namespace.to_owned(), files.made().to_vec());
@@ -32,7 +32,7 @@ pub(super) fn inherit(
         Ok(Some(left)) => left,
         Ok(None) => return Ok(state),
         Err(error) => match error.downcast_ref::<NotOurs>() {
-            Some(stranger) if elsewhere == Elsewhere::Ignore => {
+            Some(stranger) if other == OtherNamespace::Ignore => {
                 warn!("{}", state::not_believed(stranger));
                 return Ok(state);
             }
@@ -46,7 +46,7 @@ pub(super) fn inherit(
             path.display(),
             left.pid
         );
-        if elsewhere == Elsewhere::Refuse {
+        if other == OtherNamespace::Refuse {
             bail!("{what}; clean up there, or remove the file if that namespace is gone");
         }
         info!("{what}; what it names is not on this host");
@@ -60,11 +60,12 @@ pub(super) fn inherit(
         let pid = left.pid;
         warn!(
             link = new.as_str();
-            "interface {old} is called {new} now; what process {pid} set on it is there"
+            "interface {old} is called {new} now; what process {pid} set on it is kept and undone \
+             there"
         );
     }
     state.steps.retain(|step| step.link().is_none_or(link_exists));
-    if elsewhere == Elsewhere::Ignore {
+    if other == OtherNamespace::Ignore {
         for step in state.steps.iter().take(LOGGED) {
             info!("left on this host by process {}, taken over: {step}", left.pid);
         }

@@ -62,7 +62,7 @@ pub use crate::host::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
 use heard::{Concern, PendingEvents};
-use inherit::{Elsewhere, inherit};
+use inherit::{OtherNamespace, inherit};
 use listening::ClaimListener;
 use report::HostReport;
 use state::StateFile;
@@ -178,7 +178,7 @@ impl Session {
     ///
     /// Another daemon has the lock; files or netlink cannot be used. Then nothing has changed.
     pub fn open(control: &Path) -> Result<Self> {
-        Self::enter(control, Elsewhere::Ignore)
+        Self::enter(control, OtherNamespace::Ignore)
     }
 
     /// As [`Self::open`], only to undo the steps of a killed daemon.
@@ -188,7 +188,7 @@ impl Session {
     /// As [`Self::open`]; the state file was written in another network namespace and has to be
     /// undone there.
     pub(crate) fn open_to_clean(control: &Path) -> Result<Self> {
-        Self::enter(control, Elsewhere::Refuse)
+        Self::enter(control, OtherNamespace::Refuse)
     }
 
     /// Whether any file of a daemon with that control socket exists.
@@ -197,10 +197,10 @@ impl Session {
         files.iter().any(|file| file.symlink_metadata().is_ok())
     }
 
-    fn enter(control: &Path, elsewhere: Elsewhere) -> Result<Self> {
+    fn enter(control: &Path, other: OtherNamespace) -> Result<Self> {
         let mut files = ControlFiles::take(control)?;
         let namespace = netns::identity().context("cannot tell the network namespace")?;
-        let state = inherit(&mut files, &namespace, elsewhere)?;
+        let state = inherit(&mut files, &namespace, other)?;
         let netlink = Netlink::open().context("cannot open a netlink socket")?;
         Ok(Self {
             netlink,
