@@ -13,6 +13,7 @@ use log::LevelFilter;
 
 use crate::config;
 use crate::control::counted;
+use crate::sys::interfaces;
 
 use super::config_file;
 use super::log_lines::{self, LogFormat};
@@ -64,7 +65,8 @@ struct DirectorArgs {
     /// The configuration; config.example explains every key
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Only check the configuration: name each fault with file, line, key and what to write instead
+    /// Only check the configuration: name each fault with file, line, key and what to write
+    /// instead, and warn of a real server that is an address of this host
     #[arg(long)]
     check: bool,
     /// Start although another host answers ARP or neighbour discovery for a virtual IP
@@ -153,6 +155,7 @@ pub fn director() -> ExitCode {
         Err(refused) => return misused(refused),
     };
     if args.check {
+        warn_of_own_addresses(&config);
         return passed(&format!("{}: ok ({})", args.config.display(), summary(&config)));
     }
     log_lines::start(args.log);
@@ -200,6 +203,18 @@ fn realserver_config(args: &RealServerArgs) -> Result<config::RealServer, String
         let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })
+}
+
+/// A director cannot start with a real server on its own host. The check may run on another host,
+/// which has other addresses, so this is no error.
+fn warn_of_own_addresses(config: &config::Director) {
+    let Ok(host) = interfaces::ends() else { return };
+    for real in config.reals().iter().filter(|real| host.addresses.contains(real)) {
+        log_lines::print_warning(&format!(
+            "warning: real server {real} is an address of this host: a director that runs here \
+             refuses it"
+        ));
+    }
 }
 
 fn summary(config: &config::Director) -> String {

@@ -83,13 +83,22 @@ pub(super) fn start(level: Option<LevelFilter>) {
 
 /// Writes an error of the program itself to standard error: each line of the text is one.
 pub(super) fn print_error(text: &str) {
+    print(Level::Error, text);
+}
+
+/// Writes a warning of the program itself to standard error, in the same form.
+pub(super) fn print_warning(text: &str) {
+    print(Level::Warn, text);
+}
+
+fn print(level: Level, text: &str) {
     let journal = is_journal();
     for line in text.lines() {
         let line = match format() {
-            LogFormat::Json => json(Level::Error, PROGRAM, line, Map::new()),
+            LogFormat::Json => json(level, PROGRAM, line, Map::new()),
             LogFormat::Text => printable_line(line).into_owned(),
         };
-        let line = if journal { prefixed(Level::Error, &line) } else { format!("{line}\n") };
+        let line = if journal { prefixed(level, &line) } else { format!("{line}\n") };
         // With `eprint!` a terminal that is gone would be a panic.
         let _ = io::stderr().write_all(line.as_bytes());
     }
