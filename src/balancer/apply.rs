@@ -124,8 +124,8 @@ impl Balancer {
             self.registry.listens.remove(listen);
             self.listen_is_lost(id, listen);
         }
+        self.may_stray(id, &service.reals, service.policy.persistence);
         for id_of_real in service.reals {
-            self.may_stray(id_of_real);
             let real = &mut self.registry.reals[id_of_real];
             real.set_life(Life::Gone);
             self.registry.names.remove_real(id, real.address());
@@ -154,9 +154,8 @@ impl Balancer {
         let id = self.find_service(name)?;
         let service = &mut self.registry.services[id];
         let before = std::mem::replace(&mut service.listens, listens.into());
-        for real in service.reals.clone() {
-            self.may_stray(real);
-        }
+        let (reals, persistence) = (service.reals.clone(), service.policy.persistence);
+        self.may_stray(id, &reals, persistence);
         for &listen in &*before {
             self.registry.listens.remove(listen);
             self.listen_is_lost(id, listen);
@@ -290,10 +289,11 @@ impl Balancer {
         self.registry.refresh_pools();
     }
 
-    /// As [`Self::collect`], within a batch.
+    /// As [`Self::collect`], within a batch. While connections follow their listens, it waits for
+    /// their end.
     pub(super) fn give_up(&mut self, id: RealId) {
         let real = &self.registry.reals[id];
-        if real.life() == Life::Configured || !real.idle() {
+        if real.life() == Life::Configured || !real.idle() || self.follows_listens() {
             return;
         }
         let (service, remembered) = (real.service(), real.remembered());

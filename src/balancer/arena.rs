@@ -133,7 +133,6 @@ impl<I: Id, T> Arena<I, T> {
     }
 
     /// All values with their IDs, in the order of their indexes.
-    #[cfg(test)]
     pub(super) fn entries(&self) -> impl Iterator<Item = (I, &T)> {
         (0..).zip(&self.slots).filter_map(|(index, slot)| {
             Some((I::new(index, slot.generation), slot.value.as_ref()?))

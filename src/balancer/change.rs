@@ -157,6 +157,22 @@ pub enum Change {
     SetTimeouts(Timeouts),
 }
 
+impl Change {
+    /// Whether connections may belong to another service after this change; see
+    /// [`Balancer::follows_listens`](super::Balancer::follows_listens).
+    #[must_use]
+    pub fn may_move_connections(&self) -> bool {
+        matches!(
+            self,
+            Self::AddService(_)
+                | Self::RemoveService { .. }
+                | Self::SetListens { .. }
+                | Self::AddReal { .. }
+                | Self::RemoveReal { .. }
+        )
+    }
+}
+
 /// Why a change was refused; then nothing has changed, except for [`Self::PartlyApplied`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ChangeError {

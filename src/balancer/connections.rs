@@ -73,7 +73,7 @@ impl Balancer {
         if real.is_none() && service.is_none() {
             return true;
         }
-        let own = &self.registry.reals[entry.real()];
+        let own = &self.registry.reals[self.real_of(entry)];
         let named = |name: &String| {
             self.registry.services.get(own.service()).is_some_and(|service| *service.name == **name)
         };

@@ -188,6 +188,7 @@ impl Balancer {
                 Err(_) => explained,
             };
         }
+        self.bring_home_all_of(now, &key);
         let (found, dead) = self.peek(&key);
         let Some((handle, _, real)) = found else { return self.explain_new(now, &key, dead) };
         let ends = self.ending(now, real, protocol).is_some();
@@ -207,6 +208,19 @@ impl Balancer {
             return explained;
         }
         Explanation { real: explained.syn, mid_stream: None, ..explained }
+    }
+
+    /// A connection that has not followed its listen yet does so with its next packet, and before
+    /// the decision.
+    fn bring_home_all_of(&mut self, now: Millis, key: &Key) {
+        if !self.follows_listens() {
+            return;
+        }
+        for key in [*key, key.former()] {
+            if let Some(handle) = self.tables.connections.find(&key) {
+                self.bring_home(now, handle);
+            }
+        }
     }
 
     /// Where a SYN on the entry goes if it opens another connection; `None`: it does not.

@@ -121,6 +121,10 @@ impl Balancer {
         if !is_settled(entry) || !self.registry.lists(entry.real()) {
             return None;
         }
+        // Its next packet shows where it belongs.
+        if self.registry.reals[entry.real()].stray.follows {
+            return None;
+        }
         let protocol = Protocol::from_number(entry.key().protocol())?;
         let availability = self.registry.reals[entry.real()].availability();
         // A deadline passes without a packet, and then the flow's next packet ends it.

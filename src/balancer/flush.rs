@@ -44,7 +44,7 @@ impl Balancer {
 
     fn concerns(&self, which: &Flush, entry: &Entry) -> bool {
         let Flush { service, real: address } = which;
-        let real = &self.registry.reals[entry.real()];
+        let real = &self.registry.reals[self.real_of(entry)];
         if address.is_some_and(|address| address != real.address()) {
             return false;
         }

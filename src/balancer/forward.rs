@@ -225,17 +225,22 @@ impl Balancer {
     #[inline(always)]
     pub(super) fn connection(&mut self, key: &Key) -> Option<Found> {
         let found = self.tables.connections.look_up(key)?;
-        if self.registry.reals[found.2].life() == Life::Gone {
-            return self.connection_behind(key, found.0);
+        let real = &self.registry.reals[found.2];
+        if (real.life() == Life::Gone) | real.stray.follows {
+            return self.unsettled(key, found);
         }
         Some(found)
     }
 
-    /// Takes out a connection whose service was removed. A former connection with the same ends has
-    /// its key then.
+    /// Moves a connection that has not followed its listen yet. Takes out one whose service was
+    /// removed: a former connection with the same ends has its key then.
     #[cold]
-    fn connection_behind(&mut self, key: &Key, gone: Handle) -> Option<Found> {
-        self.drop_connection(gone);
+    fn unsettled(&mut self, key: &Key, (handle, state, _): Found) -> Option<Found> {
+        let real = self.bring_home(self.now, handle)?;
+        if self.registry.reals[real].life() != Life::Gone {
+            return Some((handle, state, real));
+        }
+        self.drop_connection(handle);
         self.connection(key)
     }
 
@@ -243,12 +248,14 @@ impl Balancer {
     /// that.
     pub(super) fn peek(&self, key: &Key) -> (Option<Found>, usize) {
         let (mut key, mut dead) = (*key, 0);
-        while let Some(found) = self.tables.connections.look_up(&key) {
-            if self.registry.reals[found.2].life() != Life::Gone {
-                return (Some(found), dead);
+        while let Some((handle, state, _)) = self.tables.connections.look_up(&key) {
+            let entry = self.tables.connections.entry(handle);
+            let real = entry.map(|entry| self.real_of(entry));
+            if let Some(real) = real.filter(|&real| self.registry.reals[real].life() != Life::Gone)
+            {
+                return (Some((handle, state, real)), dead);
             }
             dead += 1;
-            let entry = self.tables.connections.entry(found.0);
             let followed = entry.is_some_and(|entry| entry.marks().has(Marks::HAS_FORMER));
             if !followed || key.is_former() {
                 break;

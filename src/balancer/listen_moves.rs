@@ -2,14 +2,16 @@
 //! connection belongs to the service that listens there now, if that has its real server. So it
 //! counts there, and neither the end of its former service nor that service's rules end it.
 //!
-//! The table is searched only after such a batch, and only real servers that may have such
-//! connections are looked at closely.
+//! The table is searched only after such a batch, some entries in each turn. A connection whose
+//! packet comes first follows at once, so no packet shows that the search goes on. Until its end no
+//! removed real server is forgotten: connections may come to it yet.
 
 use super::Balancer;
 use super::change::Change;
+use super::flow::Key;
 use super::real::Life;
 use super::table::{Entry, Handle};
-use crate::model::{Listen, Millis, Protocol, RealId, ServiceId};
+use crate::model::{Listen, Millis, Persistence, Protocol, RealId, ServiceId};
 
 /// Where the connection of an entry belongs.
 enum Home {
@@ -27,53 +29,111 @@ impl Balancer {
         self.registry.strays.lost.push((id, listen));
     }
 
-    /// Connections of the real server may belong to another service soon.
-    pub(super) fn may_stray(&mut self, id: RealId) {
-        self.registry.reals[id].strays = true;
+    /// A service may lose listens: connections of its real servers may belong to another one soon.
+    pub(super) fn may_stray(
+        &mut self,
+        id: ServiceId,
+        reals: &[RealId],
+        persistence: Option<Persistence>,
+    ) {
+        self.registry.strays.candidates.extend(reals);
+        self.registry.strays.former.extend(persistence.map(|persistence| (id, persistence)));
     }
 
-    /// Moves connections to the services that listen there after these changes.
+    /// Whether connections still follow their listens. Until then counts are partly those of their
+    /// former services.
+    #[must_use]
+    pub fn follows_listens(&self) -> bool {
+        self.registry.strays.unseen.is_some()
+    }
+
+    /// Moves connections to the services that listen there after these changes: the first ones now,
+    /// the others in the following turns.
     pub(super) fn follow_listens(&mut self, now: Millis, changes: &[Change]) {
         let lost = std::mem::take(&mut self.registry.strays.lost);
+        let candidates = std::mem::take(&mut self.registry.strays.candidates);
         let has_owner = |&(before, listen): &(ServiceId, Listen)| {
             self.registry.listens.overlap(listen, |owner| owner != before).is_some()
         };
-        let grown =
-            |change: &Change| matches!(change, Change::AddReal { .. } | Change::AddService(_));
-        let left = self.registry.strays.left && changes.iter().any(grown);
-        if !left && !lost.iter().any(has_owner) {
-            return;
-        }
-        let mut moves = Vec::new();
-        let mut strayed = Vec::new();
-        let entries = 0..self.tables.connections.entry_count();
-        for (index, entry) in self.tables.connections.iter_in(entries) {
-            match self.home_of(entry) {
-                Home::Here => {}
-                Home::There(real) => moves.push((Handle::at(index), real)),
-                Home::Unknown => strayed.push(entry.real()),
+        let moved = lost.iter().any(has_owner);
+        if moved {
+            for id in candidates {
+                // A later change of the batch may have removed it.
+                if let Some(real) = self.registry.reals.get_mut(id) {
+                    real.stray.follows = true;
+                }
             }
         }
+        if moved || self.registry.strays.left && self.take_in(changes) {
+            for real in self.registry.reals.iter_mut() {
+                real.stray.follows |= std::mem::take(&mut real.stray.left_behind);
+            }
+            self.registry.strays.left = false;
+            self.registry.strays.unseen = Some(0..self.tables.connections.entry_count());
+        }
+        match self.follows_listens() {
+            true => self.follow(now),
+            false => self.registry.strays.former.clear(),
+        }
+    }
+
+    /// Whether the changes add a real server for connections that have stayed behind.
+    fn take_in(&self, changes: &[Change]) -> bool {
+        changes.iter().any(|change| match change {
+            Change::AddReal { real, .. } => self.registry.has_left_behind(real.address),
+            Change::AddService(spec) => {
+                spec.reals.iter().any(|real| self.registry.has_left_behind(real.address))
+            }
+            _ => false,
+        })
+    }
+
+    /// At most this many entries are looked at in a turn.
+    #[cfg(test)]
+    pub(crate) fn follow_at_most(&mut self, a_turn: usize) {
+        self.registry.strays.a_turn = a_turn;
+    }
+
+    /// Looks at the entries of one turn.
+    pub(super) fn follow(&mut self, now: Millis) {
+        let strays = &mut self.registry.strays;
+        let Some(unseen) = strays.unseen.take() else { return };
+        let end = unseen.start.saturating_add(strays.a_turn).min(unseen.end);
+        strays.unseen = Some(end..unseen.end);
+        for index in unseen.start..end {
+            self.bring_home(now, Handle::at(index));
+        }
+        if end == unseen.end {
+            self.have_followed();
+        }
+    }
+
+    /// The end of the search.
+    #[cold]
+    fn have_followed(&mut self) {
+        self.registry.strays.unseen = None;
+        self.registry.strays.former.clear();
         for real in self.registry.reals.iter_mut() {
-            real.strays = false;
+            real.stray.follows = false;
         }
-        self.registry.strays.left = !strayed.is_empty();
-        for real in strayed {
-            self.may_stray(real);
-        }
-        let mut left: Vec<RealId> = Vec::new();
-        for (handle, real) in moves {
-            left.extend(self.move_connection(now, handle, real));
-        }
-        // Only now: connections may have moved both ways.
-        left.sort_unstable();
-        left.dedup();
+        let reals = self.registry.reals.entries();
+        let left = reals.filter(|(_, real)| real.life() != Life::Configured && real.idle());
+        let left: Vec<RealId> = left.map(|(id, _)| id).collect();
         left.into_iter().for_each(|real| self.give_up(real));
+        self.registry.refresh_pools();
+    }
+
+    /// The real server that a connection belongs to, whether it has followed already or not.
+    pub(super) fn real_of(&self, entry: &Entry) -> RealId {
+        match self.home_of(entry) {
+            Home::There(real) => real,
+            Home::Here | Home::Unknown => entry.real(),
+        }
     }
 
     fn home_of(&self, entry: &Entry) -> Home {
         let real = &self.registry.reals[entry.real()];
-        if !real.strays {
+        if !real.stray.follows {
             return Home::Here;
         }
         let key = entry.key();
@@ -91,12 +151,29 @@ impl Balancer {
         found.filter(keeps).map_or(Home::Unknown, Home::There)
     }
 
-    /// Gives a connection to a real server of another service, which has the same address. Returns
-    /// the one that had it.
-    fn move_connection(&mut self, now: Millis, handle: Handle, to: RealId) -> Option<RealId> {
+    /// Moves a connection to where it belongs. Returns its real server.
+    pub(super) fn bring_home(&mut self, now: Millis, handle: Handle) -> Option<RealId> {
         let entry = self.tables.connections.entry(handle)?;
+        match self.home_of(entry) {
+            Home::Here => Some(entry.real()),
+            Home::There(real) => {
+                self.move_connection(now, handle, real);
+                Some(real)
+            }
+            Home::Unknown => {
+                let real = entry.real();
+                self.registry.reals[real].stray.left_behind = true;
+                self.registry.strays.left = true;
+                Some(real)
+            }
+        }
+    }
+
+    /// Gives a connection to a real server of another service, which has the same address.
+    fn move_connection(&mut self, now: Millis, handle: Handle, to: RealId) {
+        let Some(entry) = self.tables.connections.entry(handle) else { return };
         let (key, state, template) = (entry.key(), entry.state(), entry.template());
-        let from = self.tables.connections.set_real(handle, to)?;
+        let Some(from) = self.tables.connections.set_real(handle, to) else { return };
         let before = &mut self.registry.reals[from];
         before.unbind(state);
         before.latency.forget(handle);
@@ -109,6 +186,19 @@ impl Balancer {
         if let Some(template) = template {
             self.tables.templates.bind(template);
         }
-        Some(from)
+    }
+
+    /// The real server, in this service, of a client whose connections may not have followed yet:
+    /// the one that the template of its former service names, if a connection holds that.
+    #[cold]
+    pub(super) fn followed_template(&self, key: &Key, id: ServiceId) -> Option<RealId> {
+        let former = self.registry.strays.former.iter().filter(|(former, _)| *former != id);
+        former.rev().find_map(|(former, persistence)| {
+            let client = key.of_persistent_client(persistence, former.index);
+            let (template, real) = self.tables.templates.find(&client)?;
+            let address = self.registry.reals[real].address();
+            let held = self.tables.templates.has_flows(template);
+            self.registry.names.real(id, address).filter(|_| held)
+        })
     }
 }

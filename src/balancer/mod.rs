@@ -61,6 +61,7 @@ mod service;
 mod size_probes;
 mod size_trial;
 pub mod snapshot;
+mod strays;
 mod suspicion;
 pub mod table;
 pub mod tcp;
@@ -220,13 +221,15 @@ impl Balancer {
         }
     }
 
-    /// Removes expired connections and templates, examining at most [`table::EXPIRE_BUDGET`]; drops
-    /// expired fragments, checks whether floods are over, and records drain deadlines
+    /// Removes expired connections and templates, examining at most [`table::EXPIRE_BUDGET`]; goes
+    /// on with a larger table, and with connections that follow their listens; drops expired
+    /// fragments, checks whether floods are over, and records drain deadlines
     /// ([`Self::deadline_notices`]). Call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
         self.now = now;
         self.tables.connections.settle();
         self.tables.templates.settle();
+        self.follow(now);
         self.look_for_deadlines(now);
         let mut budget = table::EXPIRE_BUDGET - templates::EXPIRE_BUDGET;
         while let Some(handle) = self.tables.connections.due(now, &mut budget) {
@@ -269,10 +272,10 @@ impl Balancer {
         Verdict::Drop(reason)
     }
 
-    /// The address range of the connection table in the process's memory. It does not move, and is
-    /// touched only as connections are added.
+    /// The address ranges of the connection table in the process's memory. They are touched only as
+    /// connections are added.
     #[must_use]
-    pub fn memory(&self) -> [std::ops::Range<usize>; 2] {
+    pub fn memory(&self) -> Vec<std::ops::Range<usize>> {
         self.tables.connections.memory()
     }
 
@@ -286,11 +289,13 @@ impl Balancer {
     /// When [`Self::expire`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        let moves = !self.tables.connections.has_settled() || !self.tables.templates.has_settled();
+        let Tables { connections, templates, .. } = &self.tables;
+        let moves =
+            self.follows_listens() || !connections.has_settled() || !templates.has_settled();
         let deadlines = [
             moves.then_some(self.now),
-            self.tables.connections.next_deadline(),
-            self.tables.templates.next_deadline(),
+            connections.next_deadline(),
+            templates.next_deadline(),
             self.tables.fragments.next_deadline(),
             self.watches.floods.look,
             self.watches.deadlines.next,

@@ -12,6 +12,7 @@ use super::Balancer;
 use super::flow::Key;
 use super::placement::PlacementKey;
 use super::pool::Eligible;
+use super::real::Life;
 use super::service::Service;
 use super::table::Handle;
 use crate::model::{Millis, Persistence, Quiescent, RealId, SchedulerKind, ServiceId};
@@ -83,6 +84,17 @@ impl Balancer {
             && self.honoured(now, real, persistence.quiescent)
         {
             let template = TemplateStep::Arm(template);
+            return Choice { real: Some(real), by: By::Template, template };
+        }
+        if !self.registry.strays.former.is_empty()
+            && let Some(real) = self.followed_template(key, id)
+            && self.honoured(now, real, persistence.quiescent)
+        {
+            let template = match known {
+                Some((template, _)) => TemplateStep::Move(template),
+                None if flooded => TemplateStep::None,
+                None => TemplateStep::New(client),
+            };
             return Choice { real: Some(real), by: By::Template, template };
         }
         // Without space for a template the hash decides: it too gives all flows of a client to one
@@ -167,7 +179,8 @@ impl Balancer {
     }
 
     /// The template of a connection that this real server has taken over from another service: its
-    /// client's, if that names the real server too, else a new one.
+    /// client's, if that names the real server too, else a new one. A removed service may have had
+    /// the same number: a template of it names the real server from now on.
     pub(super) fn template_of_moved(
         &mut self,
         now: Millis,
@@ -178,7 +191,15 @@ impl Balancer {
         let persistence = self.registry.services[id].policy.persistence?;
         let client = key.of_persistent_client(&persistence, number(id));
         match self.tables.templates.find(&client) {
-            Some((template, named)) => (named == real).then_some(template),
+            Some((template, named)) if named == real => Some(template),
+            Some((template, named)) => {
+                let (named, new) = (&self.registry.reals[named], &self.registry.reals[real]);
+                if named.life() != Life::Gone || named.address() != new.address() {
+                    return None;
+                }
+                self.move_template(template, real);
+                Some(template)
+            }
             None => self.new_template(client, real, now, persistence.timeout),
         }
     }

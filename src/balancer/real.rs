@@ -12,6 +12,7 @@ use super::hash;
 use super::latency::Latency;
 use super::ramp::{FULL, Ramp};
 use super::size_trial::SizeTrial;
+use super::strays::Stray;
 use super::tcp::ConnState;
 use super::tunnel::{LocalRoute, Room, Tunnel};
 use crate::model::{
@@ -73,8 +74,8 @@ pub(super) struct Real {
     packets: u64,
     bytes: u64,
     pub(super) carried: CarriedShare,
-    /// Whether connections of it may belong to the service that listens there now.
-    pub(super) strays: bool,
+    /// Whether connections of it may belong to another service.
+    pub(super) stray: Stray,
     /// See [`Sources`](super::tunnel::Sources).
     source: Option<IpAddr>,
     pub(super) room: Room,
@@ -136,7 +137,7 @@ impl Real {
             packets: 0,
             bytes: 0,
             carried: CarriedShare::default(),
-            strays: false,
+            stray: Stray::default(),
             source: route.source,
             room: Room::behind(spec.address, spec.values.encap, route.mtu),
             size_trial: SizeTrial::default(),

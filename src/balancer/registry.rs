@@ -8,8 +8,9 @@ use super::names::Names;
 use super::outage::OutageNotice;
 use super::real::{Life, Real, Reals};
 use super::service::{Listens, Service};
+use super::strays::Strays;
 use super::tunnel::{LinkMtus, LocalRoute, Sources};
-use crate::model::{Listen, RealId, ServiceId};
+use crate::model::{RealId, ServiceId};
 
 /// Services, real servers and listens.
 #[derive(Debug)]
@@ -27,16 +28,6 @@ pub(super) struct Registry {
     pub(super) strays: Strays,
     /// Services that have lost their last available real server, or have one again.
     pub(super) outages: Vec<OutageNotice>,
-}
-
-/// Where connections may belong to another service than their real server does.
-#[derive(Debug, Default)]
-pub(super) struct Strays {
-    /// Listens that services have lost in this batch.
-    pub(super) lost: Vec<(ServiceId, Listen)>,
-    /// Whether connections have stayed behind: the service that listens there now does not have
-    /// their real server.
-    pub(super) left: bool,
 }
 
 impl Registry {
@@ -106,6 +97,12 @@ impl Registry {
         if ids.is_empty() {
             self.by_address.remove(&real.address());
         }
+    }
+
+    /// Whether a connection of a real server with this address has stayed behind.
+    pub(super) fn has_left_behind(&self, address: IpAddr) -> bool {
+        let ids = self.by_address.get(&address).map(Vec::as_slice).unwrap_or_default();
+        ids.iter().any(|&id| self.reals[id].stray.left_behind)
     }
 
     /// Changes each real server with this address, whichever service it is of.

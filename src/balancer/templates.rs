@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::flow::Key;
-use super::table::{self, Full, Handle, MAX_CAPACITY, Table};
+use super::table::{self, Full, Handle, MAX_CAPACITY, Segments, Table};
 use super::tcp::ConnState;
 use crate::model::{Millis, RealId, Seed};
 
@@ -22,7 +22,7 @@ const HELD: Duration = Duration::from_secs(60);
 pub(super) struct Templates {
     table: Table,
     /// The number of living connections of the template at each index.
-    flows: Vec<u32>,
+    flows: Segments<u32>,
 }
 
 impl Templates {
@@ -30,7 +30,7 @@ impl Templates {
     pub(super) fn new(connections: u32, seed: Seed) -> Self {
         let connections = connections.min(MAX_CAPACITY);
         let table = Table::new(connections.div_ceil(CONNECTIONS_FOR_A_TEMPLATE), seed);
-        Self { flows: Vec::with_capacity(table.capacity()), table }
+        Self { flows: Segments::with_capacity(table.capacity()), table }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -45,7 +45,7 @@ impl Templates {
     pub(super) fn resize(&mut self, connections: u32) {
         let capacity = connections.min(MAX_CAPACITY).div_ceil(CONNECTIONS_FOR_A_TEMPLATE);
         self.table.resize(capacity);
-        self.flows.reserve_exact((capacity as usize).saturating_sub(self.flows.len()));
+        self.flows.grow(capacity as usize);
     }
 
     /// See [`Table::settle`].
@@ -122,10 +122,15 @@ impl Templates {
         }
     }
 
+    /// Whether a flow of the template has an entry.
+    pub(super) fn has_flows(&self, template: Handle) -> bool {
+        self.flows.get(template.index()).is_some_and(|&flows| flows > 0)
+    }
+
     /// Removes the next expired template without flows; returns its real server.
     pub(super) fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<RealId> {
         while let Some(template) = self.table.due(now, budget) {
-            if self.flows.get(template.index()).is_some_and(|&flows| flows > 0) {
+            if self.has_flows(template) {
                 self.table.renew(template, ConnState::None, HELD);
             } else if let Some(entry) = self.table.end(template) {
                 return Some(entry.real());

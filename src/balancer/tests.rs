@@ -11,6 +11,7 @@ mod counting;
 mod deadlines;
 mod explain;
 mod flood;
+mod following;
 mod forged;
 mod fragments;
 mod full;

@@ -88,12 +88,13 @@ impl Balancer {
             let connections = &self.tables.connections;
             let handle = connections.find(&key)?;
             let entry = connections.as_seen(handle, now, &self.settings.timeouts)?;
-            let real = &self.registry.reals[entry.real()];
+            let id = self.real_of(&entry);
+            let real = &self.registry.reals[id];
             let behind = entry.position().next.wrapping_sub(sequence);
             let sent = real.life() != Life::Gone
                 && real.address() == address
                 && (protocol != protocol::TCP || behind <= QUOTED_WINDOW);
-            sent.then(|| entry.real())
+            sent.then_some(id)
         })
     }
 

@@ -424,7 +424,7 @@ fn prefer_huge_pages(balancer: &Balancer) {
     }
 }
 
-/// A balancer whose table may become larger up to [`RESERVED`] without moving.
+/// A balancer whose table may become larger up to [`RESERVED`] in the memory that it has.
 fn balancer(max_connections: u32, seed: Seed) -> Balancer {
     let limits = Limits {
         connections: max_connections.max(RESERVED),

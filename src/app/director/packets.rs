@@ -17,6 +17,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use tokio::sync::oneshot;
 
 use crate::app::budgets::director::ERRORS_A_TURN;
 use crate::app::busy_poll::BusyPoll;
@@ -38,7 +39,7 @@ use super::doubts::Doubts;
 use super::fast_path::KernelCarrier;
 use super::input::Input;
 use super::logs::{FullLog, QueueLog, TunnelLog};
-use super::messages::PacketThreadEnds;
+use super::messages::{Applied, PacketThreadEnds};
 use super::output::Output;
 use super::recorder;
 use super::tracing::Tracing;
@@ -94,6 +95,8 @@ pub(super) struct DirectorLoop {
     messages_ready: bool,
     /// How many batches of changes were applied.
     applied: u64,
+    /// Applied batches whose connections still follow their listens.
+    unanswered: Vec<(oneshot::Sender<Applied>, Applied)>,
     busy_poll: BusyPoll,
     tunnel_log: TunnelLog,
     full_log: FullLog,
@@ -138,6 +141,7 @@ impl DirectorLoop {
             errors_ready: true,
             messages_ready: true,
             applied: 0,
+            unanswered: Vec::new(),
             busy_poll: BusyPoll::new(Duration::ZERO),
             tunnel_log: TunnelLog::default(),
             full_log: FullLog::default(),

@@ -10,6 +10,7 @@ mod entry;
 mod expiry;
 mod index;
 mod renewal;
+mod segments;
 mod slab;
 mod waiting;
 mod wheel;
@@ -32,6 +33,7 @@ pub(super) use carried::CarryState;
 pub(super) use entry::Marks;
 pub use entry::{Entry, Handle};
 pub(super) use renewal::Renewals;
+pub(super) use segments::Segments;
 
 /// The largest capacity: the index then takes 512 MiB of address space.
 pub const MAX_CAPACITY: u32 = Thresholds::MAX;
@@ -119,18 +121,18 @@ impl Table {
     #[must_use]
     pub fn fits(&self, capacity: u32) -> bool {
         let capacity = capacity.min(MAX_CAPACITY) as usize;
-        capacity <= self.entries.room() || {
+        let more = capacity.saturating_sub(self.entries.room());
+        more == 0 || {
             let mut entries: Vec<Option<Entry>> = Vec::new();
             let mut slots: Vec<[u64; INDEX_SLOTS]> = Vec::new();
-            entries.try_reserve_exact(capacity).is_ok() && slots.try_reserve_exact(capacity).is_ok()
+            entries.try_reserve_exact(more).is_ok() && slots.try_reserve_exact(capacity).is_ok()
         }
     }
 
     /// Sets the capacity, at most [`MAX_CAPACITY`]. With more connections than that the table is
-    /// full, and all of them stay. Beyond the largest capacity so far everything moves to larger
-    /// memory; [`Self::fits`] says whether there is any. The entries move at once, since the kernel
-    /// moves their pages, and the index moves bit by bit in [`Self::settle`]. The memory of a
-    /// smaller table stays reserved.
+    /// full, and all of them stay. Beyond the largest capacity so far it needs more memory;
+    /// [`Self::fits`] says whether there is any. The entries stay where they are, and the index
+    /// moves bit by bit in [`Self::settle`]. The memory of a smaller table stays reserved.
     pub fn resize(&mut self, capacity: u32) {
         self.capacity = capacity.min(MAX_CAPACITY);
         if self.capacity as usize > self.entries.room() {
@@ -348,8 +350,7 @@ impl Table {
 
     /// The connections in a range of indexes, with their indexes.
     pub fn iter_in(&self, entry_count: Range<usize>) -> impl Iterator<Item = (usize, &Entry)> {
-        let Range { start, end } = entry_count;
-        let entries = self.entries.entries.iter().enumerate().take(end).skip(start);
+        let entries = self.entries.entries.iter_in(entry_count);
         entries.filter_map(|(index, entry)| Some((index, entry.as_ref()?)))
     }
 
@@ -378,10 +379,8 @@ impl Table {
 
     /// The address ranges of index and entries in the process's memory, for madvise(2).
     #[must_use]
-    pub fn memory(&self) -> [Range<usize>; 2] {
-        let entries = &self.entries.entries;
-        let start = entries.as_ptr() as usize;
-        [self.index.memory(), start..start + entries.capacity() * size_of::<Option<Entry>>()]
+    pub fn memory(&self) -> Vec<Range<usize>> {
+        std::iter::once(self.index.memory()).chain(self.entries.entries.memory()).collect()
     }
 
     /// The upper half of the keyed hash: an entry's tag in the index.

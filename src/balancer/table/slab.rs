@@ -1,51 +1,40 @@
 //! The memory of the entries.
 
 use super::entry::Entry;
+use super::segments::Segments;
 use super::wheel::{Linked, Links, NIL};
 
-/// The entries, and the indexes that are free.
+/// The entries, and the indexes that are free. No entry ever moves.
 #[derive(Debug)]
 pub(super) struct Slab {
-    pub(super) entries: Vec<Option<Entry>>,
-    free: Vec<u32>,
+    pub(super) entries: Segments<Option<Entry>>,
+    free: Segments<u32>,
 }
 
 impl Slab {
     /// Reserves memory for `capacity` entries.
     pub(super) fn new(capacity: u32) -> Self {
         let capacity = capacity as usize;
-        Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity) }
+        Self { entries: Segments::with_capacity(capacity), free: Segments::with_capacity(capacity) }
     }
 
     /// The number of entries that there is memory for.
     pub(super) fn room(&self) -> usize {
-        self.entries.capacity()
+        self.entries.room()
     }
 
-    /// Moves the entries to memory for `capacity` entries, at the same indexes.
-    ///
-    /// Allocators reallocate a large piece by mremap(2), which moves pages and copies nothing:
-    /// glibc from 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`). A smaller one would be copied whole, so
-    /// there only what was used is copied.
+    /// Reserves memory for `capacity` entries in all.
     pub(super) fn grow(&mut self, capacity: u32) {
-        const MOVED: usize = 32 << 20;
-        let more = (capacity as usize).saturating_sub(self.entries.len());
-        if self.entries.capacity() * size_of::<Option<Entry>>() >= MOVED {
-            self.entries.reserve_exact(more);
-            self.free.reserve_exact((capacity as usize).saturating_sub(self.free.len()));
-            return;
-        }
-        let Self { entries, free } = Self::new(capacity);
-        let (mut entries, mut unused) = (entries, free);
-        entries.append(&mut self.entries);
-        unused.append(&mut self.free);
-        *self = Self { entries, free: unused };
+        self.entries.grow(capacity as usize);
+        self.free.grow(capacity as usize);
     }
 
     /// Stores an entry; returns its index.
     pub(super) fn put(&mut self, entry: Option<Entry>) -> u32 {
-        if let Some(index) = self.free.pop() {
-            self.entries[index as usize] = entry;
+        if let Some(index) = self.free.pop()
+            && let Some(place) = self.entries.get_mut(index as usize)
+        {
+            *place = entry;
             return index;
         }
         self.entries.push(entry);
@@ -64,6 +53,7 @@ impl Slab {
 impl Linked for Slab {
     fn links(&mut self, entry: u32) -> &mut Links {
         // Lists only contain entries that are in use: removal takes an entry off its list first.
-        &mut self.entries[entry as usize].as_mut().expect("a queued entry is alive").links
+        let place = self.entries.get_mut(entry as usize);
+        &mut place.and_then(Option::as_mut).expect("a queued entry is alive").links
     }
 }

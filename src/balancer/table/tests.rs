@@ -342,3 +342,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_larger_table_leaves_its_entries_where_they_are() {
+    let mut table = Table::new(10, SEED);
+    for client in 0..10 {
+        table.insert(key(client), REAL, ConnState::Udp, at(0), seconds(60)).unwrap();
+    }
+    let places = |table: &Table| -> Vec<usize> {
+        let handles = (0..10).filter_map(|client| table.find(&key(client)));
+        handles.map(|handle| std::ptr::from_ref(table.entry(handle).unwrap()) as usize).collect()
+    };
+    let before = places(&table);
+    for capacity in [11, 2_000_000] {
+        table.resize(capacity);
+        assert_eq!(places(&table), before, "{capacity}");
+        assert!(table.memory().iter().any(|piece| piece.contains(&before[0])));
+    }
+    for client in 10..100 {
+        table.insert(key(client), REAL, ConnState::Udp, at(0), seconds(60)).unwrap();
+    }
+    assert!((0..100).all(|client| table.find(&key(client)).is_some()));
+    assert!(table.iter_in(5..95).map(|(index, _)| index).eq(5..95));
+    for client in 0..100 {
+        assert!(table.remove(table.find(&key(client)).unwrap()).is_some());
+    }
+    assert!(table.is_empty());
+    assert_eq!(table.memory().len(), 4, "the index, and three pieces of entries");
+}

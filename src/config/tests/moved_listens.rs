@@ -133,6 +133,13 @@ impl World {
         self.balancer.expire(self.now);
     }
 
+    /// Waits until all connections have followed their listens.
+    fn settle(&mut self) {
+        while self.balancer.follows_listens() {
+            self.balancer.expire(self.now);
+        }
+    }
+
     /// The real server that a packet of the connection goes to.
     fn real(&mut self, port: u16, from: u16, flags: u8) -> Option<IpAddr> {
         let opens = flags == Flags::SYN;
@@ -149,9 +156,12 @@ proptest! {
     #[test]
     fn connections_follow_their_listens_through_any_reloads(
         layouts in vec(layout(), 2..5),
+        a_turn in prop::sample::select(vec![1, 5, usize::MAX]),
+        early: bool,
     ) {
         let limits = Limits { connections: 1_000, refusals_per_second: 1_000 };
         let mut world = World { balancer: Balancer::new(limits, Seed(3, 5)), now: Millis(1_000) };
+        world.balancer.follow_at_most(a_turn);
         let first = layouts[0].specs().cloned().map(Change::AddService);
         let first: Vec<_> = first.collect();
         world.balancer.apply_all(world.now, &first).unwrap();
@@ -165,6 +175,10 @@ proptest! {
         for two in layouts.windows(2) {
             world.reload(&two[0], &two[1]);
             live.retain(|&(port, _), real| keeping(&two[1], port).contains(real));
+            for (&(port, from), &real) in live.iter().filter(|_| early) {
+                prop_assert_eq!(world.real(port, from, Flags::ACK), Some(real), "{} early", port);
+            }
+            world.settle();
             // Each connection counts for the service that owns its port.
             let mut counts = BTreeMap::new();
             for (&(port, _), &real) in &live {

@@ -33,6 +33,7 @@ fn next<T>(inbox: &Receiver<T>, left: &mut usize, ready: &mut bool) -> Option<T>
 impl DirectorLoop {
     /// Answers the control thread.
     pub(super) fn messages(&mut self, now: Millis) -> ControlFlow<()> {
+        self.answer_applied();
         let mut left = MESSAGES_A_TURN;
         while let Some(message) = next(&self.ends.inbox, &mut left, &mut self.messages_ready) {
             match message {
@@ -55,8 +56,13 @@ impl DirectorLoop {
                     };
                     self.applied += u64::from(!changes.iter().all(pins));
                     let applied = self.apply(now, &changes);
+                    let waits = self.balancer.follows_listens()
+                        && changes.iter().any(Change::may_move_connections);
                     // The control thread frees the batch's memory.
-                    drop(answer.send((changes, applied)));
+                    match waits {
+                        true => self.unanswered.push((answer, (changes, applied))),
+                        false => drop(answer.send((changes, applied))),
+                    }
                 }
                 DirectorMessage::Configure(LoopSettings { source_v4, gue, busy_poll }) => {
                     self.output.set_source_v4(source_v4);
@@ -79,6 +85,16 @@ impl DirectorLoop {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Answers batches whose connections have followed their listens. So the control thread sees
+    /// the counts after its change, and makes the next one when they are right.
+    fn answer_applied(&mut self) {
+        if !self.balancer.follows_listens() {
+            for (answer, applied) in self.unanswered.drain(..) {
+                drop(answer.send(applied));
+            }
+        }
     }
 
     fn report(&mut self, now: Millis) -> DirectorReport {
