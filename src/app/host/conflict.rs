@@ -90,7 +90,7 @@ pub(super) fn defend(one: &Announcement, facts: &Facts) {
 /// when the addresses are withdrawn.
 pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHandle<()> {
     let neighbour_sockets = neighbour_sockets(announcements, facts);
-    let say = move || {
+    let announce_all = move || {
         for (neighbour_socket, link, addresses) in &neighbour_sockets {
             for address in addresses {
                 if let Err(error) = neighbour_socket.announce(*address) {
@@ -103,11 +103,11 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
             }
         }
     };
-    say();
+    announce_all();
     tokio::spawn(async move {
         for _ in 1..TIMES {
             tokio::time::sleep(ANNOUNCE_INTERVAL).await;
-            say();
+            announce_all();
         }
     })
 }

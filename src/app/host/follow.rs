@@ -2,6 +2,7 @@
 //! change, and changes by other programs.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -18,6 +19,7 @@ use crate::host::{
 use super::apply::copy;
 use super::conflict::{self, Conflict};
 use super::failures::Strict;
+use super::heard::PendingEvents;
 use super::{Known, Role, Session, gather};
 
 /// After a full check of the host the next one waits this many times its duration …
@@ -35,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(4);
 const LOOK_SHARE: u32 = 50;
 /// How many checks until routes are read too, in case an event was lost.
 const LIGHT_LOOKS: u32 = 15;
+/// How many real servers' routes a check looks up that nothing has caused. The kernel reports every
+/// change that a lookup depends on, and packets wait for a CPU meanwhile.
+const QUIET_LOOKUPS: usize = 8;
 
 /// What was done after events.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -138,7 +143,7 @@ impl Session {
             return Ok(Followed::Copies);
         }
         let begun = Instant::now();
-        let (mut facts, copies_are_right) = self.look_again(&role, known).await?;
+        let (mut facts, copies_are_right) = self.look_again(&role, known, &unseen).await?;
         self.follow_names(&role, &facts).await?;
         if self.tun.is_some_and(|index| facts.link_at(index).is_none()) {
             return Ok(Followed::TunGone(self.report.tun().to_owned()));
@@ -253,10 +258,21 @@ impl Session {
 
     /// Reads the host again: without its routes if they are known, and nothing else that copies
     /// depend on has changed. The second value: whether the copies are as planned for this state.
-    async fn look_again(&mut self, role: &Role, known: Option<Known>) -> Result<(Facts, bool)> {
+    /// `unseen`: the events since then.
+    async fn look_again(
+        &mut self,
+        role: &Role,
+        known: Option<Known>,
+        unseen: &PendingEvents,
+    ) -> Result<(Facts, bool)> {
         if let Some(mut known) = known {
             let routes = std::mem::take(&mut known.facts.routes);
-            let facts = self.look_with(role, true, Some(routes)).await?;
+            let asked = match unseen.routes.is_empty() {
+                true => self.reals_in_turn.next(role.reals(), QUIET_LOOKUPS),
+                false => role.reals().to_vec(),
+            };
+            let mut facts = self.look_with(role, true, Some(routes), &asked).await?;
+            self.look_up_others(role, &known.facts, &mut facts, &asked).await;
             let is_director = matches!(role, Role::Director(_));
             if is_director || copies::same_ways(&known.facts, &facts) {
                 self.light_looks += 1;
@@ -264,7 +280,34 @@ impl Session {
             }
         }
         self.light_looks = 0;
-        Ok((self.look_with(role, true, None).await?, false))
+        Ok((self.look(role, true).await?, false))
+    }
+
+    /// Completes the lookups: the known ones of the real servers that were not asked for, or new
+    /// ones if anything differs that they depend on.
+    async fn look_up_others(
+        &self,
+        role: &Role,
+        known: &Facts,
+        facts: &mut Facts,
+        asked: &[IpAddr],
+    ) {
+        if asked.len() == role.reals().len() {
+            return;
+        }
+        let same = |real: &IpAddr| facts.lookups.get(real) == known.lookups.get(real);
+        let as_known = asked.iter().all(same)
+            && facts.links == known.links
+            && facts.addresses == known.addresses
+            && facts.rules == known.rules;
+        let others = role.reals().iter().filter(|real| !asked.contains(real)).copied();
+        if as_known {
+            let known = others.filter_map(|real| Some((real, *known.lookups.get(&real)?)));
+            facts.lookups.extend(known);
+        } else {
+            let others: Vec<IpAddr> = others.collect();
+            facts.lookups.extend(gather::lookups(&self.netlink, &others).await);
+        }
     }
 
     /// Remembers the current state of the host.

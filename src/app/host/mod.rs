@@ -18,6 +18,7 @@ mod follow;
 pub(super) mod gather;
 mod heard;
 mod hearing;
+mod in_turn;
 mod inherit;
 mod install;
 mod listening;
@@ -62,6 +63,7 @@ pub use crate::host::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
 use heard::{Concern, PendingEvents};
+use in_turn::InTurn;
 use inherit::{OtherNamespace, inherit};
 use listening::ClaimListener;
 use report::HostReport;
@@ -142,6 +144,8 @@ pub struct Session {
     next_look: Instant,
     /// Checks without an event since the routes were read.
     light_looks: u32,
+    /// The real servers whose routes the next quiet check looks up.
+    reals_in_turn: InTurn,
     /// The last field, so that the lock is released after everything else.
     files: ControlFiles,
 }
@@ -239,6 +243,7 @@ impl Session {
             look_due: true,
             next_look: Instant::now(),
             light_looks: 0,
+            reals_in_turn: InTurn::default(),
             files,
         })
     }
@@ -369,20 +374,17 @@ impl Session {
 
     /// Reads the host. `installed`: a TUN of that name is this daemon's.
     async fn look(&self, role: &Role, installed: bool) -> Result<Facts> {
-        self.look_with(role, installed, None).await
+        self.look_with(role, installed, None, role.reals()).await
     }
 
-    /// As [`Self::look`], with the routes if they are known.
+    /// As [`Self::look`], with the routes if they are known, and the lookups of these destinations.
     async fn look_with(
         &self,
         role: &Role,
         installed: bool,
         routes: Option<Routes>,
+        destinations: &[IpAddr],
     ) -> Result<Facts> {
-        let destinations = match role {
-            Role::Director(desired) => desired.reals.as_slice(),
-            Role::RealServer(_) => &[],
-        };
         let concern = Concern::of(role);
         let facts = gather::facts(&self.netlink, destinations, installed, &concern, routes).await?;
         Ok(Facts { originals: self.state.originals(), ..facts })
@@ -410,6 +412,14 @@ impl Role {
         match self {
             Self::Director(desired) => &desired.vips,
             Self::RealServer(desired) => &desired.vips,
+        }
+    }
+
+    /// The real servers that a director sends packets to.
+    fn reals(&self) -> &[IpAddr] {
+        match self {
+            Self::Director(desired) => &desired.reals,
+            Self::RealServer(_) => &[],
         }
     }
 
