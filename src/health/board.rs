@@ -33,6 +33,8 @@ pub struct DueProbe {
     pub id: CheckId,
     /// The check that is to be made.
     pub check: PlannedCheck,
+    /// How late it starts.
+    pub lag: Duration,
 }
 
 /// The largest lag of the current and of the previous window.
@@ -137,7 +139,7 @@ impl Board {
                 self.queue.insert((check.due, id));
             }
             self.of_real.entry(planned.real).or_default().push(id);
-            self.checks.insert(id, Check { users: Vec::new(), ..check });
+            self.checks.insert(id, Check { users: Vec::new(), begun: false, ..check });
             ids.push(id);
         }
         ids
@@ -160,9 +162,11 @@ impl Board {
             for id in &checks {
                 let Some(check) = self.checks.get_mut(id) else { continue };
                 check.users.push((service, index));
-                // A new check starts from its real server's state, if that had checks before.
+                // A new check starts from its real server's state, if that had checks before: up if
+                // any of its services has it up, since no result has taken it down there.
                 if let Some(old) = old.filter(|old| check.runs == 0 && !old.checks.is_empty()) {
-                    check.begin_as(if old.passes { Initial::Up } else { Initial::Down });
+                    let up = old.passes || check.begun && check.state.phase().is_up();
+                    check.begin_as(if up { Initial::Up } else { Initial::Down });
                 }
             }
             reals.push(CheckedReal {
@@ -197,11 +201,12 @@ impl Board {
         self.queue.pop_first();
         let check = self.checks.get_mut(&id)?;
         check.start(now);
-        self.lag.note(now, check.lag);
+        let lag = check.lag;
+        self.lag.note(now, lag);
         if check.queued {
             self.queue.insert((check.due, id));
         }
-        Some(DueProbe { id, check: check.planned.clone() })
+        Some(DueProbe { id, check: check.planned.clone(), lag })
     }
 
     /// Takes a probe's result. A result of a check that is no longer planned is ignored.
@@ -209,13 +214,12 @@ impl Board {
         let Some(check) = self.checks.get_mut(&id) else { return };
         let before = check.state.phase();
         check.heard.take(now, finding.reported.as_ref());
-        let passed = match check.is_of_agent() {
+        let finding = match check.is_of_agent() {
             // The last report of an agent that does not answer stays in force.
-            true => check.heard.rotation() != Rotation::Down,
-            false => finding.passed,
+            true => ProbeResult { passed: check.heard.rotation() != Rotation::Down, ..finding },
+            false => finding,
         };
-        let finding = ProbeResult { passed, ..finding };
-        check.state = check.state.after(finding.passed, &check.planned.spec.timing);
+        check.state = check.state.after(finding.passed, check.needed());
         let phase = check.state.phase();
         let next = check.end(now, &finding);
         check.findings.push_front(finding);

@@ -5,9 +5,10 @@
 //! 2. [`plan`]: the checks of all services. Checks of one real server with the same text run once.
 //! 3. [`state`]: rise and fall, a table.
 //! 4. [`schedule`]: when the next probe is due.
-//! 5. [`rule`]: a service's rules for its real servers' checks: quorum and panic.
-//! 6. [`board`]: the state of all checks. Orders for probes and [`event`]s go out, results come in.
-//! 7. [`load`]: the load that real servers report.
+//! 5. [`pattern`]: the regular expressions that answers must match.
+//! 6. [`rule`]: a service's rules for its real servers' checks: quorum and panic.
+//! 7. [`board`]: the state of all checks. Orders for probes and [`event`]s go out, results come in.
+//! 8. [`load`]: the load that real servers report.
 //!
 //! Time and seeds are arguments; `app::health` sends the probes.
 
@@ -15,6 +16,7 @@ pub mod board;
 mod cause;
 pub mod event;
 pub mod load;
+pub mod pattern;
 pub mod plan;
 pub mod report;
 pub mod rule;
@@ -29,6 +31,7 @@ mod tests;
 pub use board::{Board, CheckId, DueProbe};
 pub use cause::{CheckCause, CheckFailure};
 pub use event::HealthEvent;
+pub use pattern::Patterns;
 pub use plan::{Destination, MAX_CHECKS, Plan, PlannedCheck, ServiceInput, ServicePlan};
 pub use report::{
     AgentReport, CheckReport, HealthReport as BoardReport, ProbeResult, RealReport, ServiceReport,

@@ -153,6 +153,16 @@ impl Probe {
         }
     }
 
+    /// The regular expression that the answer has to match, if any.
+    #[must_use]
+    pub fn pattern(&self) -> Option<&str> {
+        match self {
+            Self::Http(http) => http.expect_body.as_deref(),
+            Self::Udp(udp) => udp.expect.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The transport whose port the probe uses; `None`: it uses no port.
     #[must_use]
     pub fn transport(&self) -> Option<Protocol> {
@@ -216,6 +226,15 @@ impl HttpProbe {
 impl Default for HttpProbe {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// The name or address of a `Host` header, without its port and without the brackets of IPv6.
+#[must_use]
+pub fn name_of_host(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
     }
 }
 

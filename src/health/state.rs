@@ -66,6 +66,26 @@ const NEXT: [[Phase; 4]; 4] = {
     ]
 };
 
+/// How many results in a row change a state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Needed {
+    /// This many passes change it to up.
+    pub rise: u32,
+    /// This many failures change it to down.
+    pub fall: u32,
+}
+
+impl Needed {
+    /// For an owner's own word, which is no measurement: each counts.
+    pub const EACH: Self = Self { rise: 1, fall: 1 };
+}
+
+impl From<&Timing> for Needed {
+    fn from(timing: &Timing) -> Self {
+        Self { rise: timing.rise, fall: timing.fall }
+    }
+}
+
 /// A check's state: its phase, and how many results in a row were alike.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CheckState {
@@ -97,9 +117,9 @@ impl CheckState {
 
     /// The state after one more result.
     #[must_use]
-    pub fn after(self, passed: bool, timing: &Timing) -> Self {
+    pub fn after(self, passed: bool, needed: Needed) -> Self {
         let streak = if passed == self.passed { self.streak.saturating_add(1) } else { 1 };
-        let result = match (passed, streak >= if passed { timing.rise } else { timing.fall }) {
+        let result = match (passed, streak >= if passed { needed.rise } else { needed.fall }) {
             (true, false) => Result::Pass,
             (true, true) => Result::LastPass,
             (false, false) => Result::Fail,
@@ -120,7 +140,7 @@ mod tests {
     }
 
     fn run(initial: Initial, timing: &Timing, results: &str) -> CheckState {
-        let after = |state: CheckState, result| state.after(result == '+', timing);
+        let after = |state: CheckState, result| state.after(result == '+', timing.into());
         results.chars().fold(CheckState::new(initial), after)
     }
 
@@ -166,7 +186,7 @@ mod tests {
             let mut state = CheckState::new(if up { Initial::Up } else { Initial::Down });
             let mut model = up;
             for (number, &result) in results.iter().enumerate() {
-                state = state.after(result, &timing);
+                state = state.after(result, (&timing).into());
                 let needed = if result { rise } else { fall } as usize;
                 let seen = &results[..=number];
                 let in_a_row = seen.iter().rev().take_while(|&&one| one == result).count();

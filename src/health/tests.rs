@@ -187,6 +187,24 @@ fn a_reload_keeps_the_state_of_checks_and_a_changed_one_starts_from_its_real_ser
     assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Up)]);
 }
 
+/// In one of them the real server is down because of another check.
+#[test]
+fn a_new_check_of_two_services_takes_no_real_server_down_before_its_first_result() {
+    let down = || ("bad".to_owned(), address(1), Health::Down);
+    for names in [["bad", "good"], ["good", "bad"]] {
+        let old = |name| [spec(if name == "bad" { 81 } else { 80 }, TIMING)];
+        let new = |name| [old(name)[0].clone(), spec(82, TIMING)];
+        let [one, other] = names;
+        let mut board = Board::new(7);
+        let mut now = Millis(0);
+        board.adopt(now, &plan(&[(one, &old(one)), (other, &old(other))], 1, Rules::DEFAULT));
+        run(&mut board, &mut now, Millis(9_000), |_, port| port == 80);
+        assert_eq!(words(&mut board), [down()]);
+        board.adopt(now, &plan(&[(one, &new(one)), (other, &new(other))], 1, Rules::DEFAULT));
+        assert_eq!(words(&mut board), [], "{names:?}");
+    }
+}
+
 #[test]
 fn a_result_of_a_removed_check_is_ignored() {
     let mut board = Board::new(7);

@@ -33,6 +33,8 @@ pub(super) struct Weighed {
     pub(super) step: WeightStep,
     /// The rotation that the agent reports.
     owner: Rotation,
+    /// Whether its owner has taken it out of rotation, also while the agent reports it down.
+    taken_out: bool,
     /// Connections that it reports.
     pub(super) connections: Option<Established>,
     /// The weight that a program gives.
@@ -52,17 +54,18 @@ impl Weighed {
         }
     }
 
-    /// Whether it is in rotation with a weight above 0, according to its reports.
+    /// Whether it is in rotation with a weight above 0, according to its reports. An agent's `down`
+    /// fails its check, and so counts as far as checks are believed.
     pub(super) fn serves(&self) -> bool {
-        self.rotation() == Rotation::Up && self.weighting.thousandths() > 0
+        !self.taken_out && self.weight != Some(0) && self.weighting.thousandths() > 0
     }
 
     /// Why it is out of rotation, if it is.
     pub(super) fn out(&self) -> Option<&'static str> {
-        match (self.owner, self.weight) {
-            (Rotation::Up, Some(0)) => Some("the program of its check gives it weight 0"),
-            (Rotation::Up, _) => None,
-            _ => Some("its agent has it out of rotation"),
+        match (self.taken_out, self.weight) {
+            (true, _) => Some("its agent has it out of rotation"),
+            (false, Some(0)) => Some("the program of its check gives it weight 0"),
+            (false, _) => None,
         }
     }
 
@@ -75,10 +78,7 @@ impl Weighed {
     /// report their connections.
     pub(super) fn wanted(&self, all: bool) -> Load {
         Load {
-            thousandths: match self.owner {
-                Rotation::Up => self.weighting.thousandths(),
-                _ => 0,
-            },
+            thousandths: if self.taken_out { 0 } else { self.weighting.thousandths() },
             connections: self.connections.filter(|_| all),
             weight: self.weight,
         }
@@ -86,9 +86,10 @@ impl Weighed {
 
     /// Without the reports of checks that no longer exist.
     pub(super) fn kept(&self, asked: impl Fn(Reporter) -> bool) -> Self {
-        let Self { weighting, step, owner, connections, weight, sent, sent_step } = self.clone();
+        let Self { weighting, step, owner, taken_out, connections, weight, sent, sent_step } =
+            self.clone();
         let kept = match asked(Reporter::Agent) {
-            true => Self { weighting, step, owner, connections, ..Self::default() },
+            true => Self { weighting, step, owner, taken_out, connections, ..Self::default() },
             false => Self::default(),
         };
         Self { weight: weight.filter(|_| asked(Reporter::Program)), sent, sent_step, ..kept }
@@ -109,7 +110,7 @@ impl Weighed {
         load: bool,
         listens: &[Listen],
     ) -> Self {
-        let owner = heard.rotation();
+        let (owner, taken_out) = (heard.rotation(), heard.is_taken_out());
         let fresh = heard.is_fresh(now, timing);
         let (weighting, connections) = match (load, fresh) {
             (false, _) => (Weighting::default(), None),
@@ -123,7 +124,7 @@ impl Weighed {
             true => self.step.after(weighting.thousandths()),
             false => WeightStep::FULL,
         };
-        Self { weighting, step, owner, connections, ..self.clone() }
+        Self { weighting, step, owner, taken_out, connections, ..self.clone() }
     }
 }
 

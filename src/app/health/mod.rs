@@ -3,13 +3,16 @@
 //!
 //! 1. `runner`: the thread's loop: it starts due probes, passes their results to the board, and the
 //!    board's changes to the balancer.
-//! 2. `pins`: the flows of probes through the tunnel, pinned in the balancer before their first
+//! 2. `prober`: one probe, and what its check keeps of it.
+//! 3. `pins`: the flows of probes through the tunnel, pinned in the balancer before their first
 //!    packet.
-//! 3. `socket`: the probes' sockets.
-//! 4. `probe`: the probes, a file for each type of check.
+//! 4. `socket`: the probes' sockets.
+//! 5. `probe`: the probes, a file for each type of check.
 
+mod late;
 mod pins;
 mod probe;
+mod prober;
 mod runner;
 mod socket;
 mod trace;

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::TakesChanges;
+use crate::app::budgets::director::CHANGES_A_PIECE;
 use crate::balancer::{Change, ProbeFlow};
 use crate::model::Encap;
 
@@ -94,6 +95,15 @@ impl<B: TakesChanges> Pins<B> {
         }
     }
 
+    /// Releases flows in a task of their own.
+    pub(super) fn release_later(self: &Arc<Self>, flows: Vec<ProbeFlow>) {
+        if flows.is_empty() {
+            return;
+        }
+        let pins = Arc::clone(self);
+        tokio::spawn(async move { pins.release(flows).await });
+    }
+
     /// Releases flows. One that the balancer still has to unpin is not reserved again before that.
     pub(super) async fn release(&self, flows: Vec<ProbeFlow>) {
         if flows.is_empty() {
@@ -101,12 +111,14 @@ impl<B: TakesChanges> Pins<B> {
         }
         // Otherwise the real server's end of the last connection would stay open.
         tokio::time::sleep(LAST_PACKETS).await;
-        let changes = flows.iter().copied().map(Change::UnpinProbe).collect();
-        // A balancer that has ended has no flows.
-        let _ = self.balancer.take(changes).await;
-        let mut taken = self.taken();
-        for flow in flows {
-            taken.remove(&flow);
+        for piece in flows.chunks(CHANGES_A_PIECE) {
+            let changes = piece.iter().copied().map(Change::UnpinProbe).collect();
+            // A balancer that has ended has no flows.
+            let _ = self.balancer.take(changes).await;
+            let mut taken = self.taken();
+            for flow in piece {
+                taken.remove(flow);
+            }
         }
     }
 }

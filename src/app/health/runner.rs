@@ -1,7 +1,6 @@
 //! The thread's loop.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +10,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
+use super::late::LateProbes;
 use super::pins::Pins;
-use super::socket::{KeptProbe, ProbeTarget};
-use super::trace::Trace;
-use super::{CheckRun, HealthMessage, TakesChanges, probe};
+use super::prober::Prober;
+use super::socket::KeptProbe;
+use super::{CheckRun, HealthMessage, TakesChanges};
 use crate::app::budgets::director::CHANGES_A_PIECE;
-use crate::app::log_throttle::LogThrottle;
-use crate::balancer::{Change, ProbeFlow};
-use crate::control::counted;
-use crate::health::{Board, CheckId, Doubt, DueProbe, HealthEvent, PlannedCheck, ProbeResult};
+use crate::balancer::Change;
+use crate::health::{
+    Board, CheckId, Doubt, DueProbe, HealthEvent, Patterns, Plan, PlannedCheck, ProbeResult,
+};
 use crate::model::Millis;
 use crate::sys::limits;
 
@@ -32,9 +32,6 @@ const APART: usize = 256;
 
 /// How many of the process's open files are left for others.
 const OTHER_FILES: u64 = 256;
-
-/// A probe that starts this late shows that the checks do not keep up.
-const LATE: Duration = Duration::from_secs(1);
 
 /// No check has a shorter timeout.
 const SOON: Duration = Duration::from_millis(10);
@@ -56,7 +53,7 @@ struct FinishedProbe {
 /// The thread's state.
 pub(super) struct Runner<B> {
     board: Board,
-    pins: Arc<Pins<B>>,
+    prober: Arc<Prober<B>>,
     /// The flows of checks without a running probe, and how many of them have a socket.
     flows: HashMap<CheckId, KeptProbe>,
     sockets: usize,
@@ -64,8 +61,7 @@ pub(super) struct Runner<B> {
     events: mpsc::UnboundedSender<HealthEvent>,
     probes: JoinSet<FinishedProbe>,
     most: usize,
-    started: Instant,
-    late: LogThrottle,
+    late: LateProbes,
 }
 
 impl<B: TakesChanges> Runner<B> {
@@ -79,29 +75,32 @@ impl<B: TakesChanges> Runner<B> {
         let most = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(IN_FLIGHT);
         Self {
             board: Board::new(seed),
-            pins: Arc::new(Pins::new(balancer)),
+            prober: Arc::new(Prober {
+                pins: Arc::new(Pins::new(balancer)),
+                patterns: Patterns::default(),
+                started: Instant::now(),
+            }),
             flows: HashMap::new(),
             sockets: 0,
             inbox,
             events,
             probes: JoinSet::new(),
             most: most.clamp(16, IN_FLIGHT),
-            started: Instant::now(),
-            late: LogThrottle::default(),
+            late: LateProbes::default(),
         }
     }
 
     fn now(&self) -> Millis {
-        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+        self.prober.now()
     }
 
     /// Runs until the last handle is dropped.
     pub(super) async fn run(mut self) {
         loop {
             let more = self.start();
-            self.tell().await;
+            self.send_events().await;
             let due = self.board.next_due().filter(|_| self.has_room());
-            let due = due.map(|due| self.started + Duration::from_millis(due.0));
+            let due = due.map(|due| self.prober.started + Duration::from_millis(due.0));
             let wait = async {
                 match due {
                     _ if more => tokio::task::yield_now().await,
@@ -131,12 +130,15 @@ impl<B: TakesChanges> Runner<B> {
             if !self.has_room() {
                 return false;
             }
-            let Some(DueProbe { id, check }) = self.board.start_due(now) else { return false };
+            let Some(DueProbe { id, check, lag }) = self.board.start_due(now) else { return false };
+            if let Some((count, warning)) = self.late.note(Instant::now(), lag) {
+                log::warn!(count; "{warning}");
+            }
             let kept = self.flows.remove(&id);
             self.sockets -= kept.as_ref().map_or(0, sockets);
-            let (pins, started) = (Arc::clone(&self.pins), self.started);
+            let prober = Arc::clone(&self.prober);
             self.probes.spawn(async move {
-                let (finding, kept) = once(&check, &pins, kept, started).await;
+                let (finding, kept) = prober.once(&check, kept).await;
                 FinishedProbe { id, finding, kept }
             });
         }
@@ -166,36 +168,16 @@ impl<B: TakesChanges> Runner<B> {
                 self.sockets += sockets(&kept);
                 self.flows.insert(id, kept);
             }
-            Some(kept) => release(&self.pins, vec![kept.flow]),
+            Some(kept) => self.prober.pins.release_later(vec![kept.flow]),
             None => {}
         }
         self.board.finish(now, id, finding);
-        let lag = self.board.lag(now);
-        if lag >= LATE
-            && let Some(count) = self.late.note(Instant::now())
-        {
-            log::warn!(
-                count;
-                "health checks run {} ms late ({}): raise their intervals, or give this host more \
-                 processors",
-                lag.as_millis(),
-                counted(count, "time")
-            );
-        }
     }
 
     async fn answer(&mut self, message: HealthMessage) {
         let now = self.now();
         match message {
-            HealthMessage::Adopt(plan) => {
-                self.board.adopt(now, &plan);
-                let gone: Vec<CheckId> =
-                    self.flows.keys().copied().filter(|id| !self.board.has(*id)).collect();
-                let gone: Vec<KeptProbe> =
-                    gone.iter().filter_map(|id| self.flows.remove(id)).collect();
-                self.sockets -= gone.iter().map(sockets).sum::<usize>();
-                release(&self.pins, gone.iter().map(|kept| kept.flow).collect());
-            }
+            HealthMessage::Adopt(plan) => self.adopt(now, &plan),
             HealthMessage::Preview(plan, answer) => {
                 let mut board = self.board.clone();
                 board.adopt(now, &plan);
@@ -207,10 +189,7 @@ impl<B: TakesChanges> Runner<B> {
                 });
                 let loads = self.board.loads();
                 let loads = loads.filter_map(|event| set_load(&event));
-                let all: Vec<_> = changes.chain(loads).collect();
-                for piece in all.chunks(CHANGES_A_PIECE) {
-                    self.change(piece.to_vec()).await;
-                }
+                self.change(changes.chain(loads).collect()).await;
             }
             HealthMessage::Want(states) => {
                 for (service, address, wanted) in states {
@@ -219,20 +198,35 @@ impl<B: TakesChanges> Runner<B> {
             }
             HealthMessage::Hurry(real, doubt) => self.board.hurry(now, real, doubt),
             HealthMessage::Refuse { flow, real, refusal } => {
-                if !self.pins.refuse(flow, refusal) {
+                if !self.prober.pins.refuse(flow, refusal) {
                     self.board.hurry(now, real, Doubt::Quoted);
                 }
             }
             HealthMessage::WithoutQuorum(answer) => drop(answer.send(self.board.without_quorum())),
             HealthMessage::Steps(answer) => drop(answer.send(self.board.steps())),
             HealthMessage::Report(answer) => drop(answer.send(self.board.report(now))),
-            HealthMessage::Check(real, answer) => self.check(real, answer),
+            HealthMessage::Check(real, answer) => {
+                let checks = self.board.checks_of(real);
+                self.probe(checks.into_iter().map(|(_, check)| check).collect(), answer);
+            }
             HealthMessage::Probe(checks, answer) => self.probe(checks, answer),
         }
     }
 
+    /// Adopts another plan. Sockets and flows of checks that are no longer planned are released.
+    fn adopt(&mut self, now: Millis, plan: &Plan) {
+        self.board.adopt(now, plan);
+        let patterns = self.prober.patterns.clone().with(plan);
+        self.prober = Arc::new(self.prober.with(patterns));
+        let gone: Vec<CheckId> =
+            self.flows.keys().copied().filter(|id| !self.board.has(*id)).collect();
+        let gone: Vec<KeptProbe> = gone.iter().filter_map(|id| self.flows.remove(id)).collect();
+        self.sockets -= gone.iter().map(sockets).sum::<usize>();
+        self.prober.pins.release_later(gone.iter().map(|kept| kept.flow).collect());
+    }
+
     /// Sends the changes to the balancer, then the events to the main task.
-    async fn tell(&mut self) {
+    async fn send_events(&mut self) {
         let events = self.board.take_events();
         if events.is_empty() {
             return;
@@ -257,57 +251,31 @@ impl<B: TakesChanges> Runner<B> {
         }
     }
 
-    /// A reload may have removed a service or a real server that the board still has: the changes
-    /// of the others are still applied.
+    /// Sends changes to the balancer, in pieces that do not hold packets up. A reload may have
+    /// removed a service or a real server that the board still has: the changes of the others are
+    /// still applied.
     async fn change(&self, changes: Vec<Change>) {
-        if changes.is_empty() {
-            return;
-        }
-        if let Ok(Err(_)) = self.pins.balancer().take(changes.clone()).await {
-            for change in changes {
-                if let Ok(Err(error)) = self.pins.balancer().take(vec![change]).await {
-                    log::debug!("a result of a health check: {error}");
+        let balancer = self.prober.pins.balancer();
+        for piece in changes.chunks(CHANGES_A_PIECE) {
+            if let Ok(Err(_)) = balancer.take(piece.to_vec()).await {
+                for change in piece {
+                    if let Ok(Err(error)) = balancer.take(vec![change.clone()]).await {
+                        log::debug!("a result of a health check: {error}");
+                    }
                 }
             }
         }
     }
 
-    /// Runs the checks of a real server apart from their schedule.
-    fn check(&self, real: IpAddr, answer: oneshot::Sender<Vec<CheckRun>>) {
-        let (pins, started) = (Arc::clone(&self.pins), self.started);
-        let checks = self.board.checks_of(real);
-        tokio::spawn(async move {
-            let mut all = Vec::with_capacity(checks.len());
-            for (_, check) in checks {
-                all.push(apart(check, &pins, started).await);
-            }
-            let _ = answer.send(all);
-        });
-    }
-
-    /// Runs checks that belong to no service, many at the same time; answers in their order.
+    /// Runs checks outside of their schedule, many at the same time; answers in their order.
     fn probe(&self, checks: Vec<PlannedCheck>, answer: oneshot::Sender<Vec<CheckRun>>) {
-        let (pins, started) = (Arc::clone(&self.pins), self.started);
-        let most = self.most.min(APART);
+        let (prober, most) = (Arc::clone(&self.prober), self.most.min(APART));
         tokio::spawn(async move {
-            let probes = checks.into_iter().map(|check| apart(check, &pins, started));
+            let probes = checks.into_iter().map(|check| prober.apart(check));
             let all = futures_util::stream::iter(probes).buffered(most).collect().await;
             let _ = answer.send(all);
         });
     }
-}
-
-/// Runs one check outside of any schedule, with its steps.
-async fn apart<B: TakesChanges>(
-    check: PlannedCheck,
-    pins: &Arc<Pins<B>>,
-    started: Instant,
-) -> CheckRun {
-    let trace = Trace::new();
-    let (finding, kept) = traced(&check, pins, None, started, &trace).await;
-    pins.release(kept.iter().map(|kept| kept.flow).collect()).await;
-    let ProbeResult { passed, detail, took, .. } = finding;
-    CheckRun { check, passed, detail, steps: trace.into_steps(), took }
 }
 
 /// tokio wakes its driver, by a system call, for each new timer that is due before all that it knew
@@ -328,53 +296,7 @@ fn set_load(event: &HealthEvent) -> Option<Change> {
     Some(Change::SetLoad { service: service.clone(), address: *address, load: *load })
 }
 
-/// Releases flows in a task of their own.
-fn release<B: TakesChanges>(pins: &Arc<Pins<B>>, flows: Vec<ProbeFlow>) {
-    let pins = Arc::clone(pins);
-    tokio::spawn(async move { pins.release(flows).await });
-}
-
 /// How many sockets it is.
 fn sockets(kept: &KeptProbe) -> usize {
     usize::from(kept.socket.is_some())
-}
-
-/// One probe, and what its check keeps.
-async fn once<B: TakesChanges>(
-    check: &PlannedCheck,
-    pins: &Arc<Pins<B>>,
-    kept: Option<KeptProbe>,
-    started: Instant,
-) -> (ProbeResult, Option<KeptProbe>) {
-    let trace = Trace::new();
-    traced(check, pins, kept, started, &trace).await
-}
-
-async fn traced<B: TakesChanges>(
-    check: &PlannedCheck,
-    pins: &Arc<Pins<B>>,
-    mut kept: Option<KeptProbe>,
-    started: Instant,
-    trace: &Trace,
-) -> (ProbeResult, Option<KeptProbe>) {
-    let mut target = ProbeTarget {
-        check,
-        pins,
-        kept: &mut kept,
-        holds_port: false,
-        trace,
-        refuses: None,
-        refused: false,
-    };
-    let answer = probe::run(&mut target).await;
-    let took = trace.elapsed();
-    // State of a failed probe at the other end could disturb the next one from the same port.
-    if !answer.passed
-        && let Some(kept) = kept.take()
-    {
-        release(pins, vec![kept.flow]);
-    }
-    let at = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-    let probe::ProbeAnswer { passed, refused, detail, reported } = answer;
-    (ProbeResult { at, passed, refused, detail, took, reported }, kept)
 }

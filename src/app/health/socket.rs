@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -13,7 +14,7 @@ use super::TakesChanges;
 use super::pins::{FlowRefusal, Pins};
 use super::trace::Trace;
 use crate::balancer::ProbeFlow;
-use crate::health::PlannedCheck;
+use crate::health::{Patterns, PlannedCheck};
 use crate::sys::disconnect::disconnect;
 use crate::sys::random;
 
@@ -54,7 +55,9 @@ pub(super) enum Sends {
 #[derive(Debug)]
 pub(super) struct ProbeTarget<'a, B> {
     pub(super) check: &'a PlannedCheck,
-    pub(super) pins: &'a Pins<B>,
+    pub(super) pins: &'a Arc<Pins<B>>,
+    /// The compiled regular expressions of the plan.
+    pub(super) patterns: &'a Patterns,
     /// The pinned flow and its socket; kept for the next probe if this one passes.
     pub(super) kept: &'a mut Option<KeptProbe>,
     /// Whether the socket is bound to the number of its port, and so can keep it.
@@ -81,7 +84,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
         if let Some(socket) = self.kept_socket() {
             match handshake(socket, self.destination(), sends).await {
                 // It is bound to an address that is no longer this host's.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.leave().await,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.leave(),
                 connected => return self.connected(connected),
             }
         }
@@ -98,11 +101,11 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
         Ok(stream)
     }
 
-    /// Releases the flow.
-    async fn leave(&mut self) {
+    /// Releases the flow, even if this probe times out meanwhile.
+    fn leave(&mut self) {
         self.holds_port = false;
         if let Some(kept) = self.kept.take() {
-            self.pins.release(vec![kept.flow]).await;
+            self.pins.release_later(vec![kept.flow]);
         }
     }
 
@@ -204,7 +207,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
                 self.holds_port = true;
                 return Ok(socket);
             }
-            self.leave().await;
+            self.leave();
         }
         let source = source_towards(destination).map_err(|error| local(&error))?;
         for _ in 0..TRIES {

@@ -6,17 +6,20 @@ mod kept;
 mod kinds;
 mod liars;
 mod refusals;
+mod sendable;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::health::spec::{CheckSpec, HttpProbe, Probe, StatusRange, Timing, Via};
-use crate::health::{CheckCause, Rules, ServiceInput};
+use crate::health::spec::{CheckSpec, HttpProbe, Probe, StatusRange, Timing, UdpProbe, Via};
+use crate::health::{CheckCause, Patterns, Rules, ServiceInput};
 use crate::model::{Health, RealSpec};
 
 /// A probe's end at its timeout of two seconds comes well before this, on a busy machine too.
@@ -57,12 +60,19 @@ fn answering(answer: &'static [u8]) -> u16 {
 }
 
 fn plan(probe: Probe, port: u16, timing: Timing) -> Plan {
-    let spec = Arc::new(CheckSpec { probe, via: Via::Direct, port: Some(port), timing });
+    plan_of(&[probe], port, timing)
+}
+
+fn plan_of(probes: &[Probe], port: u16, timing: Timing) -> Plan {
+    let spec = |probe: &Probe| {
+        let (probe, via, port) = (probe.clone(), Via::Direct, Some(port));
+        Arc::new(CheckSpec { probe, via, port, timing })
+    };
     Plan::new([ServiceInput {
         name: "web",
         listens: &[],
         reals: &[RealSpec::new(HERE, 1)],
-        checks: &[spec],
+        checks: &probes.iter().map(spec).collect::<Vec<_>>(),
         rules: Rules::DEFAULT,
         load: false,
     }])
@@ -168,6 +178,86 @@ fn servers_that_hang_or_never_end_cost_no_more_than_the_timeout() {
         assert!(!passed && said.contains(detail), "{what}: {said}");
         assert!(took < PATIENCE, "{what}: {took:?}");
     }
+}
+
+/// Once the first probes are over, the server answers only when it has two requests.
+#[test]
+fn all_checks_of_a_real_server_run_at_the_same_time_on_request() {
+    let both = Arc::new(std::sync::Barrier::new(2));
+    let waits = Arc::new(AtomicBool::new(false));
+    let port = {
+        let waits = Arc::clone(&waits);
+        server(move |mut stream| {
+            let _ = stream.read(&mut [0; 1_024]);
+            if waits.load(Ordering::SeqCst) {
+                both.wait();
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        })
+    };
+    let path = |path: &str| HttpProbe { path: path.to_owned(), ..http() };
+    let probes = ["/one", "/other"].map(|text| Probe::Http(path(text)));
+    let hour = Duration::from_secs(3_600);
+    let timing = Timing { interval: hour, timeout: Duration::from_secs(2), ..Timing::DEFAULT };
+    let found = with_checks(plan_of(&probes, port, timing), async |checks, _| {
+        while checks.report().await.checks.iter().any(|check| check.findings.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        waits.store(true, Ordering::SeqCst);
+        checks.check(HERE).await
+    });
+    assert_eq!(found.iter().map(|one| one.passed).collect::<Vec<_>>(), [true, true], "{found:?}");
+    assert_eq!(found[0].check.spec.to_string(), "http GET /one");
+}
+
+/// The compiled form is kept beside the plan: the one that is used here is not what its text says.
+#[test]
+fn regular_expressions_are_compiled_with_the_plan() {
+    let body = |pattern: &str| HttpProbe { expect_body: Some(pattern.to_owned()), ..http() };
+    let udp = UdpProbe { send: "ping".to_owned(), expect: Some("pong".to_owned()) };
+    let probes = [
+        Probe::Http(body("well")),
+        Probe::Http(HttpProbe { path: "/other".to_owned(), ..body("well") }),
+        Probe::Udp(udp),
+        Probe::Http(http()),
+    ];
+    let port = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let plan = plan_of(&probes, port, Timing::DEFAULT);
+    let mut patterns = Patterns::default().with(&plan);
+    assert_eq!(patterns.len(), 2);
+    patterns.replace("well", crate::health::pattern::compile("ok").unwrap());
+    // Another plan keeps what it has too, and forgets the rest.
+    let patterns = patterns.with(&plan_of(&probes[..2], port, Timing::DEFAULT));
+    assert_eq!(patterns.len(), 1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pins = Arc::new(pins::Pins::new(RecordedChanges::default()));
+    let prober = prober::Prober { pins, patterns, started: Instant::now() };
+    let (found, _) = runtime.block_on(prober.once(&plan.checks[0], None));
+    assert_eq!((found.passed, found.detail.as_str()), (true, "status 200, the body matches"));
+}
+
+/// A balancer that has begun anew, or whose real servers a reload has changed.
+#[test]
+fn the_health_of_all_real_servers_is_sent_again_on_request() {
+    let timing = Timing { initial: crate::health::Initial::Down, ..Timing::DEFAULT };
+    let silent = TcpListener::bind((HERE, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let balancer = RecordedChanges::default();
+    let (inbox, checks) = HealthThread::new();
+    let (events, _receiver) = mpsc::unbounded_channel();
+    inbox.start(balancer.clone(), events, 7).unwrap();
+    checks.adopt(plan(Probe::Http(http()), port, timing));
+    let down = Change::SetHealth { service: "web".to_owned(), address: HERE, health: Health::Down };
+    let sent = |count: usize| {
+        let deadline = Instant::now() + PATIENCE;
+        while balancer.0.lock().unwrap().iter().filter(|change| **change == down).count() < count {
+            assert!(Instant::now() < deadline, "{:?}", balancer.0.lock().unwrap());
+            std::thread::yield_now();
+        }
+    };
+    sent(1);
+    checks.repeat();
+    sent(2);
 }
 
 #[test]

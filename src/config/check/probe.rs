@@ -52,6 +52,13 @@ fn http(section: &Section<'_>, faults: &mut Faults) -> HttpProbe {
     let path = section.entry("path").and_then(|entry| entry.parsed(value::path, faults));
     let host = section.entry("host").and_then(|entry| entry.parsed(value::host, faults));
     let version = section.entry("http_version").and_then(|entry| entry.parsed(version, faults));
+    if let Some(entry) = section.entry("path").filter(|_| path.as_deref() == Some("*"))
+        && (method.as_deref() != Some("OPTIONS") || version == Some(HttpVersion::Http2))
+    {
+        // RFC 9112 section 3.2.4.
+        let hint = "write one such as /health, or method = \"OPTIONS\"";
+        entry.fault(format!("\"*\" is for method OPTIONS in HTTP/1; {hint}"), faults);
+    }
     let statuses = section.entry("expect_status").map(|entry| statuses(&entry, faults));
     let body = section.entry("expect_body");
     if let Some(entry) = body.filter(|_| method.as_deref() == Some("HEAD")) {

@@ -1,16 +1,15 @@
 //! Parses one text of a check to one checked value. The error is the message: what is wrong and
 //! what to write instead.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use regex::bytes::RegexBuilder;
-
 use crate::config::fault::quoted;
 use crate::config::value::{one_of, within};
-use crate::health::spec::{Initial, StatusRange};
+use crate::health::pattern;
+use crate::health::spec::{Initial, StatusRange, name_of_host};
 use crate::health::{Panic, Timing, Via};
 use crate::model::MAX_WEIGHT;
 
@@ -20,10 +19,10 @@ pub(super) const MAX_QUORUM: u32 = MAX_WEIGHT * 1024;
 pub(super) const MAX_PATH_LEN: usize = 2_048;
 /// The longest regular expression in bytes.
 pub(super) const MAX_PATTERN_LEN: usize = 4_096;
-/// Bytes that a compiled regular expression may take.
-const MAX_PATTERN_SIZE: usize = 1 << 20;
 /// The longest name of a host in bytes (RFC 1035 section 2.3.4).
 pub(super) const MAX_HOST_LEN: usize = 253;
+/// The longest part of such a name between two dots.
+const MAX_LABEL_LEN: usize = 63;
 /// The longest datagram that is sent, in bytes: it fits into one packet.
 pub(super) const MAX_SEND_LEN: usize = 1_024;
 
@@ -58,12 +57,12 @@ pub(super) fn method(text: &str) -> Result<String, String> {
     Err(format!("{} is not a method; write one such as GET, HEAD or OPTIONS", quoted(text)))
 }
 
-/// A path with its query, in the form of a request.
+/// A path with its query, in the form of a request (RFC 3986 sections 3.3 and 3.4).
 pub(super) fn path(text: &str) -> Result<String, String> {
     if text.len() > MAX_PATH_LEN {
         return Err(format!("{} bytes long; at most {MAX_PATH_LEN} are sent", text.len()));
     }
-    let legal = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let legal = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\"<>`".contains(&byte));
     if !legal || !(text.starts_with('/') || text == "*") {
         let hint = "write one such as /health, with %20 for a space";
         return Err(format!("{} is not a request path; {hint}", quoted(text)));
@@ -71,22 +70,62 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The name of a host, with or without a port.
+/// A host's name or address, with or without a port (RFC 3986 section 3.2.2).
 pub(super) fn host(text: &str) -> Result<String, String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
-    if text.is_empty() || text.len() > MAX_HOST_LEN || !text.bytes().all(legal) {
+    let name = name_of_host(text);
+    let legal = match text.strip_prefix('[') {
+        Some(rest) => name.parse::<Ipv6Addr>().is_ok() && rest.strip_prefix(name).is_some_and(end),
+        None => is_name(name) && text.strip_prefix(name).is_some_and(port_or_none),
+    };
+    if !legal || text.len() > MAX_HOST_LEN {
         let hint = "write one such as www.example";
         return Err(format!("{} is not a host name; {hint}", quoted(text)));
     }
     Ok(text.to_owned())
 }
 
-/// The server name that a certificate must have.
+/// What follows an IPv6 address in brackets.
+fn end(rest: &str) -> bool {
+    rest.strip_prefix(']').is_some_and(port_or_none)
+}
+
+fn port_or_none(rest: &str) -> bool {
+    let number = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit())
+            && text.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    rest.is_empty() || rest.strip_prefix(':').is_some_and(number)
+}
+
+/// The server name that a certificate must have, or its address.
 pub(super) fn sni(text: &str) -> Result<String, String> {
-    if text.contains([':', '[', ']']) && text.parse::<std::net::IpAddr>().is_err() {
+    if !(text.parse::<IpAddr>().is_ok() || is_name(text)) {
         return Err(format!("{} is not a name; write one such as www.example", quoted(text)));
     }
-    host(text)
+    Ok(text.to_owned())
+}
+
+/// Whether it is a name that a certificate may have, or an IPv4 address. A name that ends in a
+/// number would be read as such an address.
+fn is_name(text: &str) -> bool {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let label = |label: &str| {
+        (1..=MAX_LABEL_LEN).contains(&label.len())
+            && label.bytes().all(legal)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let number = |label: &str| {
+        let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+        hex.map_or_else(
+            || label.bytes().all(|byte| byte.is_ascii_digit()),
+            |digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        )
+    };
+    let numeric = labels.rsplit('.').next().is_some_and(number);
+    let name = text.len() <= MAX_HOST_LEN && labels.split('.').all(label) && !numeric;
+    name || text.parse::<Ipv4Addr>().is_ok()
 }
 
 /// A range of statuses.
@@ -99,12 +138,12 @@ pub(super) fn statuses(text: &str) -> Result<StatusRange, String> {
     }
 }
 
-/// A regular expression, with the size limit that `app` compiles it with.
+/// A regular expression, compiled here as for the checks.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > MAX_PATTERN_LEN {
         return Err(format!("{} bytes long; write 1 to {MAX_PATTERN_LEN}", text.len()));
     }
-    match RegexBuilder::new(text).size_limit(MAX_PATTERN_SIZE).build() {
+    match pattern::compile(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => {
             let error = error.to_string();
@@ -139,8 +178,14 @@ pub(super) fn send(text: &str) -> Result<String, String> {
 /// A domain name to query (RFC 1035 section 2.3.4).
 pub(super) fn query(text: &str) -> Result<String, String> {
     let labels = text.strip_suffix('.').unwrap_or(text);
-    let legal = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_graphic())
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    // The first byte may make a wildcard.
+    let first = |byte: u8| byte.is_ascii_alphanumeric() || b"_*".contains(&byte);
+    let legal = |label: &str| match label.as_bytes() {
+        [one, rest @ ..] => {
+            label.len() <= MAX_LABEL_LEN && first(*one) && rest.iter().all(|byte| inner(*byte))
+        }
+        [] => false,
     };
     if text == "." || (text.len() <= MAX_HOST_LEN && labels.split('.').all(legal)) {
         return Ok(text.to_owned());

@@ -55,8 +55,10 @@ fn the_line_advised_for_a_service_without_checks_is_accepted() {
 
 #[test]
 fn texts_of_a_request() {
+    let host = |len: usize| format!("host = \"{}\"", "x.".repeat(len.div_ceil(2)).split_at(len).0);
     longest("http", |len| format!("path = \"/{}\"", "x".repeat(len - 1)), 2_048, "2049 bytes long");
-    longest("http", |len| format!("host = \"{}\"", "x".repeat(len)), 253, "is not a host name");
+    longest("http", host, 253, "is not a host name");
+    longest("http", |len| format!("host = \"{}\"", "x".repeat(len)), 63, "is not a host name");
     longest(
         "http",
         |len| format!("expect_body = \"{}\"", "x".repeat(len)),
@@ -77,7 +79,7 @@ fn texts_of_a_request() {
 
 #[test]
 fn texts_of_other_types() {
-    longest("tls", |len| format!("sni = \"{}\"", "x".repeat(len)), 253, "is not a host name");
+    longest("tls", |len| format!("sni = \"{}\"", "x".repeat(len)), 63, "is not a name");
     longest(
         "tls",
         |len| format!("ca = \"/{}\"", "x".repeat(len - 1)),
@@ -106,6 +108,43 @@ fn texts_of_other_types() {
     longest("exec", words, 64, "65 words");
     let word = |len| format!("command = [\"/x\", \"{}\"]", "x".repeat(len));
     longest("exec", word, 2_048, "is not an argument of a program");
+}
+
+#[test]
+fn hosts_and_paths_that_a_request_can_have() {
+    for (key, text, refusal) in [
+        ("host", "www.example", ""),
+        ("host", "www.example:8080", ""),
+        ("host", "192.0.2.80:80", ""),
+        ("host", "[2001:db8::80]", ""),
+        ("host", "[2001:db8::80]:443", ""),
+        ("host", "a_b.example.", ""),
+        ("host", "2001:db8::80", "is not a host name"),
+        ("host", "[2001:db8::80", "is not a host name"),
+        ("host", "[www.example]", "is not a host name"),
+        ("host", "[2001:db8::80]80", "is not a host name"),
+        ("host", "www.example:", "is not a host name"),
+        ("host", "www.example:0", "is not a host name"),
+        ("host", "www.example:+80", "is not a host name"),
+        ("host", "www.example:65536", "is not a host name"),
+        ("host", "www..example", "is not a host name"),
+        ("host", "www-.example", "is not a host name"),
+        ("host", "-www.example", "is not a host name"),
+        ("host", "192.0.2", "is not a host name"),
+        ("host", "192.0.2.256", "is not a host name"),
+        ("host", "www.0x7f", "is not a host name"),
+        ("path", "/a?b=c&d", ""),
+        ("path", "/a<b", "is not a request path"),
+        ("path", "/a?b=`c`", "is not a request path"),
+        ("path", "*", "is for method OPTIONS"),
+    ] {
+        let keys = format!("{key} = \"{text}\"");
+        assert_eq!(takes_check("https", &keys, refusal), refusal.is_empty(), "{keys}");
+    }
+    let options = "method = \"OPTIONS\"\npath = \"*\"\n";
+    assert!(takes_check("http", options, ""));
+    let http2 = format!("{options}http_version = \"2\"");
+    assert!(!takes_check("http", &http2, "is for method OPTIONS in HTTP/1"));
 }
 
 #[test]

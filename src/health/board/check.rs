@@ -41,6 +41,8 @@ pub(super) struct Check {
     pub(super) findings: VecDeque<ProbeResult>,
     /// The last reports of its agent or its program.
     pub(super) heard: LastReport,
+    /// Whether this plan has given it the state of a real server.
+    pub(super) begun: bool,
     /// Its services and real servers, as indexes on the board.
     pub(super) users: Vec<(usize, usize)>,
 }
@@ -64,13 +66,14 @@ impl Check {
             since: now,
             findings: VecDeque::new(),
             heard: LastReport::default(),
+            begun: false,
             users: Vec::new(),
         }
     }
 
     /// Until its first result a check has the state of its real server.
     pub(super) fn begin_as(&mut self, initial: Initial) {
-        self.state = CheckState::new(initial);
+        (self.state, self.begun) = (CheckState::new(initial), true);
     }
 
     /// When an extra probe is due for this doubt; `None` if the next probe is due earlier anyway.

@@ -10,6 +10,7 @@ use super::check::{Check, CheckId};
 use super::service::{CheckedReal, CheckedService};
 use crate::health::event::HealthEvent;
 use crate::health::spec::Probe;
+use crate::health::state::Needed;
 use crate::health::weighed::{Reporter, Weighed};
 use crate::model::{Load, Millis, WeightStep};
 
@@ -25,6 +26,15 @@ impl Check {
     /// Whether it is one of an agent, whose state follows from its latest report.
     pub(super) fn is_of_agent(&self) -> bool {
         self.planned.spec.probe == Probe::Agent
+    }
+
+    /// How many results in a row change its state. As with HAProxy, each `down` and `up` of an
+    /// agent counts.
+    pub(super) fn needed(&self) -> Needed {
+        match self.is_of_agent() {
+            true => Needed::EACH,
+            false => Needed::from(&self.planned.spec.timing),
+        }
     }
 }
 

@@ -66,6 +66,15 @@ impl LastReport {
         self.report.as_ref().map_or_else(|| self.agent.rotation(), |report| report.state)
     }
 
+    /// Whether its owner has taken it out of rotation, also while it is down.
+    #[must_use]
+    pub fn is_taken_out(&self) -> bool {
+        match &self.report {
+            Some(report) => matches!(report.state, Rotation::Drain | Rotation::Maint),
+            None => self.agent.is_taken_out(),
+        }
+    }
+
     /// When it reported last.
     #[must_use]
     pub fn at(&self) -> Option<Millis> {

@@ -111,6 +111,12 @@ impl AgentReply {
         if self.up { self.administrative } else { Rotation::Down }
     }
 
+    /// Whether its owner has set `drain` or `maint`, also while it is down.
+    #[must_use]
+    pub fn is_taken_out(&self) -> bool {
+        self.administrative != Rotation::Up
+    }
+
     /// Per cent of the configured weight.
     #[must_use]
     pub fn percent(&self) -> u32 {

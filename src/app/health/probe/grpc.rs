@@ -57,12 +57,17 @@ fn request<B: TakesChanges>(
 }
 
 /// `HealthCheckRequest { service }`: field 1, a text (protobuf wire type 2).
-fn question(service: &str) -> Result<Vec<u8>, String> {
+pub(in crate::app::health) fn question(service: &str) -> Result<Vec<u8>, String> {
     let mut message = Vec::new();
     if !service.is_empty() {
-        let len = u8::try_from(service.len()).ok().filter(|len| *len < 0x80);
-        let len = len.ok_or("grpc_service: the name is too long")?;
-        message.extend_from_slice(&[1 << 3 | 2, len]);
+        message.push(1 << 3 | 2);
+        // The length as a varint: seven bits in each byte, the lowest first.
+        let mut len = service.len();
+        while len >= 0x80 {
+            message.push(u8::try_from(len & 0x7f).unwrap_or_default() | 0x80);
+            len >>= 7;
+        }
+        message.push(u8::try_from(len).unwrap_or_default());
         message.extend_from_slice(service.as_bytes());
     }
     let len = u32::try_from(message.len()).map_err(|error| error.to_string())?;

@@ -4,7 +4,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Version};
-use regex::bytes::Regex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::ReplyEnd;
@@ -84,7 +83,7 @@ async fn judge<B: TakesChanges>(
     }
     match &http.expect_body {
         None => Ok(ProbeAnswer::pass(format!("status {status}"))),
-        Some(pattern) => body(response, pattern).await,
+        Some(pattern) => body(target, response, pattern).await,
     }
 }
 
@@ -133,10 +132,14 @@ fn request<B: TakesChanges>(
     Ok(request)
 }
 
-/// Reads the body until it matches, at most [`MAX_BODY`] bytes.
-async fn body(response: Response<Incoming>, pattern: &str) -> ProbeOutcome {
+/// Reads the body to its end, at most [`MAX_BODY`] bytes: an expression may name the end.
+async fn body<B: TakesChanges>(
+    target: &ProbeTarget<'_, B>,
+    response: Response<Incoming>,
+    pattern: &str,
+) -> ProbeOutcome {
     let status = response.status().as_u16();
-    let pattern = Regex::new(pattern).map_err(|error| error.to_string())?;
+    let pattern = target.patterns.get(pattern).map_err(|error| error.to_string())?;
     let mut body = response.into_body();
     let mut read = Vec::new();
     while read.len() < MAX_BODY {

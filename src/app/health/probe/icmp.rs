@@ -1,9 +1,10 @@
 //! An echo request.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::{ProbeAnswer, ProbeOutcome};
@@ -15,6 +16,12 @@ use crate::sys::random;
 /// The payload of a request; a reply has to have it.
 const PAYLOAD: &[u8] = b"vstun health check, 32 bytes ....";
 
+/// The type of an echo reply (RFC 792).
+const ECHO_REPLY_V4: u8 = 0;
+
+/// The same of IPv6 (RFC 4443 section 4.2).
+const ECHO_REPLY_V6: u8 = 129;
+
 /// The longest reply that is read, in bytes.
 const MAX_REPLY: usize = 2_048;
 
@@ -24,7 +31,8 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> P
         Via::Tunnel => target.pinned_echo().await?,
         Via::Direct => target.own_echo()?,
     };
-    let socket = open(source).map_err(|error| format!("this host: {}", describe(&error)))?;
+    let socket = open(source, identifier);
+    let socket = socket.map_err(|error| format!("this host: {}", describe(&error)))?;
     // A random sequence number: a late reply to the previous probe must not count.
     let [word] = random::words::<1>().map_err(|error| describe(&error))?;
     let echo = IcmpEchoHeader { id: identifier, seq: u16::try_from(word & 0xffff).unwrap_or(1) };
@@ -40,17 +48,42 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> P
     }
 }
 
-/// A raw socket of the family, bound to the source; it receives the ICMP packets of all programs.
-/// tokio's UDP type serves, since it sends and receives whole packets.
-fn open(source: IpAddr) -> std::io::Result<UdpSocket> {
+/// A raw socket of the family, bound to the source. The kernel would give it the ICMP packets of
+/// all programs, and so the replies to all other checks; the filter leaves the replies with this
+/// identifier. tokio's UDP type serves, since it sends and receives whole packets.
+fn open(source: IpAddr, identifier: u16) -> io::Result<UdpSocket> {
     let (domain, protocol) = match source {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
     socket.set_nonblocking(true)?;
-    socket.bind(&std::net::SocketAddr::new(source, 0).into())?;
+    socket.attach_filter(&replies(source.is_ipv4(), identifier))?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
     UdpSocket::from_std(socket.into())
+}
+
+/// A program of the kernel's socket filter (bpf(4)): only echo replies with this identifier pass.
+fn replies(v4: bool, identifier: u16) -> [SockFilter; 7] {
+    const MSH: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
+    const BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
+    const HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
+    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    let code = |code: u32| u16::try_from(code).unwrap_or_default();
+    let step = |kind, k| SockFilter::new(code(kind), 0, 0, k);
+    let unless = |k, skipped| SockFilter::new(code(EQUAL), 0, skipped, k);
+    // An IPv4 raw socket gets the IP header too: X is its length.
+    let header = if v4 { step(MSH, 0) } else { step(libc::BPF_LDX | libc::BPF_IMM, 0) };
+    [
+        header,
+        step(BYTE, 0),
+        unless(if v4 { ECHO_REPLY_V4 } else { ECHO_REPLY_V6 }.into(), 3),
+        step(HALF, 4),
+        unless(identifier.into(), 1),
+        step(RETURN, u32::MAX),
+        step(RETURN, 0),
+    ]
 }
 
 /// The bytes from the ICMP header on. The kernel adds the IP header, and for IPv6 the checksum (RFC
@@ -74,8 +107,7 @@ fn request(source: IpAddr, destination: IpAddr, echo: IcmpEchoHeader) -> Result<
 fn is_reply(packet: &[u8], v4: bool, echo: IcmpEchoHeader) -> bool {
     let header = if v4 { packet.first().map_or(0, |first| usize::from(first & 15) * 4) } else { 0 };
     let Some(message) = packet.get(header..) else { return false };
-    // Echo reply: type 0 (RFC 792), type 129 (RFC 4443 4.2).
-    let kind = if v4 { 0 } else { 129 };
+    let kind = if v4 { ECHO_REPLY_V4 } else { ECHO_REPLY_V6 };
     let ([first, _, _, _, id1, id2, seq1, seq2], payload) = match message.split_first_chunk() {
         Some((head, payload)) => (*head, payload),
         None => return false,
@@ -84,4 +116,34 @@ fn is_reply(packet: &[u8], v4: bool, echo: IcmpEchoHeader) -> bool {
         && u16::from_be_bytes([id1, id2]) == echo.id
         && u16::from_be_bytes([seq1, seq2]) == echo.seq
         && payload == PAYLOAD
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Otherwise each of a thousand waiting probes would be woken by the reply to any of them.
+    #[test]
+    fn a_socket_gets_the_replies_to_its_own_requests_alone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for here in ["127.0.0.1", "::1"].map(|text| text.parse::<IpAddr>().unwrap()) {
+                // Without the right to raw sockets there are no such checks, without IPv6 no `::1`.
+                let (Ok(one), Ok(other)) = (open(here, 7), open(here, 8)) else { continue };
+                for (id, expected) in [(7, &one), (8, &other), (7, &one)] {
+                    let echo = IcmpEchoHeader { id, seq: 1 };
+                    let packet = request(here, here, echo).unwrap();
+                    one.send_to(&packet, (here, 0)).await.unwrap();
+                    let mut reply = [0; MAX_REPLY];
+                    let len = expected.recv(&mut reply).await.unwrap();
+                    assert!(is_reply(&reply[..len], here.is_ipv4(), echo), "{here}");
+                }
+                for socket in [&one, &other] {
+                    let left = socket.try_recv(&mut [0; MAX_REPLY]).map_err(|error| error.kind());
+                    assert_eq!(left, Err(io::ErrorKind::WouldBlock), "{here}");
+                }
+            }
+        });
+    }
 }

@@ -4,7 +4,7 @@ mod agent;
 mod dns;
 mod exchange;
 mod exec;
-mod grpc;
+pub(super) mod grpc;
 mod http;
 mod icmp;
 mod tcp;

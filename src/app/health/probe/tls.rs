@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
 };
@@ -27,7 +27,7 @@ use tokio_rustls::rustls::{
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{ProbeTarget, Sends};
-use crate::health::spec::{ClientCertificate, TlsProbe};
+use crate::health::spec::{ClientCertificate, TlsProbe, name_of_host};
 
 /// How long certificates that were read from files are used, so that renewed ones are read soon.
 const KEPT: Duration = Duration::from_secs(60);
@@ -36,8 +36,12 @@ const KEPT: Duration = Duration::from_secs(60);
 /// client certificate in the handshake and refuses it afterwards (RFC 8446 4.4.2.4).
 const REFUSAL: Duration = Duration::from_millis(100);
 
+/// A configuration, and when it was made. It is locked while it is made: all probes that want it at
+/// that time wait for one reading of its files.
+type CachedConfiguration = Arc<tokio::sync::Mutex<Option<(Instant, Arc<ClientConfig>)>>>;
+
 /// Configurations by their inputs.
-type CachedConfigurations = HashMap<(TlsProbe, Alpn), (Instant, Arc<ClientConfig>)>;
+type CachedConfigurations = HashMap<(TlsProbe, Alpn), CachedConfiguration>;
 
 /// The configurations of the latest probes. Reading the system's certificates takes longer than a
 /// probe.
@@ -96,11 +100,8 @@ fn server_name<B: TakesChanges>(
     host: Option<&str>,
     target: &ProbeTarget<'_, B>,
 ) -> Result<ServerName<'static>, String> {
-    // A host may have a port.
-    let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
-    match tls.sni.as_deref().or(host) {
+    match tls.sni.as_deref().or_else(|| host.map(name_of_host)) {
         Some(name) => {
-            let name = name.trim_start_matches('[').trim_end_matches(']');
             ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is not a name"))
         }
         None => Ok(target.destination().ip().into()),
@@ -109,22 +110,37 @@ fn server_name<B: TakesChanges>(
 
 /// The configuration, made or kept.
 async fn configuration(tls: &TlsProbe, alpn: Alpn) -> Result<Arc<ClientConfig>, String> {
-    let key = (tls.clone(), alpn);
-    {
-        let mut kept = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, (made, _)| made.elapsed() < KEPT);
-        if let Some((_, config)) = kept.get(&key) {
-            return Ok(Arc::clone(config));
-        }
+    let mut kept = cached(tls, alpn).lock_owned().await;
+    if let Some((_, config)) = kept.as_ref().filter(is_fresh) {
+        return Ok(Arc::clone(config));
     }
     // Files may be on a slow file system: what is made is kept even if this probe has timed out.
+    let tls = tls.clone();
     let make = move || {
-        let config = Arc::new(make(&key.0, key.1)?);
-        let mut kept = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(key, (Instant::now(), Arc::clone(&config)));
+        let config = Arc::new(make(&tls, alpn)?);
+        *kept = Some((Instant::now(), Arc::clone(&config)));
         Ok(config)
     };
     spawn_blocking(make).await.map_err(|error| error.to_string())?
+}
+
+fn is_fresh((made, _): &&(Instant, Arc<ClientConfig>)) -> bool {
+    made.elapsed() < KEPT
+}
+
+/// The place of the configuration. Those that no probe wants any more are removed.
+fn cached(tls: &TlsProbe, alpn: Alpn) -> CachedConfiguration {
+    let key = (tls.clone(), alpn);
+    let mut all = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get(&key) {
+        return Arc::clone(known);
+    }
+    all.retain(|_, one| match one.try_lock() {
+        Ok(kept) => kept.as_ref().is_some_and(|kept| is_fresh(&kept)),
+        // It is being made.
+        Err(_) => true,
+    });
+    Arc::clone(all.entry(key).or_default())
 }
 
 fn make(tls: &TlsProbe, alpn: Alpn) -> Result<ClientConfig, String> {
@@ -145,6 +161,9 @@ fn make(tls: &TlsProbe, alpn: Alpn) -> Result<ClientConfig, String> {
             shown.map_err(|error| format!("client certificate: {error}"))?
         }
     };
+    // With a session of an earlier handshake a server, or another one with the same ticket key,
+    // would not have to show its certificate.
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = match alpn {
         Alpn::Nothing => Vec::new(),
         Alpn::Http11 => vec![b"http/1.1".to_vec()],

@@ -1,6 +1,5 @@
 //! A datagram and its answer.
 
-use regex::bytes::Regex;
 use socket2::{Protocol, Type};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -17,7 +16,7 @@ pub(super) async fn probe<B: TakesChanges>(
     target: &mut ProbeTarget<'_, B>,
     udp: &UdpProbe,
 ) -> ProbeOutcome {
-    let pattern = udp.expect.as_deref().map(Regex::new).transpose();
+    let pattern = udp.expect.as_deref().map(|text| target.patterns.get(text)).transpose();
     let pattern = pattern.map_err(|error| error.to_string())?;
     let socket = connect(target).await?;
     socket.send(udp.send.as_bytes()).await.map_err(|error| refused(target, &error))?;

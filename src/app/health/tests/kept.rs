@@ -14,7 +14,7 @@ fn inode(port: u16) -> u64 {
 
 /// A check through the tunnel, here to this host itself, until it has run six times: the flows that
 /// were pinned, and the port and socket of each probe.
-fn six_probes() -> (Vec<ProbeFlow>, Vec<(u16, u64)>) {
+fn six_probes() -> (Vec<ProbeFlow>, Vec<(u16, u64)>, RecordedChanges, HealthThread) {
     let seen: Arc<Mutex<Vec<(u16, u64)>>> = Arc::default();
     let port = {
         let seen = Arc::clone(&seen);
@@ -40,21 +40,67 @@ fn six_probes() -> (Vec<ProbeFlow>, Vec<(u16, u64)>) {
         assert!(Instant::now() < deadline, "{:?}", seen.lock().unwrap());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let changes = balancer.0.lock().unwrap();
+    let changes = balancer.0.lock().unwrap().clone();
     let pinned = changes.iter().filter_map(|change| match change {
         Change::PinProbe { flow, .. } => Some(*flow),
         _ => None,
     });
+    let pinned = pinned.collect();
     let sockets = seen.lock().unwrap().clone();
-    (pinned.collect(), sockets)
+    (pinned, sockets, balancer, checks)
+}
+
+/// Waits until the balancer has been told to unpin the flow.
+fn unpinned(balancer: &RecordedChanges, flow: ProbeFlow) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let is_gone = || balancer.0.lock().unwrap().contains(&Change::UnpinProbe(flow));
+    while !is_gone() {
+        assert!(Instant::now() < deadline, "{flow:?} is still pinned");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
 fn a_check_that_passes_keeps_its_port_and_socket_and_is_pinned_once() {
-    let (pinned, sockets) = six_probes();
+    let (pinned, sockets, ..) = six_probes();
     let [flow] = &pinned[..] else { panic!("{pinned:?}") };
     assert!(sockets.iter().all(|(port, _)| *port == flow.source_port), "{sockets:?} {flow:?}");
     // The kernel chose the port of the first socket, and takes such a port back at a disconnect.
     let kept = &sockets[1..];
     assert!(kept.iter().all(|socket| *socket == kept[0]), "{sockets:?}");
+}
+
+#[test]
+fn the_flow_of_a_check_that_is_no_longer_planned_is_released() {
+    let (pinned, _, balancer, checks) = six_probes();
+    checks.adopt(Plan::default());
+    unpinned(&balancer, pinned[0]);
+}
+
+/// Its port at once has another flow, and the old one is not reserved for ever.
+#[test]
+fn the_flow_of_a_failed_probe_is_released() {
+    let listener = TcpListener::bind((HERE, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let balancer = RecordedChanges::default();
+    let pins = Arc::new(pins::Pins::new(balancer.clone()));
+    let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };
+    let plan = tunnelled(Probe::Tcp, port, Timing::DEFAULT);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (found, kept) = prober.once(&plan.checks[0], None).await;
+        assert_eq!((found.passed, kept.is_none()), (false, true), "{}", found.detail);
+        let Some(Change::PinProbe { flow, .. }) = balancer.0.lock().unwrap().first().cloned()
+        else {
+            panic!("nothing is pinned")
+        };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // Another check may have it once the balancer has released it.
+        while !prober.pins.take(flow) {
+            assert!(Instant::now() < deadline, "{flow:?} is still reserved");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        unpinned(&balancer, flow);
+    });
 }

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::*;
 use crate::health::load::Reported;
-use crate::health::spec::{DnsProbe, ExecProbe, GrpcProbe, HttpVersion, TlsProbe, UdpProbe};
+use crate::health::spec::{DnsProbe, ExecProbe, GrpcProbe, HttpVersion, TlsProbe};
 
 fn exec(script: &str) -> Probe {
     let command = ["/bin/sh", "-c", script].map(ToOwned::to_owned).into();

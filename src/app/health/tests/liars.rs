@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::{A, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 
@@ -135,6 +135,31 @@ fn an_answer_of_dns_to_another_question_counts_for_nothing() {
         let found = found(probe, name_server(code, about));
         assert_eq!((found.0, found.1.as_str()), (passed, detail), "{code} {about:?}");
     }
+}
+
+/// A server's text is in logs, listings and the environment of hooks.
+#[test]
+fn a_result_is_one_line_of_bounded_length_whatever_a_server_sends() {
+    let port = datagrams(|bytes| {
+        let asked = Message::from_bytes(bytes).unwrap();
+        let query = asked.queries[0].clone();
+        let mut answer = Message::new(asked.metadata.id, MessageType::Response, OpCode::Query);
+        answer.add_query(query.clone());
+        let text = "\x1b[2J\nroot: down".repeat(10);
+        let data = RData::TXT(TXT::new(vec![text; 10]));
+        answer.add_answer(Record::from_rdata(query.name, 60, data));
+        vec![answer.to_vec().unwrap()]
+    });
+    let probe = Probe::Dns(DnsProbe {
+        query: "www.example".to_owned(),
+        record: "TXT".to_owned(),
+        expect_rcode: "NOERROR".to_owned(),
+        expect_answer: Some("well".to_owned()),
+    });
+    let (passed, detail, _) = found(probe, port);
+    assert!(!passed && detail.contains("root: down"), "{detail}");
+    assert!(!detail.contains(char::is_control), "{detail:?}");
+    assert_eq!(detail.chars().count(), 200);
 }
 
 /// A frame of HTTP/2 (RFC 9113 4.1).

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::*;
 use crate::health::load::{ListenQueue, LoadReport, Pressure, Reported};
 use crate::health::spec::ExecProbe;
-use crate::health::{CheckSpec, DueProbe, Plan, ProbeResult, Rules, ServiceInput, Timing, Via};
+use crate::health::{
+    CheckSpec, DueProbe, Panic, Plan, ProbeResult, Rules, ServiceInput, Timing, Via,
+};
 use crate::model::Listen;
 use crate::model::{Health, RealSpec};
 
@@ -123,6 +125,50 @@ fn an_agent_takes_its_real_server_out_of_every_service_and_weights_follow_only_w
         }
         assert_eq!(watched.health(), Health::Up, "an agent that does not answer reports nothing");
     }
+}
+
+/// As with HAProxy, whose `fall` and `rise` do not count for an agent's words either.
+#[test]
+fn each_down_and_up_of_an_agent_counts() {
+    let mut plan = plan(false, &["192.0.2.10:80/tcp"]);
+    let timing = Timing { fall: 3, rise: 2, ..Timing::DEFAULT };
+    let spec = CheckSpec { timing, ..(*plan.checks[0].spec).clone() };
+    plan.checks[0].spec = Arc::new(spec);
+    let mut watched = Watched::with(&plan);
+    for (line, health) in [
+        ("up 50%", Health::Up),
+        ("down", Health::Down),
+        ("ready 50%", Health::Down),
+        ("up", Health::Up),
+        ("fail #disk", Health::Down),
+        ("", Health::Down),
+        ("stopped", Health::Down),
+        ("UP", Health::Up),
+    ] {
+        watched.says(line);
+        assert_eq!(watched.health(), health, "{line}");
+    }
+}
+
+/// A broken agent takes no site down either, and its owner's `drain` still counts.
+#[test]
+fn panic_disbelieves_the_down_of_agents_and_not_their_drain() {
+    let mut plan = plan(true, &["192.0.2.10:80/tcp"]);
+    plan.services[0].rules.panic = Panic(50);
+    let mut watched = Watched::with(&plan);
+    let events = |watched: &mut Watched, line: &str| {
+        let order = watched.order();
+        watched.finish(&order, Some(Reported::Line(line.to_owned())));
+        watched.board.take_events()
+    };
+    let down = events(&mut watched, "down");
+    let panics = |event: &HealthEvent| matches!(event, HealthEvent::Panic { active: true, .. });
+    assert!(down.iter().any(panics), "{down:?}");
+    assert_eq!(watched.health(), Health::Up);
+    assert_eq!(watched.board.without_quorum(), [""; 0]);
+    assert_eq!(watched.board.loads().count(), 0, "all of its weight");
+    events(&mut watched, "drain");
+    assert_eq!(watched.board.without_quorum(), ["web"]);
 }
 
 #[test]
