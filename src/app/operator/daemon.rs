@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long it may take for a command that changes something: a reload may compute Maglev tables
 /// for minutes, and other commands wait for it.
-const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(600);
+const PATIENCE_FOR_CHANGES: Duration = Duration::from_secs(600);
 
 /// The pause before a daemon whose queue of clients is full is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -69,7 +69,7 @@ impl Daemon {
         let line = control::encode(request);
         let stream = self.stream.get_mut();
         if request.is_for_writers() {
-            stream.set_read_timeout(Some(PATIENCE_FOR_ORDERS))?;
+            stream.set_read_timeout(Some(PATIENCE_FOR_CHANGES))?;
         }
         let sent = stream.write_all(line.as_bytes()).and_then(|()| stream.write_all(body));
         let Err(error) = sent else { return Ok(()) };
@@ -105,7 +105,7 @@ impl Daemon {
     }
 
     /// Removes the time limit for lines that follow.
-    pub(in crate::app) fn be_patient(&mut self) -> anyhow::Result<()> {
+    pub(in crate::app) fn remove_time_limit(&mut self) -> anyhow::Result<()> {
         Ok(self.stream.get_mut().set_read_timeout(None)?)
     }
 

@@ -262,7 +262,7 @@ fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
 fn events(daemon: &mut Daemon, until_now: bool, out: &mut impl Write) -> anyhow::Result<()> {
     control::decode::<Status>(&daemon.line()?)?;
     if !until_now {
-        daemon.be_patient()?;
+        daemon.remove_time_limit()?;
         terminal::end_at_interrupt()?;
         terminal::end_with_reader();
         terminal::note("listening; Ctrl-C ends it");

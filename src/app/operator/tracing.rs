@@ -42,7 +42,7 @@ pub(super) fn run(
         Some(path) => Out::File(Recording::begin(path, &begins)?),
         None => Out::Lines(io::stdout().lock(), json),
     };
-    daemon.be_patient()?;
+    daemon.remove_time_limit()?;
     terminal::end_at_interrupt()?;
     if options.write.is_none() {
         terminal::end_with_reader();

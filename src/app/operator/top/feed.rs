@@ -101,7 +101,7 @@ fn events(sockets: &[PathBuf], news: &Sender<News>) {
         if let Ok(mut daemon) = Daemon::connect(sockets) {
             let request = Request::Events { since: None, until_now: false };
             let subscribed = ask::<Status>(&mut daemon, &request);
-            if subscribed.is_ok() && daemon.be_patient().is_ok() {
+            if subscribed.is_ok() && daemon.remove_time_limit().is_ok() {
                 while let Some(one) = daemon.line().ok().and_then(|line| event(&line)) {
                     if news.send(one).is_err() {
                         return;

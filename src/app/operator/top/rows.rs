@@ -104,10 +104,10 @@ pub(super) fn rows<'a>(
     services.sort_by_cached_key(|service| Reverse(order.of_service(service)));
     let mut rows = Vec::new();
     for service in services {
-        let named = names_service(service, filter);
-        let reals = service.reals.iter().filter(|real| named || names_real(real, filter));
+        let whole = service_matches(service, filter);
+        let reals = service.reals.iter().filter(|real| whole || real_matches(real, filter));
         let mut reals: Vec<_> = reals.collect();
-        if !named && reals.is_empty() {
+        if !whole && reals.is_empty() {
             continue;
         }
         let folded = folded.contains(&service.name);
@@ -120,12 +120,12 @@ pub(super) fn rows<'a>(
     rows
 }
 
-fn names_service(service: &ListedService, filter: &str) -> bool {
-    let names = |text: &str| text.to_lowercase().contains(filter);
-    names(&service.name) || service.listen.iter().any(|listen| names(listen))
+fn service_matches(service: &ListedService, filter: &str) -> bool {
+    let has = |text: &str| text.to_lowercase().contains(filter);
+    has(&service.name) || service.listen.iter().any(|listen| has(listen))
 }
 
-fn names_real(real: &ListedReal, filter: &str) -> bool {
-    let names = |text: &str| text.to_lowercase().contains(filter);
-    names(&real.address) || names(&real.state)
+fn real_matches(real: &ListedReal, filter: &str) -> bool {
+    let has = |text: &str| text.to_lowercase().contains(filter);
+    has(&real.address) || has(&real.state)
 }
