@@ -52,6 +52,16 @@ at vt-director $command | grep "$local_range" || fail "$command does not show th
 at vt-director ip -"$version" route del local "$local_range" dev lo
 at vt-director ip -"$version" rule del pref 100
 wait_for "its end" is_wrong capture 0
+# Without a route back to clients rp_filter drops their packets (IPv4).
+if [[ $version == 4 ]]; then
+    route=$(at vt-director ip route show default)
+    at vt-director ip route del default
+    wait_for "the loss of the default route in the list" is_wrong capture 1
+    text=$(number director list '.host.wrong[0].text')
+    [[ $text == *"\`ip route add $(xargs <<<"$route")\`" ]] || fail "it says: $text"
+    at vt-director ip route add $route
+    wait_for "its end" is_wrong capture 0
+fi
 # Rules that match a part of the packets: one that matches those of a service is reported while it
 # lasts; whether one for a mark does is not known.
 at vt-director ip -"$version" route add default dev eth0 table 500

@@ -37,6 +37,7 @@ mod selectors;
 mod step;
 pub mod sysctl;
 pub mod undone;
+pub mod way_back;
 
 #[cfg(test)]
 mod tests;

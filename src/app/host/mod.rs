@@ -48,6 +48,7 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::own_macs::OwnMacs;
 use crate::host::rename::Uplinks;
+use crate::host::way_back::DefaultRoute;
 use crate::host::{
     Announcement, Facts, Family, HostPlan, HostStep, Object, Problem, Routes, SelectiveRule,
     TunnelRoutes, director, ipsec, realserver, selective,
@@ -103,6 +104,8 @@ pub struct Session {
     defences: BTreeMap<Announcement, Defence>,
     /// The hardware addresses by which neighbours know this host's own addresses.
     own_macs: OwnMacs,
+    /// The last default route, without which clients' packets may be dropped.
+    default_route: DefaultRoute,
     /// Receives such claims.
     listening: ClaimListener,
     /// The state of steps that another program undoes, by their subject.
@@ -223,6 +226,7 @@ impl Session {
             rivals: BTreeMap::new(),
             defences: BTreeMap::new(),
             own_macs: OwnMacs::default(),
+            default_route: DefaultRoute::default(),
             listening: ClaimListener::new(),
             contests: BTreeMap::new(),
             right: BTreeSet::new(),

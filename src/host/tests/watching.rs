@@ -10,6 +10,7 @@ use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
 use crate::host::realserver;
 use crate::host::rename::{Uplinks, renamed};
 use crate::host::replies::{self, Reply};
+use crate::host::way_back::DefaultRoute;
 
 #[test]
 fn a_problem_is_reported_when_it_begins_ends_and_returns() {
@@ -178,6 +179,44 @@ fn the_kernel_is_asked_as_if_a_neighbour_of_the_uplink_had_sent() {
     assert_eq!(asked("10.1.0.10", &facts), Some(ip("10.1.0.2")), "not this host's .1");
     facts.addresses.clear();
     assert_eq!(asked("10.1.0.10", &facts), None);
+}
+
+#[test]
+fn a_default_route_that_goes_is_missed_where_packets_without_a_way_back_are_dropped() {
+    let plan = |vip: &str| HostPlan {
+        captured: vec![ip(vip)],
+        uplinks: vec!["eth0".into()],
+        ..HostPlan::default()
+    };
+    let filtering = |all: &str, own: &str| {
+        let mut facts = facts();
+        for (link, value) in [("all", all), ("eth0", own)] {
+            facts.sysctls.insert(sysctl::conf(link, "rp_filter"), value.to_owned());
+        }
+        facts
+    };
+    let without = |facts: &Facts| {
+        let others = facts.routes.iter().filter(|route| route.destination.prefix_len() > 0);
+        Facts { routes: others.cloned().collect(), ..facts.clone() }
+    };
+    let rows = [
+        ("10.1.0.10", "0", "0", false),
+        ("10.1.0.10", "0", "2", true),
+        ("10.1.0.10", "1", "0", true),
+        ("2001:db8:1::10", "1", "1", false),
+    ];
+    for (vip, all, own, missed) in rows {
+        let (plan, there) = (plan(vip), filtering(all, own));
+        let gone = without(&there);
+        let mut route = DefaultRoute::default();
+        assert_eq!(route.note(&plan, &gone), None, "it never had one");
+        assert_eq!(route.note(&plan, &there), None);
+        let problem = route.note(&plan, &gone);
+        assert_eq!(problem.is_some(), missed, "{vip} {all} {own}");
+        let command = "`ip route add default via 10.1.0.254 dev eth0`";
+        assert!(problem.is_none_or(|problem| problem.text.ends_with(command)));
+        assert_eq!(route.note(&plan, &there), None, "it is back");
+    }
 }
 
 #[test]
