@@ -125,13 +125,13 @@ impl<B: TakesChanges> Runner<B> {
 
     /// Starts due probes; returns whether more may be started.
     fn start(&mut self) -> bool {
-        let now = self.now();
+        let (now, instant) = (self.now(), Instant::now());
         for _ in 0..STARTS_A_TURN {
             if !self.has_room() {
                 return false;
             }
             let Some(DueProbe { id, check, lag }) = self.board.start_due(now) else { return false };
-            if let Some((count, warning)) = self.late.note(Instant::now(), lag) {
+            if let Some((count, warning)) = self.late.note(instant, lag) {
                 log::warn!(count; "{warning}");
             }
             let kept = self.flows.remove(&id);
