@@ -3,9 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line that is read, in bytes with its newline.
-pub const MAX_LINE_LEN: usize = 4_096;
-
 /// The state that a real server's owner has set.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -11,6 +11,7 @@ use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::ProbeTarget;
 use crate::control::printable_line;
+use crate::health::PlannedCheck;
 use crate::health::load::Reported;
 use crate::health::spec::ExecProbe;
 use crate::sys::process;
@@ -31,19 +32,8 @@ pub(super) async fn probe<B: TakesChanges>(
     exec: &ExecProbe,
 ) -> ProbeOutcome {
     let (program, arguments) = exec.command.split_first().ok_or("no program is configured")?;
-    let destination = target.destination();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("VSTUN_REAL", target.check.real.to_string())
-        .env("VSTUN_PORT", destination.port().to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        // Its own process group, so that its children can be ended with it.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{program} cannot be run: {error}"))?;
+    let child = command(program, arguments, target.check).spawn();
+    let mut child = child.map_err(|error| format!("{program} cannot be run: {error}"))?;
     let _group = child.id().map(ProcessGroup);
     target.trace.step("started");
     let (output, mut said) = (child.stdout.take(), Vec::new());
@@ -60,6 +50,23 @@ pub(super) async fn probe<B: TakesChanges>(
     };
     let status = status.map_err(|error| format!("{program} was lost: {error}"))?;
     Ok(judge(exec, status, &said))
+}
+
+fn command(program: &str, arguments: &[String], check: &PlannedCheck) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("VSTUN_REAL", check.real.to_string())
+        .env("VSTUN_PORT", check.destination.port.to_string())
+        // The service manager expects notifications from the director alone.
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // Its own process group, so that its children can be ended with it.
+        .process_group(0)
+        .kill_on_drop(true);
+    command
 }
 
 /// Reads to the end, so that the program never waits for its output, and keeps the beginning.
@@ -101,5 +108,40 @@ impl Drop for ProcessGroup {
     fn drop(&mut self) {
         // An error means that the group has ended already.
         let _ = process::kill_group(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::health::Destination;
+    use crate::health::spec::{CheckSpec, Probe, Timing, Via};
+    use crate::model::RealSpec;
+
+    /// A program that notifies the service manager would speak for the director.
+    #[test]
+    fn a_program_knows_its_subject_and_not_the_service_manager_s_socket() {
+        let real = IpAddr::from([10, 0, 0, 11]);
+        let timing = Timing::DEFAULT;
+        let spec = CheckSpec { probe: Probe::Tcp, via: Via::Direct, port: Some(80), timing };
+        let check = PlannedCheck {
+            real,
+            encap: RealSpec::new(real, 1).values.encap,
+            destination: Destination { address: real, port: 80 },
+            spec: Arc::new(spec),
+        };
+        let command = command("/check", &[], &check);
+        let mut environment: Vec<_> = command.as_std().get_envs().collect();
+        environment.sort_unstable();
+        let text = |text: &'static str| std::ffi::OsStr::new(text);
+        let expected = [
+            (text("NOTIFY_SOCKET"), None),
+            (text("VSTUN_PORT"), Some(text("80"))),
+            (text("VSTUN_REAL"), Some(text("10.0.0.11"))),
+        ];
+        assert_eq!(environment, expected);
     }
 }
