@@ -8,8 +8,9 @@ use crate::wire::protocol;
 /// Neighbour solicitation and advertisement (RFC 4861 4.3, 4.4), with their names in nft(8).
 const KINDS: [(u8, &str); 2] = [(135, "solicitations"), (136, "advertisements")];
 
-/// The finding for the first of these interfaces where it is certainly dropped. A rule with
-/// conditions that cannot be judged is none: every host that serves has such rules.
+/// The finding for the first of these interfaces where the firewall certainly drops it. A drop
+/// under conditions that cannot be evaluated is not reported: many firewalls that work have such
+/// rules.
 pub(super) fn finding<'a>(
     mut links: impl Iterator<Item = &'a str>,
     ruleset: &Ruleset,

@@ -121,12 +121,12 @@ fn attempts<'a>(listened: &'a [Listened], port: u16, survey: &'a Survey) -> Vec<
     });
     let numbered = (0_u16..).zip(fit.take(MOST));
     numbered
-        .map(|(place, (listened, link, source))| ListenTrial {
+        .map(|(index, (listened, link, source))| ListenTrial {
             listened,
             link,
             source,
-            number: 2 * place,
-            port: port + place,
+            number: 2 * index,
+            port: port + index,
         })
         .collect()
 }

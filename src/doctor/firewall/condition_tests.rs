@@ -240,8 +240,10 @@ fn maps_decide_as_far_as_their_key_is_known() {
     let port = field("tcp", "dport");
     let vmap = |key: &str, data: &str| format!(r#"{{"vmap": {{"key": {key}, "data": {data}}}}}"#);
     let set = |pairs: &[(&str, &str)]| {
-        let pairs: Vec<_> =
-            pairs.iter().map(|(key, way)| format!(r#"[{key}, {{"{way}": null}}]"#)).collect();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(key, verdict)| format!(r#"[{key}, {{"{verdict}": null}}]"#))
+            .collect();
         format!(r#"{{"set": [{}]}}"#, pairs.join(", "))
     };
     let low = set(&[("22", "accept"), (r#"{"range": [0, 21]}"#, "drop"), ("80", "drop")]);

@@ -229,7 +229,7 @@ mod tests {
         ];
         for (hook, probe, expected) in table {
             let verdict = match ruleset.judge(&[hook], &probe) {
-                FirewallVerdict::Drops(place) => Some((place.rule, place.certain)),
+                FirewallVerdict::Drops(point) => Some((point.rule, point.certain)),
                 FirewallVerdict::Passes => None,
             };
             let expected = expected.map(|(rule, certain)| (rule.to_owned(), certain));

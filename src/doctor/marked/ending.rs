@@ -1,4 +1,4 @@
-//! How the way of a marked packet ended.
+//! How the path of a marked packet ended.
 
 use std::net::{IpAddr, SocketAddr};
 

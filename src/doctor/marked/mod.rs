@@ -1,11 +1,11 @@
 //! Marked packets: frames like a client's or a director's, which arrive at an interface of this
-//! host, and whose way through nftables the kernel reports (`meta nftrace set 1`). They end before
+//! host, and whose path through nftables the kernel reports (`meta nftrace set 1`). They end before
 //! the daemon: nothing answers them.
 //!
 //! 1. `frame`: the packets.
-//! 2. `table`: the tables of nftables that mark them, see them at each hook, and end their way.
+//! 2. `table`: the tables of nftables that mark them, see them at each hook, and end their path.
 //! 3. `report`: the kernel's reports.
-//! 4. `ending`: how the way of a packet ended.
+//! 4. `ending`: how the path of a packet ended.
 
 mod ending;
 mod frame;

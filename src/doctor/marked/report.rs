@@ -56,12 +56,12 @@ pub struct Reports<'a> {
     ruleset: &'a Ruleset,
     /// The number of each marked packet by the kernel's.
     numbers: HashMap<u32, u16>,
-    ways: HashMap<u16, Way>,
+    paths: HashMap<u16, PacketPath>,
 }
 
-/// The way of one packet.
+/// The path of one packet.
 #[derive(Debug)]
-struct Way {
+struct PacketPath {
     point: Point,
     /// The latest base chain, and its hook.
     base: (String, String),
@@ -77,7 +77,7 @@ impl<'a> Reports<'a> {
     /// None yet.
     #[must_use]
     pub fn new(tables: &'a TraceTables, ruleset: &'a Ruleset) -> Self {
-        Self { tables, ruleset, numbers: HashMap::new(), ways: HashMap::new() }
+        Self { tables, ruleset, numbers: HashMap::new(), paths: HashMap::new() }
     }
 
     /// Adds a report. One about another packet, or that cannot be read, is left out.
@@ -87,7 +87,7 @@ impl<'a> Reports<'a> {
             self.numbers.insert(report.id, u16::from_be_bytes([high, low]));
         }
         let Some(number) = self.numbers.get(&report.id) else { return };
-        let way = self.ways.entry(*number).or_insert_with(|| Way {
+        let path = self.paths.entry(*number).or_insert_with(|| PacketPath {
             point: Point::Arrival,
             base: (String::new(), String::new()),
             ending: None,
@@ -95,49 +95,49 @@ impl<'a> Reports<'a> {
             translator: None,
             translated: None,
         });
-        way.follow(report.flow);
+        path.follow(report.flow);
         if report.table == self.tables.name {
-            way.point = point(&report.chain).unwrap_or(way.point);
+            path.point = point(&report.chain).unwrap_or(path.point);
             if report.drops {
-                way.ending = Some(ending(self.tables, &report.chain));
+                path.ending = Some(ending(self.tables, &report.chain));
             }
             return;
         }
         if let Some(hook) = self.ruleset.hook_of(report.family, &report.table, &report.chain) {
-            way.base = (report.chain.clone(), hook.to_owned());
+            path.base = (report.chain.clone(), hook.to_owned());
         }
         if report.drops {
-            way.ending = Some(Ending::Dropped(place(report, way)));
+            path.ending = Some(Ending::Dropped(drop_point(report, path)));
         } else if report.accepts
             && report.rule.is_some()
-            && self.ruleset.is_nat(report.family, &report.table, &way.base.0)
+            && self.ruleset.is_nat(report.family, &report.table, &path.base.0)
         {
-            way.translator = Some(place(report, way));
+            path.translator = Some(drop_point(report, path));
         }
     }
 
     /// What became of the addresses of the packet with this number.
     #[must_use]
     pub fn translated(&self, number: u16) -> Option<Translation> {
-        self.ways.get(&number)?.translated.clone()
+        self.paths.get(&number)?.translated.clone()
     }
 
     /// How the packet of this number has ended; `None`: it is not known yet.
     #[must_use]
     pub fn ended(&self, number: u16) -> Option<Ending> {
-        self.ways.get(&number)?.ending.clone()
+        self.paths.get(&number)?.ending.clone()
     }
 
     /// How it has ended if no more reports come.
     #[must_use]
     pub fn finally(&self, number: u16) -> Ending {
-        let way = self.ways.get(&number);
-        let lost = Ending::Lost(way.map_or(Point::Arrival, |way| way.point));
+        let path = self.paths.get(&number);
+        let lost = Ending::Lost(path.map_or(Point::Arrival, |path| path.point));
         self.ended(number).unwrap_or(lost)
     }
 }
 
-impl Way {
+impl PacketPath {
     /// Compares addresses and ports with those before. The first change counts.
     fn follow(&mut self, flow: Option<MarkedFlow>) {
         let Some(to) = flow else { return };
@@ -149,13 +149,13 @@ impl Way {
 }
 
 /// The rule or policy of a report.
-fn place(report: Report, way: &Way) -> DropPoint {
+fn drop_point(report: Report, path: &PacketPath) -> DropPoint {
     let Report { family, table, chain, rule, .. } = report;
     let rule = match rule {
         Some(handle) => format!("rule {handle} of chain {chain}"),
         None => "its policy".to_owned(),
     };
-    let (base, hook) = way.base.clone();
+    let (base, hook) = path.base.clone();
     let chain = if base.is_empty() { chain } else { base };
     DropPoint { family: family.to_owned(), table, chain, hook, rule, certain: true }
 }

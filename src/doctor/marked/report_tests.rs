@@ -157,16 +157,16 @@ fn a_translation_is_known_with_its_rule() {
         all.add(&after);
         all.translated(7)
     };
-    let way = [with_flow(&theirs("pre", 4, JUMP), client, vip, 80), theirs("own", 6, ACCEPT)];
+    let path = [with_flow(&theirs("pre", 4, JUMP), client, vip, 80), theirs("own", 6, ACCEPT)];
     let changed = with_flow(&ours("prerouting_last"), client, real, 80);
-    let found = translation(&way, changed.clone()).unwrap();
+    let found = translation(&path, changed.clone()).unwrap();
     assert_eq!(found.to.destination, "10.0.0.11:80".parse().unwrap());
     let rule = found.rule.unwrap();
     assert_eq!((&*rule.rule, &*rule.chain, &*rule.table), ("rule 6 of chain own", "pre", "nat"));
     // A rule of iptables-legacy makes no report.
     assert_eq!(translation(&[], changed).unwrap().rule, None);
     let port = with_flow(&ours("prerouting_last"), client, vip, 8080);
-    assert_eq!(translation(&way, port).unwrap().to.destination.port(), 8080);
+    assert_eq!(translation(&path, port).unwrap().to.destination.port(), 8080);
     let same = with_flow(&ours("prerouting_last"), client, vip, 80);
-    assert_eq!(translation(&way, same), None);
+    assert_eq!(translation(&path, same), None);
 }
