@@ -165,7 +165,7 @@ fn a_small_table_stays_on_few_pages_and_a_full_one_uses_the_largest_region() {
     assert!(bytes <= 23 * 1_000_000, "23 bytes for each of a million");
 }
 
-/// The kernel zeroes whole pages, so slots at random would have it zero all of them in one turn.
+/// The kernel zeroes whole pages, so a batch of new flows would have it zero many in one turn.
 #[test]
 fn a_region_is_touched_bit_by_bit_before_entries_move_to_it() {
     let mut index = Index::new(100_000);
