@@ -98,8 +98,13 @@ translates() { # HOOK RULE...
 translates "prerouting priority -100;" "$ip daddr $VIP tcp dport 80 dnat to $own"
 translates "prerouting priority -100;" "udp dport 9000 redirect to :9001"
 expect_eq "packets of these that the daemon has read" "$(packets)" "$before"
-# This director's own probes get another source too, and count as clients' packets.
+# Masquerading for every interface: for clients it is a fault. This director's own probes get
+# another source too where that differs from what the route says.
 translates "postrouting priority 100;" masquerade
+# Those alone: the director takes them for a client's.
+before=$(packets)
+translates "postrouting priority 100;" oifname vstun0 meta skuid 0 snat to "${LAN_OTHERS[$INNER]}"
+[[ $(packets) != "$before" ]] || fail "no probe was taken for a client's packet"
 expect_eq "packets of these at the real server" \
     "$(at vt-real1 nft list chain inet seen pre | grep -o 'packets [0-9]*')" "packets 0"
 at vt-real1 nft delete table inet seen

@@ -167,7 +167,61 @@ named director capture "$VIP"
 mend vt-director
 healthy director
 
+# Routes and rules that refuse clients for their source. The director knows the client.
+fetch 1 >"$WORK/fetched.log"
+clients=198.51.100.0/24
+for drops in "route add blackhole $clients" "rule add from $clients unreachable pref 9"; do
+    # shellcheck disable=SC2086 # words
+    ip -n vt-director $drops
+    named director capture "$VIP"
+    [[ $(first text) == *"$clients"* ]] || fail "it says: $(first text)"
+    mend vt-director
+    healthy director
+done
+# The daemon knows the route that it had, if it has seen the loss.
+ip -n vt-director route del default
+named director capture
+command=$(first 'mend[0]')
+at vt-director sh -c "${command/ROUTER/${UPLINK_ROUTERS[4]}}"
+healthy director
+ip -n vt-director route add default via "${UPLINK_ROUTERS[4]}" metric 100
+ip -n vt-director route del default metric 0
+ip -n vt-director route add blackhole default metric 50
+named director capture "$VIP"
+mend vt-director
+healthy director
+ip -n vt-director route add blackhole 198.18.0.0/15
+EXIT=0
+named director capture
+[[ $(first text) == *"right, if clients are not there" ]] || fail "it says: $(first text)"
+EXIT=1
+ip -n vt-director route del blackhole 198.18.0.0/15
+healthy director
+
 ip -n vt-other addr add "$VIP/32" dev eth0
 at vt-other python3 "$here/traffic/claim.py" eth0 "$VIP" 2
 named director conflict "$VIP"
 ip -n vt-other addr del "$VIP/32" dev eth0
+ip -n vt-other link set eth0 down
+
+# The uplink is a bridge, and has rules of its own.
+stop director
+ip -n vt-director -batch - <<-IP
+	link add br0 type bridge mcast_snooping 0
+	address flush dev eth0
+	link set eth0 master br0
+	address add $(in_subnet "${UPLINK_DIRECTORS[4]}") dev br0
+	link set br0 up
+	route replace default via ${UPLINK_ROUTERS[4]}
+	IP
+start_director rr 1 1
+healthy director
+for rule in "firewall ip daddr $VIP drop" "neighbours ether type arp drop"; do
+    at vt-director nft "add table bridge probed;
+        add chain bridge probed in { type filter hook prerouting priority 0; };
+        add rule bridge probed in ${rule#* }"
+    named director "${rule%% *}" "$VIP"
+    mend vt-director
+    healthy director
+    at vt-director nft delete table bridge probed
+done

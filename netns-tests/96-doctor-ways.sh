@@ -2,6 +2,7 @@
 # network; and a virtual IP on another interface of the real server. The first finding's first
 # command corrects each fault that a command on that host can correct.
 # mixes: 4in4
+# first: thirty faults, and each is found only after its probes have waited
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -40,6 +41,36 @@ named real1 reply_path "$VIP"
 command=$(first 'mend[0]')
 at vt-real1 sh -c "${command/ROUTER/$gateway}"
 healthy real1
+healthy director
+
+# Routes and rules that drop replies: to everybody, and to the network of a client.
+ip -n vt-real1 route del default
+ip -n vt-real1 route add default via "$gateway" metric 100
+for kind in unreachable blackhole; do
+    ip -n vt-real1 route add "$kind" default metric 50
+    named real1 reply_path "$VIP"
+    [[ $(first text) == *"the route is $kind"* ]] || fail "it says: $(first text)"
+    mend vt-real1
+    healthy real1
+done
+clients=198.51.100.0/24
+ask_on() { # clients that ask again and again
+    spawn vt-client asking sh -c "while :; do curl -so /dev/null --max-time 1 '$(url /)'; done"
+}
+for drops in "route add blackhole $clients" "rule add to $clients prohibit pref 5"; do
+    # shellcheck disable=SC2086 # words
+    ip -n vt-real1 $drops
+    EXIT=0
+    named real1 reply_path
+    [[ $(first text) == *"right, if clients are not there" ]] || fail "it says: $(first text)"
+    EXIT=1
+    ask_on
+    named real1 reply_path "$VIP"
+    [[ $(first text) == *"$CLIENT"* ]] || fail "it says: $(first text)"
+    mend vt-real1
+    stop asking KILL
+    healthy real1
+done
 healthy director
 
 # The network drops what comes from an address that it did not assign, as clouds do.
@@ -147,6 +178,29 @@ named director source
 expect_eq "faults" "$(jq '[.findings[] | select(.severity == "fault")] | length' "$WORK/report")" 1
 mend vt-director
 healthy director
+
+# A rule of the director gives tunnelled packets another source: one does, one changes nothing.
+at vt-director nft -f - <<-NFT
+	table ip nat {
+	    chain post {
+	        type nat hook postrouting priority 100
+	        ip daddr ${ADDRESS[real1]} meta l4proto 4 snat to 10.0.0.99
+	        oifname "eth1" masquerade
+	    }
+	}
+	NFT
+named director nat "${ADDRESS[real1]}"
+expect_eq "findings at real servers" \
+    "$(jq '[.findings[] | select(.severity == "fault")] | length' "$WORK/report")" 1
+ask_on
+named real1 gate
+[[ $(first text) == *10.0.0.99* ]] || fail "it says: $(first text)"
+stop asking KILL
+named director nat "${ADDRESS[real1]}"
+mend vt-director
+healthy director
+at vt-director nft delete table ip nat
+at vt-director nft delete table inet vstun_tunnels
 
 # --- virtual IPs ----------------------------------------------------------------------------------
 

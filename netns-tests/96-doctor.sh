@@ -155,6 +155,27 @@ mend vt-director
 healthy director
 ip -n vt-router link set lan-real1 mtu 1500
 
+# Connection tracking knows which packets are replies, so masquerading leaves them as they are; but
+# not those of datagrams that it has not seen.
+at vt-real1 nft -f - <<-NFT
+	table inet nat {
+	    chain post {
+	        type nat hook postrouting priority 100
+	        masquerade
+	    }
+	}
+	NFT
+healthy real1
+healthy director
+at vt-real1 nft "add table inet raw;
+    add chain inet raw pre { type filter hook prerouting priority raw; };
+    add rule inet raw pre iifname vstun0 notrack"
+named real1 nat "$VIP"
+mend vt-real1
+healthy real1
+at vt-real1 nft delete table inet nat
+at vt-real1 nft delete table inet raw
+
 stop real1
 TRUSTED=("${LAN_OTHERS[$OUTER]}")
 start_real real1

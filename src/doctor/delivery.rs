@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::firewall::{
     CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset, legacy_table,
 };
-use super::observed_realserver::{Listening, RealServerFacts};
+use super::observed_realserver::{Listening, RealServerFacts, ReplyWay};
 use super::passage::{dropped, insert};
 use super::tunnels::Tunnelled;
 use super::{Cause, Finding, Severity};
@@ -38,7 +38,46 @@ pub(super) fn findings(facts: &RealServerFacts, ruleset: &Ruleset) -> Vec<Findin
         found.extend(FirewallWay::into_the_host(vip, facts).findings(facts, ruleset));
         found.extend(FirewallWay::of_replies(vip).findings(facts, ruleset));
     }
+    found.extend(facts.listening.iter().find_map(|one| translated(one, facts, ruleset)));
     found
+}
+
+/// A rule that gives replies another source. Connection tracking translates no replies, unless a
+/// rule keeps their requests from it. It calls TCP's replies invalid then.
+fn translated(
+    listening: &Listening,
+    facts: &RealServerFacts,
+    ruleset: &Ruleset,
+) -> Option<Finding> {
+    let Listening { vip, protocol, port, .. } = *listening;
+    if protocol != protocol::UDP || !listening.is_service() {
+        return None;
+    }
+    let into = FirewallWay::into_the_host(vip, facts).packet;
+    let request = JudgedPacket { protocol, port: Some(port), ..into };
+    let leaves = facts.reply_routes.iter().find_map(|route| match &route.way {
+        ReplyWay::Link { link, .. } if route.vip == vip => Some(link.clone()),
+        _ => None,
+    });
+    let reply = JudgedPacket {
+        protocol,
+        output: leaves,
+        source_port: Some(port),
+        state: CtState::New,
+        ..FirewallWay::of_replies(vip).packet
+    };
+    let no_reply =
+        ruleset.untracks(Hook::Prerouting, &request) && !ruleset.untracks(Hook::Output, &reply);
+    let point = ruleset.translates(&[Hook::Postrouting], &reply).filter(|_| no_reply)?;
+    let text = format!(
+        "a NAT rule gives replies from {vip}, port {}, another source, and clients drop them: a \
+         `notrack` rule keeps the requests from connection tracking, which therefore does not know \
+         the replies as such",
+        listening.words()
+    );
+    let family = if vip.is_ipv4() { "ip" } else { "ip6" };
+    let found = Finding::new(Cause::Nat, Severity::Fault, text).seen(point.place()).about(vip);
+    Some(found.mended_by(point.insert(&format!("{family} saddr {vip} accept"))))
 }
 
 /// Whether only the packets that come out of the TUN can tell if a port that the firewall closes is

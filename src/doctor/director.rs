@@ -12,7 +12,8 @@ use super::observed::{DirectorFacts, NeighbourEntry, RouteToReal};
 use super::passage;
 use super::ports::{self, PortAnswers};
 use super::{
-    Cause, Diagnosis, Finding, Severity, happened, link_layer, neighbours, own_packets, serving,
+    Cause, Diagnosis, Finding, Severity, happened, link_layer, neighbours, own_packets,
+    refused_clients, serving, translation,
 };
 use crate::control::{FastPathState, Probed, ProbedPort, counted};
 use crate::wire::encap::{Encap, SourcePorts};
@@ -33,7 +34,10 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     findings.extend(undiscovered(facts));
     findings.extend(link_layer::findings(facts));
     findings.extend(passage::findings(facts));
-    findings.extend(own_packets::findings(facts));
+    let known: Vec<Vec<String>> = findings.iter().map(|found| found.mend.clone()).collect();
+    let own = own_packets::findings(facts).into_iter();
+    findings.extend(own.filter(|found| !known.contains(&found.mend)));
+    findings.extend(refused_clients::findings(&facts.refused_clients));
     let mut well: Vec<String> = passage::well(facts).into_iter().collect();
     if let Some(probed) = &facts.probed {
         let (found, good) = reals(facts, probed);
@@ -242,6 +246,12 @@ fn silent(real: IpAddr, facts: &DirectorFacts, seen: &str) -> Finding {
     let way = facts.ways.iter().find(|way| way.real == real);
     if let Some(found) = way.and_then(unreached) {
         return found.seen(seen);
+    }
+    let ruleset = facts.ruleset.as_ref();
+    let translated = way.and_then(|way| translation::of_tunnelled(way, facts.user, ruleset?));
+    if let Some(found) = translated {
+        let evidence = format!("{}; {seen}", found.evidence);
+        return found.seen(evidence);
     }
     let source = way.and_then(|way| way.source);
     let tunnelled = way.map_or(&[][..], |way| &way.tunnelled);

@@ -24,6 +24,7 @@ fn way(real: &str, source: &str, neighbour: NeighbourEntry) -> RouteToReal {
     RouteToReal {
         real: ip(real),
         source: Some(ip(source)),
+        masqueraded: Some(ip(source)),
         link: Some("eth1".to_owned()),
         tunnelled: vec![Tunnelled::default()],
         next: Some(ip(real)),

@@ -8,16 +8,19 @@
 //! 2. `field`, `operand`, `names`: its fields, as far as they are known, and their values.
 //! 3. `condition`, `sets`: whether it meets a condition.
 //! 4. `ruleset`, `legacy`: its path through the chains.
+//! 5. `new_source`: what a rule that translates makes of its source.
 
 mod condition;
 mod field;
 mod legacy;
 mod names;
+mod new_source;
 mod operand;
 mod packet;
 mod ruleset;
 mod sets;
 
 pub(in crate::doctor) use legacy::table as legacy_table;
+pub use new_source::NewSource;
 pub use packet::{ARP, CtState, JudgedPacket};
 pub use ruleset::{DropPoint, FirewallVerdict, Hook, Ruleset};

@@ -26,6 +26,7 @@ mod own_packets;
 mod passage;
 mod ports;
 mod realserver;
+mod refused_clients;
 mod reply_routes;
 mod serving;
 mod translation;
@@ -43,4 +44,5 @@ pub use observed_realserver::{
     Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, ReplyWay,
 };
 pub use realserver::diagnose_realserver;
+pub use refused_clients::{ClientSeen, RefusedClient, SourceRefusal};
 pub use tunnels::Tunnelled;

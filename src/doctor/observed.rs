@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use super::ends::EndFacts;
 use super::finding::Finding;
-use super::firewall::Ruleset;
+use super::firewall::{CtState, JudgedPacket, Ruleset};
 use super::host::HostFault;
 use super::marked::MarkedClient;
+use super::refused_clients::RefusedClient;
 use super::tunnels::Tunnelled;
 use crate::control::{EventText, FastPathState, ListedService, Probed, VirtualIp};
 use crate::model::Listen;
@@ -30,6 +31,8 @@ pub struct RouteToReal {
     pub real: IpAddr,
     /// The tunnel's source, if the route has one.
     pub source: Option<IpAddr>,
+    /// The source that a masquerading rule would give to its packets.
+    pub masqueraded: Option<IpAddr>,
     /// The interface, if there is a route.
     pub link: Option<String>,
     /// How packets to it are encapsulated, by its services.
@@ -38,6 +41,29 @@ pub struct RouteToReal {
     pub next: Option<IpAddr>,
     /// What the kernel knows about it.
     pub neighbour: NeighbourEntry,
+}
+
+impl RouteToReal {
+    /// A tunnelled packet to it, of this protocol and UDP port. `user`: the one that the director
+    /// runs as.
+    pub(super) fn tunnelled_packet(
+        &self,
+        user: Option<u32>,
+        (protocol, port): (u8, Option<u16>),
+    ) -> JudgedPacket {
+        JudgedPacket {
+            version: if self.real.is_ipv4() { 4 } else { 6 },
+            input: Some(String::new()),
+            output: self.link.clone(),
+            user,
+            source: self.source,
+            destination: Some(self.real),
+            protocol,
+            port,
+            state: CtState::New,
+            ..JudgedPacket::default()
+        }
+    }
 }
 
 /// An entry of the kernel's neighbour table.
@@ -79,6 +105,8 @@ pub struct DirectorFacts {
     pub unmarked: Option<String>,
     /// The answers of the real servers' ports; `None` without a daemon.
     pub probed: Option<Probed>,
+    /// How many packets of its own the director has read meanwhile.
+    pub own_packets: u64,
     /// The answers of the real servers' daemons; `None`: no inquiry could be sent.
     pub ends: Option<Vec<EndFacts>>,
     /// The program's version.
@@ -95,6 +123,8 @@ pub struct DirectorFacts {
     pub events: Vec<EventText>,
     /// A client of an open handshake, by real server.
     pub handshakes: BTreeMap<IpAddr, IpAddr>,
+    /// Clients whose packets this host drops for their source.
+    pub refused_clients: Vec<RefusedClient>,
     /// Interfaces that are down, each with its addresses.
     pub down: Vec<(String, Vec<IpAddr>)>,
     /// The interfaces where the kernel carries established connections; `None`: nowhere.

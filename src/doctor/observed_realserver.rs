@@ -115,10 +115,14 @@ impl Listening {
 pub enum ReplyTo {
     /// A client that has not answered this host's SYN-ACK, although it was sent again.
     Waiting,
+    /// A client whose packets come out of the TUN now, and which the kernel answers nothing.
+    Sending,
     /// A client whose handshake has ended.
     Answering,
     /// No client, but an address on the internet.
     Far,
+    /// No client, but an address of a network that a route or a routing rule refuses.
+    Possible,
 }
 
 /// The kernel's route lookup for a reply.
@@ -158,6 +162,8 @@ pub enum ReplyWay {
         kind: &'static str,
         /// The destinations of that route and its table, if there is such a route.
         route: Option<(IpNet, u32)>,
+        /// The priority of the routing rule that refuses instead.
+        rule: Option<u32>,
     },
 }
 

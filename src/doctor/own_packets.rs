@@ -17,11 +17,15 @@ const REFUSED: &str = "Operation not permitted";
 /// Whether the result of this probe says nothing about the real server: the packet did not leave
 /// this host, or the answer was dropped here.
 pub(super) fn proves_nothing(port: &ProbedPort, facts: &DirectorFacts) -> bool {
+    let here = |listen, ruleset| {
+        certain(listen, facts, ruleset).is_some() || translated(listen, facts, ruleset).is_some()
+    };
     !port.passed
         && (is_refused(&port.detail)
-            || facts.ruleset.as_ref().is_some_and(|ruleset| {
-                listen(port).is_some_and(|listen| certain(listen, facts, ruleset).is_some())
-            }))
+            || facts
+                .ruleset
+                .as_ref()
+                .is_some_and(|ruleset| listen(port).is_some_and(|listen| here(listen, ruleset))))
 }
 
 /// Whether the kernel has refused to send it.
@@ -40,8 +44,10 @@ pub(super) fn findings(facts: &DirectorFacts) -> Vec<Finding> {
         let mut listens: Vec<Listen> = facts.listened.iter().map(|one| one.listen).collect();
         listens.dedup();
         found.extend(listens.into_iter().filter_map(|listen| {
-            let (way, point) = certain(listen, facts, ruleset)?;
-            Some(finding(listen, way, &point, &facts.tun))
+            match certain(listen, facts, ruleset) {
+                Some((way, point)) => Some(finding(listen, way, &point, &facts.tun)),
+                None => translated(listen, facts, ruleset),
+            }
         }));
         found.dedup_by(|one, other| one.mend == other.mend);
     }
@@ -80,36 +86,60 @@ fn judged(
     facts: &DirectorFacts,
     ruleset: &Ruleset,
 ) -> FirewallVerdict {
-    let vip = listen.address;
-    let packet = JudgedPacket {
-        version: if vip.is_ipv4() { 4 } else { 6 },
-        protocol: listen.protocol.number(),
-        ..JudgedPacket::default()
-    };
-    let here = Some(String::new());
     match way {
         OwnPacket::Probe => {
-            let probe = JudgedPacket {
-                input: here,
-                output: Some(facts.tun.clone()),
-                destination: Some(vip),
-                port: Some(listen.ports.first),
-                user: facts.user,
-                ..packet
-            };
-            ruleset.judge(&[Hook::Output, Hook::Postrouting, Hook::Egress], &probe)
+            let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
+            ruleset.judge(&hooks, &probe(listen, facts))
         }
         OwnPacket::Answer => {
             let answer = JudgedPacket {
-                output: here,
-                source: Some(vip),
+                version: if listen.address.is_ipv4() { 4 } else { 6 },
+                protocol: listen.protocol.number(),
+                output: Some(String::new()),
+                source: Some(listen.address),
                 source_port: Some(listen.ports.first),
                 state: CtState::Established,
-                ..packet
+                ..JudgedPacket::default()
             };
             ruleset.judge(&[Hook::Ingress, Hook::Prerouting, Hook::Input], &answer)
         }
     }
+}
+
+fn probe(listen: Listen, facts: &DirectorFacts) -> JudgedPacket {
+    JudgedPacket {
+        version: if listen.address.is_ipv4() { 4 } else { 6 },
+        protocol: listen.protocol.number(),
+        input: Some(String::new()),
+        output: Some(facts.tun.clone()),
+        destination: Some(listen.address),
+        port: Some(listen.ports.first),
+        user: facts.user,
+        ..JudgedPacket::default()
+    }
+}
+
+/// A rule that gives probes other addresses. The director knows its own packets by these, so it
+/// counts none then, and passes them on as it does a client's. Masquerading that leaves the address
+/// as it is does not matter.
+fn translated(listen: Listen, facts: &DirectorFacts, ruleset: &Ruleset) -> Option<Finding> {
+    let probed = facts.probed.as_ref()?;
+    if facts.own_packets >= probed.ports.len() as u64 {
+        return None;
+    }
+    let packet = probe(listen, facts);
+    if ruleset.untracks(Hook::Output, &packet) {
+        return None;
+    }
+    let point = ruleset.translates(&[Hook::Output, Hook::Postrouting], &packet)?;
+    let text = format!(
+        "a NAT rule gives this director's own packets to {listen} other addresses, so it takes \
+         them for a client's: health checks through the tunnel reach any real server, and ports \
+         could not be tried at each"
+    );
+    let found = Finding::new(Cause::Nat, Severity::Fault, text).about(listen.address);
+    let rule = format!("oifname \"{}\" accept", facts.tun);
+    Some(found.seen(point.place()).mended_by(point.insert(&rule)))
 }
 
 fn finding(listen: Listen, way: OwnPacket, point: &DropPoint, tun: &str) -> Finding {
@@ -193,7 +223,29 @@ mod tests {
                 .to_vec(),
             probed: Some(Probed { ports: ports.collect(), left_out: 0 }),
             user: Some(0),
+            own_packets: 8,
             ..DirectorFacts::default()
+        }
+    }
+
+    /// The director has read fewer of its own packets than it has tried ports.
+    #[test]
+    fn a_rule_that_translates_own_packets_is_a_fault_if_they_are_missing() {
+        let rules = br#"{"nftables": [{"chain": {"family": "ip", "table": "nat", "name": "post",
+            "type": "nat", "hook": "postrouting", "prio": 100}}, {"rule": {"family": "ip",
+            "table": "nat", "chain": "post", "handle": 3, "expr": [{"match": {"op": "==",
+            "left": {"meta": {"key": "skuid"}}, "right": 0}}, {"masquerade": null}]}}]}"#;
+        for (own_packets, details, expected) in [
+            (1, [NO_ANSWER, ""], Some("nft insert rule ip nat post oifname \"vstun0\" accept")),
+            (2, ["", ""], None),
+        ] {
+            let ruleset = Ruleset::read(rules);
+            let facts =
+                DirectorFacts { own_packets, ruleset, ..facts("output", "accept", "", details) };
+            let report = diagnose_director(&facts);
+            let found = report.findings.first().map(|one| (one.cause, one.mend[0].as_str()));
+            assert_eq!(found, expected.map(|mend| (Cause::Nat, mend)), "{report:?}");
+            assert!(report.findings.iter().all(|one| one.on.is_empty()), "{report:?}");
         }
     }
 

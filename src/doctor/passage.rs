@@ -144,7 +144,11 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
     }
     let way = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
         FirewallVerdict::Passes => {
-            let tracked = if ruleset.untracks(&before) { CtState::Untracked } else { state };
+            let tracked = if ruleset.untracks(Hook::Prerouting, &before) {
+                CtState::Untracked
+            } else {
+                state
+            };
             ruleset.judge(&[Hook::Forward, Hook::Postrouting], &probe(tracked))
         }
         dropped => dropped,
@@ -189,28 +193,15 @@ fn invalid(Listened { listen, .. }: &Listened, tun: &str, point: &DropPoint) -> 
 
 /// `user`: the one that the director runs as.
 fn sent(way: &RouteToReal, user: Option<u32>, ruleset: &Ruleset) -> Option<Finding> {
-    let probe = |protocol, port| JudgedPacket {
-        version: if way.real.is_ipv4() { 4 } else { 6 },
-        input: Some(String::new()),
-        output: way.link.clone(),
-        user,
-        source: way.source,
-        destination: Some(way.real),
-        protocol,
-        port,
-        state: CtState::New,
-        ..JudgedPacket::default()
-    };
     let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
     let all = way.tunnelled.iter();
     let mut all =
         all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));
-    all.find_map(|(tunnelled, (number, port))| {
-        let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &probe(number, port)) else {
-            return None;
-        };
+    all.find_map(|(encap, which)| {
+        let packet = way.tunnelled_packet(user, which);
+        let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &packet) else { return None };
         let text = format!("the firewall {} tunnelled packets to {}", drops(&point), way.real);
-        let accept = insert(&point, &format!("{} accept", tunnelled.nft()));
+        let accept = insert(&point, &format!("{} accept", encap.nft()));
         Some(dropped(Cause::Firewall, text, &point).about(way.real).mended_by(accept))
     })
 }

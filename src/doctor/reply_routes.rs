@@ -21,13 +21,21 @@ pub(super) fn findings(facts: &RealServerFacts) -> Vec<Finding> {
     let mut seen: Vec<(IpAddr, &ReplyWay)> = Vec::new();
     let mut routes: Vec<&ReplyRoute> = facts.reply_routes.iter().collect();
     routes.sort_by_key(|route| route.to);
+    let mut possible: Vec<&ReplyRoute> = Vec::new();
     for route in routes {
         // One route takes the replies to many clients.
         if seen.contains(&(route.vip, &route.way)) {
             continue;
         }
         let one = match &route.way {
-            ReplyWay::Refused { kind, route: by } => refused(route, kind, by.as_ref(), facts),
+            ReplyWay::Refused { .. } if route.to == ReplyTo::Possible => {
+                possible.push(route);
+                continue;
+            }
+            ReplyWay::Refused { kind, route: by, rule } => {
+                Some(refused(route, kind, (by.as_ref(), *rule), facts))
+            }
+            ReplyWay::Link { .. } if route.to == ReplyTo::Possible => None,
             ReplyWay::Link { link, .. } if !facts.arrives_by(link) => elsewhere(route, facts),
             ReplyWay::Link { .. } => on_link(route, facts),
         };
@@ -36,6 +44,7 @@ pub(super) fn findings(facts: &RealServerFacts) -> Vec<Finding> {
         found.push(one);
     }
     found.extend(unexplained(facts, &found));
+    found.extend(of_no_client(&possible, &seen));
     found
 }
 
@@ -49,6 +58,7 @@ fn finding(route: &ReplyRoute, severity: Severity, text: String) -> Finding {
     let ReplyRoute { vip, client, to, .. } = route;
     let seen = match to {
         ReplyTo::Waiting => format!("{client} has not answered the SYN-ACK, which was sent again"),
+        ReplyTo::Sending => format!("packets of {client} come out of the TUN"),
         _ => format!("the kernel's route to {client} from {vip}"),
     };
     Finding::new(Cause::ReplyPath, severity, text).seen(seen).about(*vip)
@@ -77,30 +87,72 @@ fn clients(route: &ReplyRoute) -> String {
     }
 }
 
+/// `by`: the route that drops, and the priority of the routing rule that does.
 fn refused(
     route: &ReplyRoute,
     kind: &str,
-    by: Option<&(IpNet, u32)>,
+    (by, rule): (Option<&(IpNet, u32)>, Option<u32>),
     facts: &RealServerFacts,
-) -> Option<Finding> {
-    if route.to == ReplyTo::Answering {
-        return None;
-    }
-    let (vip, severity) = match route.to {
-        ReplyTo::Waiting => (route.vip, Severity::Fault),
-        _ => (route.vip, Severity::Warning),
+) -> Finding {
+    let alone = by.is_some_and(|(net, _)| net.prefix_len() == net.max_prefix_len());
+    let severity = match route.to {
+        ReplyTo::Far => Severity::Warning,
+        // Somebody may have banned it.
+        _ if alone => Severity::Note,
+        _ => Severity::Fault,
     };
-    let to = clients(route);
-    let text = format!("this host drops replies from {vip} to {to}: the route is {kind}");
-    let found = finding(route, severity, text);
-    let found = match by {
-        Some((net, table)) => {
+    let (vip, to) = (route.vip, clients(route));
+    let what = match rule {
+        Some(rule) => format!("routing rule {rule} is {kind}"),
+        None => format!("the route is {kind}"),
+    };
+    let found =
+        finding(route, severity, format!("this host drops replies from {vip} to {to}: {what}"));
+    let found = match (by, rule) {
+        (_, Some(rule)) => found.mended_by(format!("{} rule del priority {rule}", ip(vip))),
+        (Some((net, table)), None) => {
             let table = of_table(*table, facts);
             found.mended_by(format!("{} route del {kind} {net}{table}", ip(vip)))
         }
-        None => found,
+        (None, None) => found,
     };
-    Some(found.mended_by(shown(route)))
+    found.mended_by(shown(route))
+}
+
+/// Networks that routes or rules refuse, and of which no client is known. `seen`: what other
+/// findings are about.
+fn of_no_client(possible: &[&ReplyRoute], seen: &[(IpAddr, &ReplyWay)]) -> Option<Finding> {
+    let mut ways: Vec<&ReplyWay> = Vec::new();
+    let mut all: Vec<&ReplyRoute> = Vec::new();
+    for route in possible {
+        // Each virtual IP has the same.
+        let known = ways.contains(&&route.way) || seen.iter().any(|(_, way)| **way == route.way);
+        if !known {
+            ways.push(&route.way);
+            all.push(route);
+        }
+    }
+    let first = all.first()?;
+    let networks = all.iter().map(|route| match &route.way {
+        ReplyWay::Refused { route: Some((net, _)), .. } => net.to_string(),
+        _ => route.client.to_string(),
+    });
+    let text = format!(
+        "this host drops replies to {}: right, if clients are not there",
+        named_networks(networks)
+    );
+    let found = Finding::new(Cause::ReplyPath, Severity::Note, text);
+    let seen = "routes and routing rules that refuse; no client there has sent anything now";
+    Some(found.seen(seen).mended_by(shown(first)))
+}
+
+/// The first of these networks, and how many more there are.
+pub(super) fn named_networks(networks: impl ExactSizeIterator<Item = String>) -> String {
+    const MOST: usize = 3;
+    let more = networks.len().saturating_sub(MOST);
+    let first: Vec<String> = networks.take(MOST).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{more}", first.join(", "))
 }
 
 /// Replies leave by another interface than that by which tunnelled packets come.
@@ -117,7 +169,7 @@ fn elsewhere(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
         ReplyTo::Waiting => Severity::Fault,
         // Clients get such replies.
         _ if answering => return None,
-        ReplyTo::Answering => return None,
+        ReplyTo::Answering | ReplyTo::Sending | ReplyTo::Possible => return None,
         ReplyTo::Far if *ethernet => Severity::Note,
         ReplyTo::Far => Severity::Warning,
     };

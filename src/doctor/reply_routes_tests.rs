@@ -29,7 +29,7 @@ fn link(link: &str, prefix: &str, table: u32, rule: Option<u32>) -> ReplyWay {
 
 #[test]
 fn replies_that_leave_elsewhere_are_named_with_the_rule_or_the_route() {
-    use ReplyTo::{Answering, Far, Waiting};
+    use ReplyTo::{Answering, Far, Possible, Sending, Waiting};
     use Severity::{Fault, Note, Warning};
     let usual = || link("eth0", "0.0.0.0/0", 1_020, None);
     let vpn = || link("wg0", "0.0.0.0/0", 51_820, Some(100));
@@ -37,8 +37,13 @@ fn replies_that_leave_elsewhere_are_named_with_the_rule_or_the_route() {
     let second = || link("eth1", "0.0.0.0/0", 1_020, None);
     let none = |table| {
         let route = "198.51.100.0/24".parse().ok().map(|net| (net, table));
-        ReplyWay::Refused { kind: "blackhole", route }
+        ReplyWay::Refused { kind: "blackhole", route, rule: None }
     };
+    let one = || {
+        let route = "198.51.100.10/32".parse().ok().map(|net| (net, 254));
+        ReplyWay::Refused { kind: "blackhole", route, rule: None }
+    };
+    let rule = || ReplyWay::Refused { kind: "prohibit", route: None, rule: Some(9) };
     for (to, way, expected) in [
         (Far, usual(), None),
         (Answering, usual(), None),
@@ -52,6 +57,13 @@ fn replies_that_leave_elsewhere_are_named_with_the_rule_or_the_route() {
         (Far, second(), Some((Note, "ip route get 198.51.100.10 from 192.0.2.10"))),
         (Waiting, second(), Some((Fault, "ip route get 198.51.100.10 from 192.0.2.10"))),
         (Waiting, none(254), Some((Fault, "ip route del blackhole 198.51.100.0/24"))),
+        (Sending, none(254), Some((Fault, "ip route del blackhole 198.51.100.0/24"))),
+        (Answering, none(254), Some((Fault, "ip route del blackhole 198.51.100.0/24"))),
+        // Somebody may have banned one address.
+        (Sending, one(), Some((Note, "ip route del blackhole 198.51.100.10/32"))),
+        (Sending, rule(), Some((Fault, "ip rule del priority 9"))),
+        (Possible, none(254), Some((Note, "ip route get 198.51.100.10 from 192.0.2.10"))),
+        (Possible, usual(), None),
         (Far, none(7), Some((Warning, "ip route del blackhole 198.51.100.0/24 table 7"))),
         (
             Waiting,
@@ -71,4 +83,7 @@ fn replies_that_leave_elsewhere_are_named_with_the_rule_or_the_route() {
     // One route takes the replies to many clients.
     let many = findings(&facts(vec![route(Waiting, half()), route(Far, half())]));
     assert_eq!(many.len(), 1, "{many:?}");
+    // A network whose client is known is not named twice.
+    let both = findings(&facts(vec![route(Sending, none(254)), route(Possible, none(254))]));
+    assert_eq!(both.len(), 1, "{both:?}");
 }

@@ -1,8 +1,9 @@
-//! Findings about rules that translate the addresses of clients' packets.
+//! Findings about rules that translate the addresses of clients' packets, of tunnelled packets, and
+//! of replies that connection tracking does not know as such.
 
-use super::firewall::{CtState, DropPoint, Hook, JudgedPacket, Ruleset};
+use super::firewall::{CtState, DropPoint, Hook, JudgedPacket, NewSource, Ruleset};
 use super::marked::{MarkedClient, Translation};
-use super::observed::Listened;
+use super::observed::{Listened, RouteToReal};
 use super::{Cause, Finding, Severity};
 
 /// What a marked packet has shown.
@@ -76,4 +77,58 @@ fn kept(Listened { listen, .. }: &Listened, tun: &str, to_vip: bool) -> String {
     } else {
         format!("oifname \"{tun}\" accept")
     }
+}
+
+/// A rule that gives tunnelled packets another source or destination. `user`: the one that the
+/// director runs as.
+pub(super) fn of_tunnelled(
+    way: &RouteToReal,
+    user: Option<u32>,
+    ruleset: &Ruleset,
+) -> Option<Finding> {
+    let all = way.tunnelled.iter();
+    let mut all = all.flat_map(|one| one.protocols().into_iter().map(move |which| (*one, which)));
+    all.find_map(|(encap, which)| {
+        let packet = way.tunnelled_packet(user, which);
+        if ruleset.untracks(Hook::Output, &packet) {
+            return None;
+        }
+        let (what, point) = tunnel_change(way, &packet, ruleset)?;
+        let text = format!("a NAT rule gives tunnelled packets to real server {} {what}", way.real);
+        // Connection tracking goes on with what it has decided for an earlier packet, so a rule
+        // before this one would change nothing.
+        let mend = format!(
+            "nft \"table inet vstun_tunnels {{ chain raw {{ type filter hook output priority raw; \
+             {} notrack; }}; }}\"",
+            encap.nft().replace('\'', "")
+        );
+        let found = Finding::new(Cause::Nat, Severity::Fault, text).about(way.real);
+        Some(found.seen(point.place()).mended_by(mend))
+    })
+}
+
+/// What a rule makes of a tunnelled packet, in words, and where.
+fn tunnel_change(
+    way: &RouteToReal,
+    packet: &JudgedPacket,
+    ruleset: &Ruleset,
+) -> Option<(String, DropPoint)> {
+    if let Some(point) = ruleset.translates(&[Hook::Output], packet) {
+        return Some(("another destination, and nothing comes back".to_owned(), point));
+    }
+    let point = ruleset.translates(&[Hook::Postrouting], packet)?;
+    let to = match ruleset.new_source(&point) {
+        NewSource::OfInterface => way.masqueraded,
+        NewSource::Address(to) => Some(to),
+        NewSource::Unknown => None,
+    };
+    let what = match (to, way.source) {
+        (Some(to), Some(from)) if to == from => return None,
+        (Some(to), Some(from)) => format!(
+            "the source {to} instead of {from}, and nothing comes back: `directors` there need \
+             not admit {to}"
+        ),
+        _ => "another source, which `directors` there need not admit".to_owned(),
+    };
+    Some((what, point))
 }

@@ -1,18 +1,21 @@
 //! What a real server's own sockets and TUN show: where programs listen, which clients wait, which
 //! ports get packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use log::debug;
 
 use crate::app::host::reply_lookup::{self, ReplyLookup};
 use crate::app::listeners::kind;
 use crate::doctor::inquiry::ListenerKinds;
-use crate::doctor::{Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, ReplyWay};
+use crate::doctor::{
+    Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, ReplyWay, needs_traffic,
+};
 use crate::host::replies::{self, Reply};
-use crate::host::{Facts, Family, PROTOCOL};
+use crate::host::{Facts, Family, PROTOCOL, Rule};
 use crate::sys::sock_diag::{ClientConnection, bound_sockets, client_connections};
 use crate::sys::tun_packets::TunPackets;
 use crate::wire::{Packet, Transport, protocol};
@@ -43,6 +46,11 @@ pub(super) async fn look(facts: &mut RealServerFacts, host: &Facts) -> anyhow::R
     facts.reply_table =
         own.and_then(|rule| Some(ReplyTable { table: rule.table?, priority: rule.priority }));
     facts.reply_routes = routes(facts, host, &connections).await?;
+    // A route that drops is more exact than that there is none.
+    facts.no_way_back.retain(|vip| {
+        let of_vip = |route: &&ReplyRoute| route.vip == *vip && route.to == ReplyTo::Far;
+        !facts.reply_routes.iter().any(|route| of_vip(&route))
+    });
     Ok(())
 }
 
@@ -98,11 +106,21 @@ async fn routes(
         }
     }
     for &vip in facts.vips.iter().filter(|vip| host.owners(**vip).next().is_some()) {
-        if !facts.no_way_back.contains(&vip) {
-            ask(ReplyTo::Far, vip, replies::far(vip));
-        }
+        ask(ReplyTo::Far, vip, replies::far(vip));
     }
-    let asked: Vec<_> = asked.into_iter().collect();
+    let mut found = looked_up(asked.into_iter().collect(), facts, host).await?;
+    // Without any route, another finding says so.
+    let nowhere = |way: &ReplyWay| matches!(way, ReplyWay::Refused { route: None, rule: None, .. });
+    found.retain(|route| route.to != ReplyTo::Far || !nowhere(&route.way));
+    Ok(found)
+}
+
+/// The kernel's routes of these replies.
+async fn looked_up(
+    asked: Vec<((ReplyTo, IpAddr, IpAddr), Reply)>,
+    facts: &RealServerFacts,
+    host: &Facts,
+) -> anyhow::Result<Vec<ReplyRoute>> {
     let answers =
         reply_lookup::reply_routes(asked.iter().map(|(_, reply)| *reply).collect()).await?;
     let mut found = Vec::new();
@@ -115,6 +133,57 @@ async fn routes(
     Ok(found)
 }
 
+/// The routing rules that refuse packets.
+fn refusing_rules(host: &Facts) -> impl Iterator<Item = &Rule> {
+    host.rules.iter().filter(|rule| {
+        let partial = rule.only.mark || rule.only.other;
+        rule.table.is_none() && !rule.only.idle && !partial && rule.protocol != PROTOCOL
+    })
+}
+
+/// The networks that routes or routing rules refuse, at most [`MOST_CLIENTS`].
+///
+/// # Errors
+/// There is no netlink.
+pub(super) async fn refused_networks(
+    facts: &RealServerFacts,
+    host: &Facts,
+) -> anyhow::Result<Vec<IpNet>> {
+    let routes = reply_lookup::dropping(facts.reply_table.map(|own| own.table)).await?;
+    let networks = routes.iter().map(|route| route.net);
+    let networks = networks.chain(refusing_rules(host).filter_map(|rule| rule.only.to));
+    Ok(networks.take(MOST_CLIENTS).collect())
+}
+
+/// Adds the routes of replies to these networks: to the clients there whose packets come out of the
+/// TUN, or to an address of each.
+///
+/// # Errors
+/// There is no netlink.
+pub(super) async fn add_refused(
+    facts: &mut RealServerFacts,
+    host: &Facts,
+    networks: &[IpNet],
+    sending: &BTreeSet<(IpAddr, IpAddr)>,
+) -> anyhow::Result<()> {
+    let mut asked = Vec::new();
+    for &(vip, client) in sending.iter().take(MOST_CLIENTS) {
+        asked.push(((ReplyTo::Sending, vip, client), Reply { vip, to: client }));
+    }
+    for net in networks {
+        let own = facts.vips.iter().find(|vip| {
+            vip.is_ipv4() == net.addr().is_ipv4() && host.owners(**vip).next().is_some()
+        });
+        let Some(&vip) = own else { continue };
+        let client = net.hosts().next().unwrap_or_else(|| net.addr());
+        asked.push(((ReplyTo::Possible, vip, client), Reply { vip, to: client }));
+    }
+    let mut found = looked_up(asked, facts, host).await?;
+    found.retain(|route| matches!(route.way, ReplyWay::Refused { .. }));
+    facts.reply_routes.extend(found);
+    Ok(())
+}
+
 async fn way(
     lookup: ReplyLookup,
     client: IpAddr,
@@ -125,8 +194,18 @@ async fn way(
     let (link, router, prefix, table) = match lookup {
         ReplyLookup::Link { link, router, prefix, table } => (link, router, prefix, table),
         ReplyLookup::Refused(kind) => {
-            let route = reply_lookup::refusing(client, kind, own.map(|own| own.table)).await?;
-            return Ok(Some(ReplyWay::Refused { kind, route }));
+            let rule = refusing_rules(host)
+                .find(|rule| {
+                    rule.family == Family::of(vip)
+                        && rule.from.is_none_or(|net| net.contains(&vip))
+                        && rule.only.to.is_none_or(|net| net.contains(&client))
+                })
+                .map(|rule| rule.priority);
+            let route = match rule {
+                Some(_) => None,
+                None => reply_lookup::refusing(client, kind, own.map(|own| own.table)).await?,
+            };
+            return Ok(Some(ReplyWay::Refused { kind, route, rule }));
         }
         ReplyLookup::Local => return Ok(None),
     };
@@ -143,31 +222,61 @@ async fn way(
     Ok(Some(ReplyWay::Link { link: name, ethernet, router, prefix, table, rule }))
 }
 
-/// Notes which ports get packets out of the TUN.
-pub(super) fn watch(facts: &mut RealServerFacts, host: &Facts) {
-    let Some(link) = host.link(&facts.tun) else { return };
-    if let Err(error) = note_traffic(&mut facts.listening, link.index) {
+/// Notes which ports get packets out of the TUN. Returns the clients in these networks that send
+/// any, each with the virtual IP.
+pub(super) fn watch(
+    facts: &mut RealServerFacts,
+    host: &Facts,
+    networks: &[IpNet],
+) -> BTreeSet<(IpAddr, IpAddr)> {
+    let mut traffic =
+        TunTraffic { networks, sending: BTreeSet::new(), ports: needs_traffic(facts) };
+    if let Some(link) = host.link(&facts.tun)
+        && let Err(error) = traffic.note(&mut facts.listening, link.index)
+    {
         debug!("cannot look at the packets of {}: {error}", facts.tun);
     }
+    traffic.sending
 }
 
-fn note_traffic(listening: &mut [Listening], tun: u32) -> std::io::Result<()> {
-    let (mut packets, mut buffer) = (TunPackets::open(tun)?, vec![0; ROOM]);
-    let end = Instant::now() + LISTENED;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() || listening.iter().all(|one| one.used) {
-            return Ok(());
+/// What packets out of the TUN are looked at for.
+struct TunTraffic<'a> {
+    networks: &'a [IpNet],
+    sending: BTreeSet<(IpAddr, IpAddr)>,
+    /// Whether the ports matter.
+    ports: bool,
+}
+
+impl TunTraffic<'_> {
+    fn note(&mut self, listening: &mut [Listening], tun: u32) -> std::io::Result<()> {
+        let (mut packets, mut buffer) = (TunPackets::open(tun)?, vec![0; ROOM]);
+        let end = Instant::now() + LISTENED;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_done(listening) {
+                return Ok(());
+            }
+            let packet =
+                packets.next(left, &mut buffer)?.and_then(|bytes| Packet::parse(bytes).ok());
+            let Some(packet) = packet else { continue };
+            if self.networks.iter().any(|net| net.contains(&packet.source)) {
+                self.sending.insert((packet.destination, packet.source));
+            }
+            let port = match packet.transport {
+                Transport::Tcp(header) => header.destination_port,
+                Transport::Udp { destination_port, .. } => destination_port,
+                _ => continue,
+            };
+            let key = (packet.destination, packet.protocol, port);
+            let of_it = |one: &&mut Listening| (one.vip, one.protocol, one.port) == key;
+            listening.iter_mut().filter(of_it).for_each(|one| one.used = true);
         }
-        let packet = packets.next(left, &mut buffer)?.and_then(|bytes| Packet::parse(bytes).ok());
-        let Some(packet) = packet else { continue };
-        let port = match packet.transport {
-            Transport::Tcp(header) => header.destination_port,
-            Transport::Udp { destination_port, .. } => destination_port,
-            _ => continue,
-        };
-        let key = (packet.destination, packet.protocol, port);
-        let of_it = |one: &&mut Listening| (one.vip, one.protocol, one.port) == key;
-        listening.iter_mut().filter(of_it).for_each(|one| one.used = true);
+    }
+
+    /// Whether further packets would show nothing new.
+    fn is_done(&self, listening: &[Listening]) -> bool {
+        let has_client = |net: &IpNet| self.sending.iter().any(|(_, client)| net.contains(client));
+        let ports = !self.ports || listening.iter().all(|one| one.used);
+        ports && (self.sending.len() >= MOST_CLIENTS || self.networks.iter().all(has_client))
     }
 }

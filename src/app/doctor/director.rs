@@ -19,7 +19,9 @@ use crate::doctor::{
 
 use super::inquiry::{self, End};
 use super::running::RunningServices;
-use super::{clients, fault, firewall, lately, missing, next_hops, problems, start};
+use super::{
+    clients, fault, firewall, lately, missing, next_hops, problems, refused_clients, start,
+};
 use crate::doctor::inquiry::MAX_PORTS;
 use crate::host::ProblemKind;
 use crate::model::{Encap, Listen};
@@ -49,9 +51,10 @@ pub(super) async fn running(
     let mut facts = DirectorFacts { tun, program, user, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
     (facts.services, facts.vips) = (list.services.clone(), list.vips.clone());
-    let mut taken = 0;
+    let (mut taken, mut own_before) = (0, 0);
     if let Stats::Director(stats) = daemon.exchange(&Request::Stats)? {
         facts.carried_at = carried_at(&stats);
+        own_before = stats.packets.probes;
         (facts.fast_path, taken) = (stats.fast_path_state, stats.gue_ports_taken);
     }
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
@@ -66,6 +69,7 @@ pub(super) async fn running(
             facts.differs = running.differs(&config).map(|what| (path.to_path_buf(), what));
             add_captures(&mut facts, &survey);
             mark(&mut facts, &survey);
+            refused_clients::add(&mut facts, &survey, &mut daemon).await?;
             (ends, ports) = (ends_of(&config, &survey, &running), config.gue);
             facts.gue_ports_taken = Some((taken, ports.sources));
         }
@@ -76,6 +80,9 @@ pub(super) async fn running(
     let (first, later) = ends;
     let asking = std::thread::spawn(move || inquiry::ask(&first, ports));
     facts.probed = Some(daemon.exchange_anew::<Probed>(&Request::Probe)?);
+    if let Stats::Director(stats) = daemon.exchange_anew(&Request::Stats)? {
+        facts.own_packets = stats.packets.probes.saturating_sub(own_before);
+    }
     facts.failing = failing(&daemon.exchange_anew(&Request::Checks)?);
     match asking.join() {
         Ok(Ok(mut ends)) => {
@@ -256,14 +263,28 @@ fn way(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> RouteToReal 
     let lookup = survey.facts.lookups.get(&real);
     let link = lookup.and_then(|lookup| survey.facts.link_at(lookup.link?));
     let planned = survey.plan.as_ref().and_then(|plan| plan.ways.sources.get(&real).copied());
+    let usual = lookup.and_then(|lookup| lookup.source);
+    let of_link = link.and_then(|link| masqueraded(real, link.index, survey));
     RouteToReal {
         real,
-        source: planned.or_else(|| lookup.and_then(|lookup| lookup.source)),
+        source: planned.or(usual),
+        // IPv6 chooses by the destination, as for any packet.
+        masqueraded: if real.is_ipv4() { of_link } else { usual },
         link: link.map(|link| link.name.clone()),
         tunnelled,
         next: None,
         neighbour: NeighbourEntry::Unknown,
     }
+}
+
+/// The address of a link that masquerading takes: the first one in the next hop's network, else the
+/// first one (`inet_select_addr`).
+fn masqueraded(real: IpAddr, link: u32, survey: &Survey) -> Option<IpAddr> {
+    let own = || {
+        let all = survey.facts.addresses.iter();
+        all.filter(move |own| own.link == link && own.address.is_ipv4() == real.is_ipv4())
+    };
+    own().find(|own| own.subnet.contains(&real)).or_else(|| own().next()).map(|own| own.address)
 }
 
 fn reported(wrong: &Wrong) -> HostFault {

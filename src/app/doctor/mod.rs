@@ -10,6 +10,7 @@ mod lately;
 mod marked;
 mod next_hops;
 mod realserver;
+mod refused_clients;
 mod running;
 mod start;
 

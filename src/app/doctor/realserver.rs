@@ -1,5 +1,6 @@
 //! Observes a real server.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -47,9 +48,12 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
     let survey = survey::realserver_briefly(&desired).await?;
     facts.no_way_back = survey::without_way_back(&setup.vips).await?;
     look(&mut facts, &survey).await?;
-    if needs_traffic(&facts) {
-        clients_here::watch(&mut facts, &survey.facts);
+    let refused = clients_here::refused_networks(&facts, &survey.facts).await?;
+    let mut sending = BTreeSet::new();
+    if needs_traffic(&facts) || !refused.is_empty() {
+        sending = clients_here::watch(&mut facts, &survey.facts, &refused);
     }
+    clients_here::add_refused(&mut facts, &survey.facts, &refused, &sending).await?;
     // Again, for what has come meanwhile.
     if let Stats::RealServer(stats) = daemon.exchange_anew(&Request::Stats)? {
         facts.growing =

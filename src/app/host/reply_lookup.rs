@@ -85,6 +85,47 @@ fn of_error(errno: i32) -> Option<ReplyLookup> {
     }
 }
 
+/// A route that drops packets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct DroppingRoute {
+    /// `blackhole`, `unreachable` or `prohibit`.
+    pub(crate) kind: &'static str,
+    /// Its destinations.
+    pub(crate) net: IpNet,
+    /// Its table.
+    pub(crate) table: u32,
+}
+
+/// The routes of this host that drop packets, default routes aside; of copies the originals.
+///
+/// # Errors
+/// The routes cannot be read.
+pub(crate) async fn dropping(copies: Option<u32>) -> Result<Vec<DroppingRoute>> {
+    let mut found = Vec::new();
+    for family in gather::families() {
+        found.extend(dropping_of(family, copies).await?);
+    }
+    found.retain(|route| route.net.prefix_len() > 0);
+    Ok(found)
+}
+
+async fn dropping_of(family: Family, copies: Option<u32>) -> Result<Vec<DroppingRoute>> {
+    let netlink = Netlink::open().context("cannot open a netlink socket")?;
+    let mut found = Vec::new();
+    let keep = |message: RouteMessage| {
+        let Some(route) = routes::listed(&message) else { return };
+        let original = Some(route.table) != copies && route.protocol != BY_KERNEL;
+        if let (Some(kind), true) = (name(route.kind), original) {
+            found.push(DroppingRoute { kind, net: route.destination, table: route.table });
+        }
+    };
+    netlink.routes(&messages::version(family), keep).await?;
+    Ok(found)
+}
+
+/// `RTPROT_KERNEL`: the kernel makes such a route for what it has no other one for.
+const BY_KERNEL: u8 = 2;
+
 /// The route of that kind with the longest prefix that contains this host, and its table; of copies
 /// the original.
 ///
@@ -95,19 +136,26 @@ pub(crate) async fn refusing(
     kind: &str,
     copies: Option<u32>,
 ) -> Result<Option<(IpNet, u32)>> {
+    let all = dropping_of(Family::of(host), copies).await?;
+    let fit = all.iter().filter(|route| route.kind == kind && route.net.contains(&host));
+    let best = fit.max_by_key(|route| route.net.prefix_len());
+    Ok(best.map(|route| (route.net, route.table)))
+}
+
+/// How the kernel refuses packets of this host to another one; `None`: it sends them.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn refusal(to: IpAddr) -> Result<Option<&'static str>> {
     let netlink = Netlink::open().context("cannot open a netlink socket")?;
-    let mut best: Option<(IpNet, u32)> = None;
-    let keep = |message: RouteMessage| {
-        let Some(route) = routes::listed(&message) else { return };
-        let longer = best.is_none_or(|(net, _)| net.prefix_len() < route.destination.prefix_len());
-        let original = Some(route.table) != copies;
-        if name(route.kind) == Some(kind) && route.destination.contains(&host) && longer && original
-        {
-            best = Some((route.destination, route.table));
-        }
+    let lookup = match netlink.lookup(messages::lookup_request(to)).await {
+        Ok(message) => of_message(&message),
+        Err(error) => of_error(error.raw_os_error().unwrap_or_default()),
     };
-    netlink.routes(&messages::version(Family::of(host)), keep).await?;
-    Ok(best)
+    Ok(match lookup {
+        Some(ReplyLookup::Refused(kind)) => Some(kind),
+        _ => None,
+    })
 }
 
 /// The names of the interfaces of the routes to these hosts; hosts without one are left out.

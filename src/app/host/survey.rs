@@ -105,6 +105,23 @@ pub(crate) async fn next_hops(destinations: &[IpAddr]) -> Result<Vec<FoundHop>> 
     Ok(found)
 }
 
+/// Whether such a packet gets into the TUN.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn arrives_at(
+    question: capture::RouteQuestion,
+    tun: &str,
+    facts: &Facts,
+) -> Result<bool> {
+    let netlink = Netlink::open()?;
+    let aim = facts.link(tun).map(|link| link.index);
+    let answers = gather::captures(&netlink, vec![question]).await;
+    Ok(answers.iter().any(|(_, answer)| {
+        matches!(answer, capture::RouteAnswer::Route { link, .. } if link.is_some() && *link == aim)
+    }))
+}
+
 async fn survey(role: &Role, running: bool) -> Result<Survey> {
     survey_with(role, running, None).await
 }

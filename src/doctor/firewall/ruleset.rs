@@ -98,7 +98,7 @@ pub enum FirewallVerdict {
 pub struct Ruleset {
     chains: Vec<FirewallChain>,
     /// By family, table and chain.
-    rules: HashMap<(String, String, String), Vec<Value>>,
+    pub(super) rules: HashMap<(String, String, String), Vec<Value>>,
     sets: Sets,
     /// Whether a rule sets marks.
     marks: bool,
@@ -271,10 +271,10 @@ impl Ruleset {
             .collect()
     }
 
-    /// Whether a rule keeps the packet from connection tracking.
+    /// Whether a rule at this hook keeps the packet from connection tracking.
     #[must_use]
-    pub fn untracks(&self, probe: &JudgedPacket) -> bool {
-        let mut chains = self.chains.iter().filter(|chain| chain.is_for(Hook::Prerouting, probe));
+    pub fn untracks(&self, hook: Hook, probe: &JudgedPacket) -> bool {
+        let mut chains = self.chains.iter().filter(|chain| chain.is_for(hook, probe));
         chains.any(|chain| self.base(chain, probe).notrack)
     }
 
