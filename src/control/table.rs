@@ -174,10 +174,11 @@ impl Layout {
 }
 
 /// The words of a text in lines of at most `width` characters, the first with `more` in addition. A
-/// longer word is cut.
+/// longer word is cut. What is in backquotes counts as one word if a line has room for it: it may
+/// be a command to copy.
 fn fill(text: &str, more: usize, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
+    for word in words(text, width) {
         let room = if lines.len() < 2 { width.saturating_add(more) } else { width };
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
@@ -188,6 +189,26 @@ fn fill(text: &str, more: usize, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+fn words(text: &str, width: usize) -> Vec<&str> {
+    let mut all = Vec::new();
+    let mut rest = text;
+    loop {
+        let end = match (rest.find(' '), rest.find('`')) {
+            (Some(space), Some(quote)) if quote < space => {
+                let closing = rest[quote + 1..].find('`').map(|at| quote + 1 + at);
+                let end = closing.map(|at| rest[at..].find(' ').map_or(rest.len(), |end| at + end));
+                end.filter(|end| rest[..*end].chars().count() <= width).unwrap_or(space)
+            }
+            (space, _) => space.unwrap_or(rest.len()),
+        };
+        all.push(&rest[..end]);
+        if end == rest.len() {
+            return all;
+        }
+        rest = &rest[end + 1..];
+    }
 }
 
 /// A word in pieces of at most `width` characters.
@@ -329,5 +350,17 @@ mod tests {
             "one two\n  three\n  four\n    five\n    six\n"
         );
         assert_eq!(wrap("as it is\n", usize::MAX, 4), "as it is\n");
+    }
+
+    #[test]
+    fn a_quoted_command_is_in_one_line_if_it_fits() {
+        for (text, wrapped) in [
+            ("see `ip rule`, and go", "see\n  `ip rule`,\n  and go\n"),
+            ("see `ip route get 192.0.2.1` too", "see `ip route\n  get\n  192.0.2.1`\n  too\n"),
+            ("an odd ` quote in it", "an odd `\n  quote in it\n"),
+            ("`a b c` `d e f`", "`a b c`\n  `d e f`\n"),
+        ] {
+            assert_eq!(wrap(text, 13, 2), wrapped, "{text}");
+        }
     }
 }

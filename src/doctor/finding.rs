@@ -205,3 +205,40 @@ impl Diagnosis {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts are wrapped between words, and commands stay in one piece, alone in their line if they
+    /// are long.
+    #[test]
+    fn a_report_fits_a_terminal_and_its_commands_can_be_copied() {
+        const WIDTH: usize = 80;
+        let short = "ip route get 2001:db8:b::10 from 2001:db8:c::10 iif eth0";
+        let long = format!("sed -i 's|{}|x|' /etc/vstun/realserver.toml", "a".repeat(WIDTH));
+        let text = "real server 2001:db8:a::11 answers nothing that comes through the tunnel: it \
+                    is down, or a firewall there drops protocols 4 and 41";
+        let finding = Finding::new(Cause::Tunnel, Severity::Fault, text)
+            .seen("probes of [2001:db8:b::10]:80/tcp: no answer within 1s, three times in a row")
+            .mended_by(short)
+            .mended_by(long.clone())
+            .on("real server 2001:db8:a::11");
+        let well =
+            vec!["the kernel's route lookup for a packet that comes from a client, ".repeat(2)];
+        let report = Diagnosis::new("director", vec![finding], well).human(WIDTH);
+        for line in report.lines() {
+            let bare = line.trim_start();
+            assert!(line.chars().count() <= WIDTH || line == long, "{line}");
+            assert!(
+                !bare.is_empty() && !bare.starts_with("mend on real server 2001:db8:a::11: sed")
+            );
+        }
+        let lines: Vec<&str> = report.lines().collect();
+        assert!(lines.contains(&long.as_str()), "{report}");
+        let alone = lines.iter().position(|line| *line == short).map(|at| lines[at - 1]);
+        assert_eq!(alone, Some("   mend on real server 2001:db8:a::11:"), "{report}");
+        let words: Vec<&str> = report.split_whitespace().collect();
+        assert!(words.join(" ").contains(text), "{report}");
+    }
+}
