@@ -6,14 +6,19 @@
 hostile=$(evaluate "(() => {
     const hostile = {address: '<i>1</i>', state: 'down', why: '<script>alert(2)</script>',
         weight: 1, active: 0, inactive: 0, connections: 0, packets: 0, bytes: 0};
-    list = {services: [{name: '<img src=x onerror=alert(1)>', listen: ['<b>x</b>'],
-        scheduler: 'rr', reals: [hostile]}]};
+    const long = 'x'.repeat(200);
+    list = {services: [{name: '<img src=x onerror=alert(1)>' + long, listen: ['<b>x</b>'],
+        scheduler: 'rr', outage: long, reals: [hostile]}]};
     measure(Date.now());
     showServices();
+    showEvent({time: '2026-11-29T07:30:00.000Z', who: 'operator', what: long});
     const markup = document.querySelectorAll('#services img, #services i, #services script');
-    return [markup.length, $text('services').innerText.includes('<script>alert(2)</script>')];
+    const {scrollWidth, clientWidth} = document.documentElement;
+    return [markup.length, $text('services').innerText.includes('<script>alert(2)</script>'),
+        scrollWidth <= clientWidth, history.size];
 })()")
-expect_eq "markup made from hostile names, and whether they are text" "$hostile" "[0, true]"
+expect_eq "markup made from hostile names, whether they are text and fit, and servers remembered" \
+    "$hostile" "[0, true, true, 1]"
 
 coproc_line complaints
 # The page's first request for events was refused on purpose.
