@@ -189,3 +189,21 @@ impl Latency {
 fn number(flow: Handle) -> u32 {
     u32::try_from(flow.index()).unwrap_or(FREE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_of_a_forgotten_flow_times_another_at_once() {
+        let mut latency = Latency::default();
+        let (first, second) = (Handle::at(1), Handle::at(1 + SLOTS));
+        latency.opens(first, REST);
+        latency.opens(second, 2 * REST);
+        latency.forget(second);
+        assert_eq!(latency.slots[1].flow, number(first), "which is still timed");
+        latency.forget(first);
+        latency.opens(second, 2 * REST);
+        assert_eq!(latency.slots[1].flow, number(second));
+    }
+}

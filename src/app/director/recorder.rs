@@ -133,7 +133,7 @@ pub(super) fn save_at_panic(folder: PathBuf) {
 fn save(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
     // The panic may have happened while the ring was written, or while the thread ended.
     let file = RECORDER.try_with(|here| match here.try_borrow() {
-        Ok(here) => here.as_ref().map(file).transpose(),
+        Ok(here) => here.as_ref().map(|here| file(here, WRITTEN)).transpose(),
         Err(_) => Err(anyhow::anyhow!("the recorder itself has failed")),
     });
     let Some(file) = file.context("the thread has ended")?? else { return Ok(None) };
@@ -148,13 +148,14 @@ fn save(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(folder.shown(name)))
 }
 
-fn file(recorder: &Recorder) -> anyhow::Result<Vec<u8>> {
+/// The file of the latest decisions, at most this many.
+fn file(recorder: &Recorder, most: usize) -> anyhow::Result<Vec<u8>> {
     let Recorder { ring, epoch, seeds } = recorder;
     let program = env!("CARGO_PKG_VERSION").to_owned();
     let begins = TraceBegins { program, ..TraceBegins::default() }.with_seeds(*seeds);
     let mut writer = Writer::new(&begins)?;
-    let from = ring.count().saturating_sub(WRITTEN as u64);
-    for kept in ring.since(from, WRITTEN).0 {
+    let from = ring.count().saturating_sub(most as u64);
+    for kept in ring.since(from, most).0 {
         writer.add(&decision(kept, *epoch, true))?;
     }
     Ok(writer.take())
@@ -194,6 +195,19 @@ mod tests {
         assert!(!has("\"milliseconds\":1,") && has(&format!("{:016x}{:016x}", 3, 4)));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn of_many_decisions_the_latest_are_written() {
+        begin(9, Timestamp::UNIX_EPOCH, (Seed(1, 2), Seed(3, 4)));
+        (1..=5).for_each(|number| keep(record(number), &[9]));
+        let file = RECORDER.with_borrow(|here| file(here.as_ref().unwrap(), 2)).unwrap();
+        RECORDER.with_borrow_mut(|here| *here = None);
+        let has = |number: u64| {
+            let text = format!("\"milliseconds\":{number},");
+            file.windows(text.len()).any(|part| part == text.as_bytes())
+        };
+        assert_eq!([2, 3, 4, 5].map(has), [false, false, true, true]);
     }
 
     #[test]

@@ -136,6 +136,8 @@ fn each_path_has_its_answer() {
             "200",
             "application/openmetrics-text; version=1.0.0",
         ),
+        // A cache must not give one format to who has asked for the other.
+        ("GET /metrics HTTP/1.0", "200", "\r\nvary: Accept\r\n"),
         ("GET / HTTP/1.0", "200", "default-src 'none'; script-src 'nonce-"),
         ("GET /healthz HTTP/1.0", "200", "\r\n\r\nok\n"),
         ("GET /readyz HTTP/1.0", "200", r#""ready":true"#),

@@ -23,10 +23,20 @@ fn begins() -> TraceBegins {
 
 /// Records the decisions of a balancer with that configuration, from packet `from` on.
 fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<u8> {
+    recorded_every(100, config, from, packets)
+}
+
+/// The same with so many milliseconds between two packets.
+fn recorded_every(
+    step: u64,
+    config: &config::Director,
+    from: usize,
+    packets: &[Vec<u8>],
+) -> Vec<u8> {
     let Replay { mut balancer, .. } = Replay::new(config, &begins(), None).unwrap();
     let mut writer = Writer::new(&begins()).unwrap();
     for (number, bytes) in packets.iter().enumerate() {
-        let now = Millis(number as u64 * 100);
+        let now = Millis(number as u64 * step);
         balancer.expire(now);
         let packet = Packet::parse(bytes).unwrap();
         let seen = balancer.observe(&packet);
@@ -74,6 +84,21 @@ fn a_recording_agrees_with_its_own_configuration() {
         assert_eq!((outcome.differing, differences.len()), (0, 0), "{scheduler}: {differences:?}");
         assert_eq!((outcome.replayed, outcome.recalled), (29, 0), "{scheduler}");
     }
+}
+
+/// The second datagram of a flow whose entry has expired is a new flow.
+#[test]
+fn the_recorded_clock_ends_entries() {
+    let config = config("rr", &[11, 12]);
+    let datagram = Family::V4.udp(80).data(&[7; 30]).bytes();
+    let file = recorded_every(3_600_000, &config, 0, &[datagram.clone(), datagram]);
+    let mut reader = Reader::new(&file).unwrap();
+    let mut second = None;
+    while let Some(packet) = reader.next_packet().unwrap() {
+        second = packet.decision.address;
+    }
+    assert_eq!(second, "10.0.0.12".parse().ok(), "by turns");
+    assert_eq!(replayed(&file, &config).0.differing, 0);
 }
 
 #[test]
