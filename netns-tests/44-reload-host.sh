@@ -26,7 +26,8 @@ wrong() {
     [[ $(number director list "[.host.wrong[] | select(.what == \"vip\")] | length") == "$1" ]]
 }
 wait_for "the local VIP in the list" wrong 1
-expect_log director 'virtual IP .* is a local address'
+# The host may have been looked at between its route and its address.
+wait_for "the message" log_has director 'virtual IP .* is a local address'
 expect_eq "weights after the reload" \
     "$(number director list '[.services[0].reals[].weight] | @csv')" 5,1
 at vt-director ip address delete "$(alone "$VIP")" dev lo

@@ -1,6 +1,8 @@
 //! The current problems of the host, and since when they exist.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem::{Discriminant, discriminant};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -84,6 +86,11 @@ impl Problem {
     pub fn key(&self) -> (ProblemKind, String) {
         (self.kind, self.subject.clone())
     }
+
+    /// The cause, where one sort of problem has several.
+    fn cause(&self) -> Option<Discriminant<HostRefusal>> {
+        self.refusal.as_ref().map(discriminant)
+    }
 }
 
 /// A problem that prevents the start of a director or a real server.
@@ -139,25 +146,29 @@ pub struct CurrentProblems {
 }
 
 impl CurrentProblems {
-    /// Records the problems of a check at `now`, each once, and returns the differences.
+    /// Records the problems of a check at `now`, each once, and returns the differences. A problem
+    /// with another cause than before is a new one; with another text it is not.
     pub fn update(&mut self, now: SystemTime, found: Vec<Problem>) -> Vec<ProblemChange> {
         let before = std::mem::take(&mut self.ongoing);
         let known: HashMap<_, _> =
-            before.iter().map(|known| (known.problem.key(), known.since)).collect();
-        let mut keys = HashSet::with_capacity(found.len());
+            before.iter().map(|known| (known.problem.key(), known)).collect();
+        let mut keys = HashMap::with_capacity(found.len());
         let mut turns = Vec::new();
         for problem in found {
             let key = problem.key();
-            let since = known.get(&key).copied();
-            if !keys.insert(key) {
-                continue;
-            }
+            let same = known.get(&key).filter(|known| known.problem.cause() == problem.cause());
+            let since = same.map(|known| known.since);
+            match keys.entry(key) {
+                Entry::Occupied(_) => continue,
+                Entry::Vacant(free) => free.insert(problem.cause()),
+            };
             if since.is_none() {
                 turns.push(ProblemChange::Began(problem.clone()));
             }
             self.ongoing.push(OngoingProblem { problem, since: since.unwrap_or(now) });
         }
-        let over = before.into_iter().filter(|old| !keys.contains(&old.problem.key()));
+        let lasts = |old: &Problem| keys.get(&old.key()) == Some(&old.cause());
+        let over = before.into_iter().filter(|old| !lasts(&old.problem));
         turns.extend(over.map(ProblemChange::Ended));
         turns
     }

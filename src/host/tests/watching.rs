@@ -29,6 +29,22 @@ fn a_problem_is_reported_when_it_begins_ends_and_returns() {
     assert_eq!(ledger.ongoing()[0].since, at(4));
 }
 
+/// A local address can be seen first by its route. Its own message names the command that helps.
+#[test]
+fn a_problem_of_another_cause_is_reported_too() {
+    let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+    let address = ip("10.1.0.10");
+    let route = Problem::from(HostRefusal::Ipv6Missing(address));
+    let local = Problem::from(HostRefusal::UplinkMissing(address));
+    assert_eq!(route.key(), local.key());
+    let mut ledger = CurrentProblems::default();
+    ledger.update(at(1), vec![route.clone()]);
+    let ended = OngoingProblem { problem: route.clone(), since: at(1) };
+    let changes = ledger.update(at(2), vec![local.clone(), route]);
+    assert_eq!(changes, [ProblemChange::Began(local.clone()), ProblemChange::Ended(ended)]);
+    assert_eq!(ledger.ongoing(), [OngoingProblem { problem: local, since: at(2) }]);
+}
+
 /// What `vstun announce` says where the virtual IP is announced nowhere.
 #[test]
 fn why_a_virtual_ip_is_not_announced_is_said_as_it_is() {
