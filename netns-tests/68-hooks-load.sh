@@ -34,6 +34,8 @@ move() { # FROM TO
     ask "$2" announce "$VIP" >"$WORK/announce.out"
     wait_for "the router to learn $2's address" learnt "$2"
     ask "$1" withdraw "$VIP" >"$WORK/withdraw.out"
+    # The old master may have defended the address against the new one.
+    wait_for "the router to keep $2's address" learnt "$2"
 }
 
 ask director announce "$VIP"
@@ -55,7 +57,8 @@ for round in "director other" "other director" "director other" "other director"
     wait_for "a turn of all connections by $to" turn_after "$((seen + 1))"
     more=$(($(tunnelled "$to") - before))
     # A request is at least one packet with it and an acknowledgement of its answer, or both in one.
-    ((more >= connections)) || fail "$to has tunnelled $more packets of $connections connections"
+    ((more >= connections)) || fail "$to has tunnelled $more packets of $connections connections, \
+            $from $(($(tunnelled "$from") - still)); the router: $(ip -n vt-router neigh show "$VIP")"
     expect_between "packets of $from after its withdrawal, while $to tunnelled $more" \
         "$(($(tunnelled "$from") - still))" 0 "$((more / 10))"
     carried=$((carried + more))

@@ -1,5 +1,6 @@
 # Another host announces the VIP while the director has it: the director announces it again, once in
-# ten seconds however often it is claimed (RFC 5227 section 2.4), and reports the conflict.
+# ten seconds however often it is claimed (RFC 5227 section 2.4), and reports the conflict. It hears
+# the old master's defence against its own first announcement too.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -52,5 +53,15 @@ expect_log director \
     "WARN .*another host answers .* for virtual IP $VIP on eth0: $rival; .*every ten seconds"
 at vt-client ping -c 1 -W 5 "$VIP" >/dev/null
 expect_eq "announcements for $claims claims" "$(($(heard) - before - claims))" 2
+
+# A new master is claimed from at its first announcement, before it has sent the other two.
+ask director withdraw "$VIP" >"$WORK/withdraw.out"
+before=$(heard)
+spawn vt-other rival python3 "$here/traffic/claim.py" eth0 "$VIP" 1 after
+wait_for "the other host" log_has rival '^ready'
+ask director announce "$VIP" >"$WORK/announce.out"
+exit_code rival
+wait_for "the end of its announcements" quiet
+expect_eq "a claim, three announcements and a defence" $(($(heard) - before)) 5
 stop director
 expect_eq "exit code" "$CODE" 0

@@ -58,6 +58,8 @@ impl Session {
         self.defences.retain(|one, _| wanted.contains(one));
         let due: BTreeSet<_> = asked.iter().filter(|one| wanted.contains(one)).cloned().collect();
         self.announced.extend(due.iter().cloned());
+        // The host that has an address until now may defend it against the first announcement.
+        self.listening.listen_for(self.announced.iter(), facts);
         self.announce(&due.into_iter().collect::<Vec<_>>(), facts);
     }
 

@@ -45,7 +45,7 @@ impl ClaimListener {
         Self { tasks: BTreeMap::new(), claims, sender }
     }
 
-    /// Listens for exactly these from now on.
+    /// Listens for exactly these from now on. Claims that come right afterwards wait in the sockets.
     pub(super) fn listen_for<'a>(
         &mut self,
         announced: impl Iterator<Item = &'a Announcement>,
@@ -70,7 +70,8 @@ impl ClaimListener {
         for (key, scope) in wanted {
             let sender = &self.sender;
             self.tasks.entry(key).or_insert_with(|| {
-                let task = tokio::spawn(receive_claims(scope.clone(), key.1, sender.clone()));
+                let socket = open(&scope, key.1);
+                let task = tokio::spawn(receive_claims(scope.clone(), socket, sender.clone()));
                 (scope, task)
             });
         }
@@ -94,23 +95,31 @@ impl Drop for ClaimListener {
     }
 }
 
-async fn receive_claims(scope: ListenScope, family: Family, sender: Sender<(Announcement, Claim)>) {
-    let Some(opened) = NeighbourSocket::open_for(&scope.link, family, &scope.addresses) else {
-        return;
-    };
-    let name = &scope.link.name;
-    let socket = match opened {
-        Ok(socket) => socket,
+/// `None`: the interface has no hardware address, or there is no socket, which is logged.
+fn open(scope: &ListenScope, family: Family) -> Option<NeighbourSocket> {
+    match NeighbourSocket::open_for(&scope.link, family, &scope.addresses)? {
+        Ok(socket) => {
+            scope.addresses.iter().for_each(|address| socket.listen(*address));
+            Some(socket)
+        }
         Err(error) => {
-            return warn!(
-                link = name.as_str();
+            let name = scope.link.name.as_str();
+            warn!(
+                link = name;
                 "cannot hear on {name} whether another host takes a virtual IP: {error}"
             );
+            None
         }
-    };
-    for address in &scope.addresses {
-        socket.listen(*address);
     }
+}
+
+async fn receive_claims(
+    scope: ListenScope,
+    socket: Option<NeighbourSocket>,
+    sender: Sender<(Announcement, Claim)>,
+) {
+    let Some(socket) = socket else { return };
+    let name = &scope.link.name;
     loop {
         let Ok(message) = socket.receive().await else {
             sleep(RETRY).await;
