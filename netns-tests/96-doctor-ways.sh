@@ -60,10 +60,17 @@ ask_on() { # clients that ask again and again
 for drops in "route add blackhole $clients" "rule add to $clients prohibit pref 5"; do
     # shellcheck disable=SC2086 # words
     ip -n vt-real1 $drops
-    EXIT=0
-    named real1 reply_path
-    [[ $(first text) == *"right, if clients are not there" ]] || fail "it says: $(first text)"
-    EXIT=1
+    case $drops in
+        route*)
+            EXIT=0
+            named real1 reply_path
+            [[ $(first text) == *"right, if clients are not there" ]] ||
+                fail "it says: $(first text)"
+            EXIT=1
+            ;;
+        # The daemon reports a rule that is before its own.
+        rule*) named real1 mss "$VIP" ;;
+    esac
     ask_on
     named real1 reply_path "$VIP"
     [[ $(first text) == *"$CLIENT"* ]] || fail "it says: $(first text)"
