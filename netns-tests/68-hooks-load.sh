@@ -58,7 +58,7 @@ for round in "director other" "other director" "director other" "other director"
     more=$(($(tunnelled "$to") - before))
     # A request is at least one packet with it and an acknowledgement of its answer, or both in one.
     ((more >= connections)) || fail "$to has tunnelled $more packets of $connections connections, \
-            $from $(($(tunnelled "$from") - still)); the router: $(ip -n vt-router neigh show "$VIP")"
+            $from $(($(tunnelled "$from") - still)); $(ip -n vt-router neigh show "$VIP")"
     expect_between "packets of $from after its withdrawal, while $to tunnelled $more" \
         "$(($(tunnelled "$from") - still))" 0 "$((more / 10))"
     carried=$((carried + more))

@@ -45,7 +45,7 @@ impl ClaimListener {
         Self { tasks: BTreeMap::new(), claims, sender }
     }
 
-    /// Listens for exactly these from now on. Claims that come right afterwards wait in the sockets.
+    /// Listens for exactly these from now on. Claims that come right afterwards wait in sockets.
     pub(super) fn listen_for<'a>(
         &mut self,
         announced: impl Iterator<Item = &'a Announcement>,
