@@ -193,6 +193,12 @@ impl ReportTexts {
         metrics::write(format, page, http::process(self.started)).unwrap_or_default()
     }
 
+    /// The TUN's name. As with [`Self::host`] the lock of the status ends here: whoever keeps it and
+    /// takes it again waits for ever if a change of the host waits between the two.
+    fn tun(&self) -> String {
+        self.host.borrow().tun_or(&self.tun)
+    }
+
     fn host(&self) -> HostStatus {
         self.host.borrow().clone()
     }
@@ -203,9 +209,7 @@ impl ReportTexts {
         let base = DirectorStats::from(&report.snapshot);
         DirectorStats {
             uptime_seconds: self.since.elapsed().as_secs(),
-            tun_dropped: tun::dropped(&self.host.borrow().tun_or(&self.tun))
-                .unwrap_or_default()
-                .to_program,
+            tun_dropped: tun::dropped(&self.tun()).unwrap_or_default().to_program,
             reads: report.reads.frames,
             super_frames: report.reads.super_frames,
             wakeups: report.reads.wakeups,

@@ -94,12 +94,18 @@ impl RealServerHandler {
             role: "realserver".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             config: path.map(|path| path.display().to_string()),
-            tun: self.host.borrow().tun_or(&self.tun),
+            tun: self.tun(),
             vips: config.vips.clone(),
             directors: config.directors.clone(),
             encap: Some(config.encap.name().to_owned()),
             gue_port: Some(config.gue_port),
         }
+    }
+
+    /// The TUN's name. As with [`Self::host`] the lock of the status ends here: whoever keeps it and
+    /// takes it again waits for ever if a change of the host waits between the two.
+    fn tun(&self) -> String {
+        self.host.borrow().tun_or(&self.tun)
     }
 
     fn host(&self) -> HostStatus {
@@ -151,9 +157,7 @@ impl RealServerHandler {
             filtering: report.filtering,
             last: last.report(now),
             socket_dropped: report.socket_dropped,
-            tun_dropped: tun::dropped(&self.host.borrow().tun_or(&self.tun))
-                .unwrap_or_default()
-                .from_program,
+            tun_dropped: tun::dropped(&self.tun()).unwrap_or_default().from_program,
             turns: turns.report(),
             offload,
             offload_refused: u64::from(self.offload_refused),
