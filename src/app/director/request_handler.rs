@@ -193,8 +193,8 @@ impl ReportTexts {
         metrics::write(format, page, http::process(self.started)).unwrap_or_default()
     }
 
-    /// The TUN's name. As with [`Self::host`] the lock of the status ends here: whoever keeps it and
-    /// takes it again waits for ever if a change of the host waits between the two.
+    /// The name of the TUN. As with [`Self::host`] the lock of the status ends here: who keeps it
+    /// and takes it again waits for ever if a change of the host waits in between.
     fn tun(&self) -> String {
         self.host.borrow().tun_or(&self.tun)
     }

@@ -102,8 +102,8 @@ impl RealServerHandler {
         }
     }
 
-    /// The TUN's name. As with [`Self::host`] the lock of the status ends here: whoever keeps it and
-    /// takes it again waits for ever if a change of the host waits between the two.
+    /// The name of the TUN. As with [`Self::host`] the lock of the status ends here: who keeps it
+    /// and takes it again waits for ever if a change of the host waits in between.
     fn tun(&self) -> String {
         self.host.borrow().tun_or(&self.tun)
     }
