@@ -25,7 +25,7 @@ pub(super) struct Strays {
     pub(super) lost: Vec<(ServiceId, Listen)>,
     /// The real servers of these services.
     pub(super) candidates: Vec<RealId>,
-    /// The persistence of these services, and of those whose connections still follow.
+    /// The persistence of these services, and of services whose connections have not moved yet.
     pub(super) former: Vec<(ServiceId, Persistence)>,
     /// The table positions that have not been looked at yet; `None`: all connections are where they
     /// belong, or have stayed behind.

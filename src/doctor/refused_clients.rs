@@ -99,7 +99,7 @@ fn finding(one: &RefusedClient) -> Finding {
     found.mended_by(mend(one)).mended_by(shown(one))
 }
 
-/// Whether it is about one address, which somebody may have banned on purpose.
+/// Whether the route is for one address alone: an operator may have banned that client.
 fn alone(why: &SourceRefusal) -> bool {
     matches!(why, SourceRefusal::Route { net, .. } if net.prefix_len() == net.max_prefix_len())
 }
