@@ -71,7 +71,7 @@ expect_log director 'control socket: 32 clients have connected, and some of them
 
 # HTTP, where the daemon may give the socket's file to the group and where it may not.
 http() { # FLAG...: the status, 000 without a connection
-    at vt-director setpriv --reuid 1000 --regid 1000 "$@" curl -s --max-time 5 -o /dev/null \
+    at vt-director setpriv --reuid 1000 --regid 1000 "$@" curl -s --max-time 30 -o /dev/null \
         -w '%{http_code}' --unix-socket "$CONTROL/http.sock" http://localhost/healthz || :
 }
 DIRECTOR_KEYS=$'control_group = "4242"\nhttp = "'$CONTROL/http.sock$'"'

@@ -8,7 +8,7 @@ source "$here/daemons.sh"
 
 answers() { [[ $(at vt-director curl -sS --max-time 5 http://127.0.0.1:9180/healthz) == ok ]]; }
 status() { # PATH
-    at vt-director curl -sS --max-time 5 -o /dev/null -w '%{http_code}' "http://127.0.0.1:9180$1"
+    at vt-director curl -sS --max-time 60 -o /dev/null -w '%{http_code}' "http://127.0.0.1:9180$1"
 }
 open_files() { ls "/proc/${PID[director]}/fd" | wc -l; }
 resident() { awk '/^VmRSS/ { print $2 }' "/proc/${PID[director]}/status"; } # KiB
