@@ -7,6 +7,7 @@
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
+source "$here/refusing.sh"
 
 SIZE=8000000
 carried() { number real1 stats .carried; }
@@ -139,6 +140,18 @@ spawn vt-real1 real1 "${UNDER[@]}" "$VSTUN_BIN/vstun-realserver" --config "$WORK
 exit_code real1
 expect_eq "exit code without the right to a fast path that is asked for" "$CODE" 1
 expect_log real1 'CAP_BPF'
+
+# On a kernel without tcx.
+refusing tcx
+spawn vt-real1 real1 "${UNDER[@]}" "$VSTUN_BIN/vstun-realserver" --config "$WORK/real1.toml"
+exit_code real1
+expect_eq "exit code without tcx" "$CODE" 1
+expect_log real1 'the kernel has no tcx'
+start_real real1
+diagnosed | grep -q 'warning: there is no fast path, though .*no tcx' ||
+    fail "doctor: $(<"$WORK/report")"
+expect_fails "says that the kernel takes packets" log_has real1 'the kernel takes packets out'
+stop real1
 UNDER=() REAL_KEYS='fast_path = "off"'
 start_real real1
 diagnosed | grep -q 'the fast path is off: all packets come to the daemon' ||

@@ -4,10 +4,12 @@
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
+source "$here/refusing.sh"
 
 SIZE=20000000
 carried() { number director stats .packets.carried; }
 carries_more_than() { (($(carried) > $1)); }
+maps() { ls -l /proc/"${PID[$1]}"/fd | grep -c 'bpf-map' || true; } # DAEMON
 attached() { at vt-director python3 "$here/traffic/tcx_programs.py" eth0; }
 
 make_topology
@@ -97,3 +99,18 @@ spawn vt-director director "${UNDER[@]}" "$VSTUN_BIN/vstun-director" --config "$
 exit_code director
 expect_eq "exit code without the right to a fast path that is asked for" "$CODE" 1
 expect_log director 'CAP_BPF'
+
+# On a kernel that has no tcx, and would take the program and its maps all the same.
+refusing tcx
+DIRECTOR_KEYS='fast_path = "auto"'
+start_director rr 1
+expect_log director 'no fast path, all packets come to the director: the kernel has no tcx'
+expect_eq "maps of the director without tcx" "$(maps director)" 0
+expect_eq "requests served without tcx" "$(share "$(fetch 5)" real1)" 5
+stop director
+DIRECTOR_KEYS='fast_path = "on"'
+configure "$WORK/director.toml" rr 1
+spawn vt-director director "${UNDER[@]}" "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+exit_code director
+expect_eq "exit code without tcx" "$CODE" 1
+expect_log director 'the kernel has no tcx'

@@ -1,5 +1,5 @@
 """refusing.py WHAT COMMAND...: runs COMMAND on a kernel that seems to lack a feature of TUN devices
-or sockets:
+sockets or eBPF:
 
     header   ignores IFF_VNET_HDR, as Linux ignores flags that it does not know: the device has none
     device   EINVAL for a device with IFF_VNET_HDR
@@ -7,6 +7,7 @@ or sockets:
     frame    EINVAL for a frame whose virtio-net header asks for anything
     udp_gro  EINVAL for a socket that asks for merged UDP datagrams (UDP_GRO)
     segment  ENOPROTOOPT for UDP_SEGMENT
+    tcx      EINVAL for questions about eBPF programs and for new links of them, as before Linux 6.6
 
 A seccomp filter reports these system calls to a process of this script. It examines the arguments,
 and refuses the call or lets it continue (seccomp_unotify(2)).
@@ -21,10 +22,11 @@ import struct
 import sys
 
 # System calls by their numbers.
-NUMBERS = {"x86_64": (1, 16, 20, 54, 317), "aarch64": (64, 29, 66, 208, 277)}
-WRITE, IOCTL, WRITEV, SETSOCKOPT, SECCOMP = NUMBERS[os.uname().machine]
+NUMBERS = {"x86_64": (1, 16, 20, 54, 317, 321), "aarch64": (64, 29, 66, 208, 277, 280)}
+WRITE, IOCTL, WRITEV, SETSOCKOPT, SECCOMP, BPF = NUMBERS[os.uname().machine]
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_VNET_HDR = 0x4000
+BPF_PROG_QUERY, BPF_LINK_CREATE = 16, 28
 SOL_UDP, UDP_GRO, UDP_SEGMENT = 17, 104, 103
 EINVAL, ENOPROTOOPT = 22, 92
 
@@ -39,6 +41,7 @@ CALLS = {
     "device": (IOCTL, TUNSETIFF),
     "offload": (IOCTL, TUNSETOFFLOAD),
     "frame": (WRITE, WRITEV),
+    "tcx": (BPF, BPF),
     "udp_gro": (SETSOCKOPT, SOL_UDP),
     "segment": (SETSOCKOPT, SOL_UDP),
 }
@@ -55,11 +58,12 @@ def filter_program(what):
     """seccomp_data is the call's number (32 bits), architecture, instruction pointer, then six
     arguments of 64 bits."""
     load, equal, give = 0x20, 0x15, 0x06
-    if what == "frame":
+    if what in ("frame", "tcx"):
+        one, other = CALLS[what]
         rows = [
             (load, 0, 0, 0),
-            (equal, 1, 0, WRITE),
-            (equal, 0, 1, WRITEV),
+            (equal, 1, 0, one),
+            (equal, 0, 1, other),
             (give, 0, 0, USER_NOTIF),
             (give, 0, 0, ALLOW),
         ]
@@ -86,6 +90,8 @@ def install(what):
 
 
 def is_refused(what, process, arguments):
+    if what == "tcx":
+        return arguments[0] in (BPF_PROG_QUERY, BPF_LINK_CREATE)
     with open(f"/proc/{process}/mem", "r+b", buffering=0) as memory:
 
         def read(at, length):

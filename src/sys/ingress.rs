@@ -9,7 +9,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 
-use super::errors::because;
+use super::errors::{because, number_of};
 use super::interfaces;
 
 /// The offset of `gso_size` in `struct __sk_buff` of `<linux/bpf.h>`, which is the last field that
@@ -30,12 +30,16 @@ impl IngressProgram {
     /// Loads the program of this name.
     ///
     /// # Errors
-    /// The kernel or the process's rights do not allow it.
+    /// The kernel or the process's rights do not allow it, or the kernel has no tcx: it would take
+    /// the program and its maps nevertheless.
     pub(super) fn load(
         loader: &mut EbpfLoader<'_>,
         object: &[u8],
         name: &'static str,
     ) -> io::Result<Self> {
+        if !has_tcx() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel has no tcx"));
+        }
         let ebpf =
             loader.load(object).map_err(|error| because("the kernel refuses its maps", &error))?;
         let mut loaded = Self { ebpf, name, links: BTreeMap::new() };
@@ -139,6 +143,13 @@ impl IngressProgram {
             .map_err(|error| because("the test does not run", &error))?;
         Ok((done.return_value, done.data_size_out as usize))
     }
+}
+
+/// Kernels before Linux 6.6 do not know this kind of query, and say `EINVAL`. A process without the
+/// right to ask is refused at the load.
+fn has_tcx() -> bool {
+    let asked = SchedClassifier::query_tcx("lo", TcAttachType::Ingress);
+    asked.err().and_then(|error| number_of(&error)) != Some(libc::EINVAL)
 }
 
 /// The interfaces of this network namespace whose ingress has a program of that name, of any

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -39,6 +39,8 @@ struct Ends {
 #[derive(Debug, Default)]
 pub(super) struct RealFastPath {
     program: Option<Program>,
+    /// Whether the real server must not run without it.
+    needed: bool,
     counts: Option<Arc<ProgramCounters>>,
     /// The state of the host that the program was last set up for.
     ends: Ends,
@@ -51,7 +53,8 @@ impl RealFastPath {
     /// # Errors
     /// `fast_path` is "on", and the kernel or the capabilities do not allow it.
     pub(super) fn load(config: &config::RealServer, tun: u32) -> anyhow::Result<Self> {
-        let mut loaded = Self::default();
+        let needed = config.fast_path == FastPath::On;
+        let mut loaded = Self { needed, ..Self::default() };
         if config.fast_path == FastPath::Off {
             return Ok(loaded);
         }
@@ -59,7 +62,7 @@ impl RealFastPath {
             Ok((program, counts)) => {
                 (loaded.program, loaded.counts) = (Some(program), Some(Arc::new(counts)));
             }
-            Err(error) if config.fast_path == FastPath::On => return Err(error).context(HINT),
+            Err(error) if needed => return Err(error).context(HINT),
             Err(error) => {
                 let why = format!("{error}; {HINT}");
                 log::warn!("no fast path, all packets come to the daemon: {why}");
@@ -134,14 +137,22 @@ impl RealFastPath {
         log::warn!("the fast path admits less than configured: {error}");
     }
 
-    /// Logs that the program is in use.
-    pub(super) fn announce(&self) {
-        if self.program.is_some() {
+    /// Logs that the program is in use, if it is at any interface.
+    ///
+    /// # Errors
+    /// `fast_path` is "on", and the program is nowhere.
+    pub(super) fn announce(&self) -> anyhow::Result<()> {
+        let FastPathState { at, missing } = &*self.state.borrow();
+        if !at.is_empty() {
             log::info!(
                 "fast path: the kernel takes packets out of the tunnel; firewall rules see them \
                  only at the TUN, fast_path = \"off\" undoes it"
             );
+        } else if self.needed {
+            let why = missing.first().map_or("no interface is an Ethernet", String::as_str);
+            bail!("fast_path is \"on\": {why}; {HINT}");
         }
+        Ok(())
     }
 
     /// The changes to follow; without a program there are none.

@@ -170,7 +170,7 @@ async fn steer(
     let mut answering = pin!(answers.run());
     let mut changes = running.fast_path.changes();
     let mut freed = pin!(gue_port::freed(running.config.borrow().gue_port));
-    running.admit();
+    running.admit()?;
     daemon::ready();
     loop {
         session.catch_up().await?;

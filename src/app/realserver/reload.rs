@@ -62,10 +62,13 @@ impl GateInputs {
 
 impl RunningRealServer {
     /// Starts the fast path, if there is one.
-    pub(super) fn admit(&mut self) {
+    ///
+    /// # Errors
+    /// `fast_path` is "on", and the program cannot be attached anywhere.
+    pub(super) fn admit(&mut self) -> anyhow::Result<()> {
         let config = self.config.borrow().clone();
         self.fast_path.admit(&config);
-        self.fast_path.announce();
+        self.fast_path.announce()
     }
 
     /// Makes the fast path fit for addresses and interfaces that have changed.
