@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 [[ $(id -u) == 0 && -c /dev/net/tun ]] || { echo "needs root and /dev/net/tun"; exit 77; }
 if [[ -z ${FOLDER:-} ]]; then # packages first: the namespace has no network
     dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
-    apt-get download bird2=2.0.12-7 libssh-gcrypt-4 >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
+    apt-get download 'bird2=2.0.12-*' libssh-gcrypt-4 >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
     FOLDER=$dir unshare -m -n -p -f --kill-child --mount-proc bash "$OLDPWD/${0##*/}"
     exit
 fi

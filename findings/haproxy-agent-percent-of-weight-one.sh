@@ -7,7 +7,7 @@
 # Expected: a server that says 99 % keeps at least weight 1, as only 0 % and `drain` ask for none.
 set -euo pipefail
 dir=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
-apt-get download haproxy=2.6.12-1+deb12u4 liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 >/dev/null 2>&1 ||
+apt-get download 'haproxy=2.6.12-*' liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 >/dev/null 2>&1 ||
     { echo "the packages are gone"; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
 export LD_LIBRARY_PATH; LD_LIBRARY_PATH=$(find "$dir/root" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)

@@ -10,7 +10,7 @@ set -euo pipefail
 self=$(realpath "$0")
 if [[ -z ${FOLDER:-} ]]; then # packages first: the namespace has no network
     dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
-    apt-get download iproute2=6.1.0-3 libbpf1 libelf1 libcap2 libdb5.3 libtirpc3 libmnl0 libxtables12 >/dev/null 2>&1 ||
+    apt-get download 'iproute2=6.1.0-*' libbpf1 libelf1 libcap2 libdb5.3 libtirpc3 libmnl0 libxtables12 >/dev/null 2>&1 ||
         { echo "the packages are gone"; exit 77; }
     for package in *.deb; do dpkg -x "$package" root; done
     FOLDER=$dir unshare -r -n bash "$self"

@@ -7,7 +7,7 @@
 # Expected: a file that cannot be read is the worst fault of all, and not zero.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
-apt-get download keepalived=1:2.2.7-1+b2 libnl-3-200 libnl-genl-3-200 libsnmp40 libpci3 libsensors5 libwrap0 libnfnetlink0 libmnl0 libnftnl11 >/dev/null 2>&1 ||
+apt-get download 'keepalived=1:2.2.7-*' libnl-3-200 libnl-genl-3-200 libsnmp40 libpci3 libsensors5 libwrap0 libnfnetlink0 libmnl0 libnftnl11 >/dev/null 2>&1 ||
     { echo "the packages are gone"; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
 export LD_LIBRARY_PATH; LD_LIBRARY_PATH=$(find "$dir/root" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)

@@ -9,7 +9,7 @@
 # Matters to every tool that records a tunnel's two sides (as it came, as it was sent) into one file of raw IP packets.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"
-apt-get download tcpdump=4.99.3-1 libpcap0.8=1.10.3-1 >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
+apt-get download 'tcpdump=4.99.3-*' 'libpcap0.8=1.10.3-*' >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
 for package in *.deb; do dpkg -x "$package" root; done
 export LD_LIBRARY_PATH; LD_LIBRARY_PATH=$(dirname "$(find "$dir/root" -name 'libpcap.so.0.8' | head -n 1)")
 

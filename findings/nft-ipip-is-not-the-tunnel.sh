@@ -12,7 +12,7 @@ self=$(realpath "$0")
 for tool in python3; do command -v $tool >/dev/null || { echo "needs $tool"; exit 77; }; done
 if [[ -z ${FOLDER:-} ]]; then # packages first: the namespace has no network
     dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
-    apt-get download nftables=1.0.6-2+deb12u2 libnftables1=1.0.6-2+deb12u2 libnftnl11 libmnl0 libxtables12 \
+    apt-get download 'nftables=1.0.6-*' 'libnftables1=1.0.6-*' libnftnl11 libmnl0 libxtables12 \
         libjansson4 libedit2 netbase=6.4 tcpdump=4.99.3-1 libpcap0.8=1.10.3-1 >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
     for package in *.deb; do dpkg -x "$package" root; done
     FOLDER=$dir unshare -r -n -m bash "$self"

@@ -12,7 +12,7 @@ set -euo pipefail
 self=$(realpath "$0")
 if [[ -z ${FOLDER:-} ]]; then # packages first: the namespace has no network
     dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
-    apt-get download nftables=1.0.6-2+deb12u2 libnftables1=1.0.6-2+deb12u2 libnftnl11 libmnl0 libxtables12 \
+    apt-get download 'nftables=1.0.6-*' 'libnftables1=1.0.6-*' libnftnl11 libmnl0 libxtables12 \
         libjansson4 libedit2 netbase=6.4 >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
     for package in *.deb; do dpkg -x "$package" root; done
     FOLDER=$dir unshare -r -n -m bash "$self"

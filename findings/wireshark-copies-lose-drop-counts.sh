@@ -7,8 +7,12 @@
 # Expected: the block is copied, or a remark that it is left out.
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
-apt-get download wireshark-common=4.0.17-0+deb12u3 libwiretap13=4.0.17-0+deb12u3 libwsutil14=4.0.17-0+deb12u3 \
-    libglib2.0-0 libgcrypt20 libgpg-error0 liblz4-1 libzstd1 libpcre2-8-0 >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
+apt-get download 'wireshark-common=4.0.17-*' 'libwiretap13=4.0.17-*' 'libwsutil14=4.0.17-*' >/dev/null 2>&1 ||
+    { echo "the packages are gone"; exit 77; }
+# Those that cannot be had are there already.
+for library in libglib2.0-0 libgcrypt20 libgpg-error0 liblz4-1 libzstd1 libpcre2-8-0; do
+    apt-get download "$library" >/dev/null 2>&1 || true
+done
 for package in *.deb; do dpkg -x "$package" root; done
 export LD_LIBRARY_PATH; LD_LIBRARY_PATH=$(find "$dir/root" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)
 editcap() { root/usr/bin/editcap "$@"; }
