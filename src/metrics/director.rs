@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::families::Families;
-use super::{latency, turns};
+use super::{Page, latency, turns};
 use crate::control::{
     Checks, DirectorStats, HostStatus, ListedAgent, ListedCheck, ListedReal, ListedService,
     ServiceList, Use,
@@ -42,10 +42,18 @@ impl Collector for DirectorPage {
         self.services(&mut families)?;
         self.reals(&mut families)?;
         self.tunnels(&mut families)?;
-        latency::write(&mut families, || self.each_real(|real| real.latency.as_deref()))?;
         self.hooks(&mut families)?;
         checks(&mut families, &self.checks)?;
         agents(&mut families, &self.checks)
+    }
+}
+
+impl Page for DirectorPage {
+    fn append_large(&self, text: &mut String) {
+        let each = || self.each_real(|real| real.latency.as_deref());
+        latency::append(text, || {
+            each().map(|([(_, service), (_, real)], latency)| (service, real, latency))
+        });
     }
 }
 

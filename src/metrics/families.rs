@@ -71,27 +71,6 @@ impl Families<'_> {
         })
     }
 
-    /// A histogram for each set of labels: the sum, and how many values are at most as large as
-    /// each bound and larger than the one before. The last bound is infinite.
-    pub(super) fn histograms<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = (L, (f64, Vec<(f64, u64)>))>,
-    ) -> fmt::Result {
-        let mut series = series.into_iter().peekable();
-        if series.peek().is_none() {
-            return Ok(());
-        }
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        series.try_for_each(|(labels, (sum, buckets))| {
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            metric
-                .encode_family(&labels)?
-                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-        })
-    }
-
     /// A histogram without labels: the sum, and how many values are at most as large as each
     /// bound and larger than the one before. The last bound is infinite.
     pub(super) fn histogram(

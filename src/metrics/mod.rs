@@ -14,9 +14,10 @@ mod turns;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::registry::Registry;
 
 pub use director::DirectorPage;
@@ -70,18 +71,40 @@ fn quality(parameter: &str) -> Option<f32> {
     Some(parameter.strip_prefix("q=")?.parse().unwrap_or(0.0))
 }
 
+/// A daemon's values.
+pub trait Page: Collector {
+    /// Appends the families that are too large for the library, in the text of both formats.
+    fn append_large(&self, _text: &mut String) {}
+}
+
+/// The families of a page that the library writes.
+#[derive(Debug)]
+struct Collected<P>(Arc<P>);
+
+impl<P: Page> Collector for Collected<P> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
 /// Writes a page.
 ///
 /// # Errors
 /// Never: writing to memory does not fail.
-pub fn write(format: Format, page: impl Collector, process: Process) -> Result<String, fmt::Error> {
+pub fn write(format: Format, page: impl Page, process: Process) -> Result<String, fmt::Error> {
+    let page = Arc::new(page);
     let mut registry = Registry::default();
     registry.register_collector(Box::new(process));
-    registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(page));
-    let mut page = String::new();
+    let collected = Box::new(Collected(Arc::clone(&page)));
+    registry.sub_registry_with_prefix(PREFIX).register_collector(collected);
+    let mut written = String::new();
     match format {
-        Format::Prometheus => prometheus_text::encode(&mut page, &registry)?,
-        Format::OpenMetrics => text::encode(&mut page, &registry)?,
+        Format::Prometheus => prometheus_text::encode(&mut written, &registry)?,
+        Format::OpenMetrics => text::encode_registry(&mut written, &registry)?,
     }
-    Ok(page)
+    page.append_large(&mut written);
+    if format == Format::OpenMetrics {
+        text::encode_eof(&mut written)?;
+    }
+    Ok(written)
 }

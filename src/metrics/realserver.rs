@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::director::{host, kernel, named, program};
 use super::families::Families;
-use super::turns;
+use super::{Page, turns};
 use crate::control::{AgentCounts, RealServerStats};
 
 /// The values of a real server's page.
@@ -78,6 +78,8 @@ impl Collector for RealServerPage {
         host(&mut families, &stats.host)
     }
 }
+
+impl Page for RealServerPage {}
 
 /// Strangers, and those who ask the load agent.
 fn clients(families: &mut Families<'_>, stats: &RealServerStats) -> fmt::Result {

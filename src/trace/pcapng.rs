@@ -165,7 +165,7 @@ mod tests {
         let begins = TraceBegins { program: "1.2.3".to_owned(), ..TraceBegins::default() };
         let mut writer = Writer::new(&begins).unwrap();
         let decision = TracedDecision {
-            time: "2026-11-28T12:00:00.250Z".to_owned(),
+            time: "2026-11-28T12:00:00.250000007Z".to_owned(),
             bytes: 60,
             packet: Some("45aabb".to_owned()),
             sent: vec![SentPacket { bytes: 80, packet: "60cc".to_owned() }],
@@ -192,7 +192,8 @@ mod tests {
         assert_eq!(came.data[..2], [0, TO_US]);
         assert_eq!((&sent.data[..2], &sent.data[14..16]), (&[0, FROM_US][..], &[0x86, 0xdd][..]));
         assert_eq!(came.timestamp, sent.timestamp);
-        assert_eq!(came.timestamp.subsec_millis(), 250);
+        // Without the interface's option a reader takes microseconds.
+        assert_eq!(came.timestamp.subsec_nanos(), 250_000_007);
         assert_eq!((came.options.len(), sent.options.len()), (2, 1));
     }
 

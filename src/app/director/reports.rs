@@ -54,7 +54,7 @@ impl ReportKind {
     }
 }
 
-type Asker = oneshot::Sender<Result<Arc<str>, Arc<anyhow::Error>>>;
+type Asker = oneshot::Sender<Result<Arc<String>, Arc<anyhow::Error>>>;
 
 /// Requests reports.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl ReportRequests {
     }
 
     /// The text of a report that was begun after this call.
-    pub(super) async fn text(&self, kind: ReportKind) -> anyhow::Result<Arc<str>> {
+    pub(super) async fn text(&self, kind: ReportKind) -> anyhow::Result<Arc<String>> {
         let (answer, answered) = oneshot::channel();
         self.0.send((kind, answer)).ok().context("the director is stopping")?;
         let text = answered.await.context("the director is stopping")?;
@@ -115,11 +115,11 @@ async fn make(
     packet_thread: &PacketThread<DirectorMessage>,
     kind: ReportKind,
     text: Arc<impl Fn(ReportKind, &DirectorReport) -> String + Send + Sync + 'static>,
-) -> anyhow::Result<Arc<str>> {
+) -> anyhow::Result<Arc<String>> {
     let report = collect(packet_thread, kind.listed()).await?;
     // Thousands of real servers are megabytes of text: formatting blocks neither packets nor the
     // control socket.
-    let made = spawn_blocking(move || Arc::from(text(kind, &report)));
+    let made = spawn_blocking(move || Arc::new(text(kind, &report)));
     made.await.context("the listing could not be made")
 }
 

@@ -252,7 +252,7 @@ impl serve::RequestHandler for Handler {
         request: Request,
         body: Vec<u8>,
         peer: &Peer,
-    ) -> anyhow::Result<Arc<str>> {
+    ) -> anyhow::Result<Arc<String>> {
         match request {
             Request::List => self.reports.text(ReportKind::List).await,
             Request::Stats => self.reports.text(ReportKind::Stats).await,
@@ -303,7 +303,7 @@ impl serve::RequestHandler for Handler {
         }
     }
 
-    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<String>> {
         self.reports.text(ReportKind::Metrics(format)).await
     }
 

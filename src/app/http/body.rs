@@ -20,12 +20,9 @@ use crate::control::{self, Connections, PAGE};
 /// The body of an answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// How often an idle event stream sends a comment, so that proxies keep it open and a closed client
-/// is detected.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// A text that is sent to several clients at the same time without copies.
-struct SharedText(Arc<str>);
+/// A text that is sent to several clients at the same time without copies. It is no `Arc<str>`, for
+/// which a page of megabytes would be copied once.
+struct SharedText(Arc<String>);
 
 impl AsRef<[u8]> for SharedText {
     fn as_ref(&self) -> &[u8] {
@@ -34,7 +31,7 @@ impl AsRef<[u8]> for SharedText {
 }
 
 /// A text.
-pub(super) fn text(text: impl Into<Arc<str>>) -> Body {
+pub(super) fn text(text: impl Into<Arc<String>>) -> Body {
     Full::new(Bytes::from_owner(SharedText(text.into()))).boxed_unsync()
 }
 
@@ -43,10 +40,10 @@ fn pieces(pieces: impl Stream<Item = String> + Send + 'static) -> Body {
 }
 
 /// The events as server-sent events: each has a line of the control socket as its data. `slot` is
-/// held while the client listens.
-pub(super) fn events(listener: Listener, slot: OwnedSemaphorePermit) -> Body {
-    let next = |(mut listener, slot): (Listener, OwnedSemaphorePermit)| async move {
-        let piece = match timeout(KEEP_ALIVE, listener.next()).await {
+/// held while the client listens; after `idle` without an event there is a comment.
+pub(super) fn events(listener: Listener, slot: OwnedSemaphorePermit, idle: Duration) -> Body {
+    let next = move |(mut listener, slot): (Listener, OwnedSemaphorePermit)| async move {
+        let piece = match timeout(idle, listener.next()).await {
             Ok(line) => format!("data: {}\n\n", line?.trim_end()),
             Err(_) => ": nothing has changed\n\n".to_owned(),
         };

@@ -30,11 +30,17 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// To read enough that the socket's buffer has space again.
     pub(super) write: Duration,
+    /// How often an idle event stream sends a comment, so that proxies keep it open and a closed
+    /// client is detected.
+    pub(super) keep_alive: Duration,
 }
 
 impl Patience {
-    pub(super) const DEFAULT: Self =
-        Self { head: Duration::from_secs(10), write: Duration::from_secs(10) };
+    pub(super) const DEFAULT: Self = Self {
+        head: Duration::from_secs(10),
+        write: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(15),
+    };
 }
 
 /// The largest head of a request, in bytes.
@@ -58,7 +64,7 @@ pub(super) async fn serve<D: RequestHandler>(
     handler: Arc<D>,
     patience: Patience,
 ) -> anyhow::Result<()> {
-    let served = Arc::new(HttpService::new(handler, socket.is_loopback()));
+    let served = Arc::new(HttpService::new(handler, socket.is_loopback(), patience));
     match socket {
         HttpSocket::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;

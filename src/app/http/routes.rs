@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::body::{self, Body};
+use super::connection::Patience;
 use super::query::{self, ConnectionQuery};
 use crate::app::serve::{Peer, RequestHandler};
 use crate::control::{self, Readiness, Request};
@@ -52,11 +53,13 @@ pub(super) struct HttpService<D> {
     /// Whether only processes of this host can connect.
     loopback: bool,
     listeners: Arc<Semaphore>,
+    keep_alive: Duration,
 }
 
 impl<D> HttpService<D> {
-    pub(super) fn new(handler: Arc<D>, loopback: bool) -> Self {
-        Self { handler, loopback, listeners: Arc::new(Semaphore::new(LISTENERS)) }
+    pub(super) fn new(handler: Arc<D>, loopback: bool, patience: Patience) -> Self {
+        let listeners = Arc::new(Semaphore::new(LISTENERS));
+        Self { handler, loopback, listeners, keep_alive: patience.keep_alive }
     }
 }
 
@@ -199,7 +202,7 @@ async fn connections<D: RequestHandler>(handler: &Arc<D>, query: Option<&str>) -
 /// Whether the packet thread works: it counts drops, so it is asked for them.
 async fn healthz<D: RequestHandler>(handler: &D) -> Response<Body> {
     match timeout(ALIVE, handler.answer(Request::Drops, Vec::new(), &Peer::of_http())).await {
-        Ok(Ok(_)) => found(PLAIN, body::text("ok\n")),
+        Ok(Ok(_)) => found(PLAIN, body::text("ok\n".to_owned())),
         Ok(Err(error)) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
         Err(_) => late(ALIVE),
     }
@@ -229,7 +232,7 @@ fn events<D: RequestHandler>(served: &HttpService<D>, query: Option<&str>) -> Re
         return failure(StatusCode::SERVICE_UNAVAILABLE, &text);
     };
     match served.handler.listen(span) {
-        Ok(listener) => found(EVENTS, body::events(listener, slot)),
+        Ok(listener) => found(EVENTS, body::events(listener, slot, served.keep_alive)),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
     }
 }

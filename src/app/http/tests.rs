@@ -28,7 +28,7 @@ impl<const SERVICES: bool> RequestHandler for Echo<SERVICES> {
         request: Request,
         _body: Vec<u8>,
         peer: &Peer,
-    ) -> anyhow::Result<Arc<str>> {
+    ) -> anyhow::Result<Arc<String>> {
         assert!(peer.may_write().is_err());
         match request {
             Request::Checks => bail!("no checks"),
@@ -36,7 +36,7 @@ impl<const SERVICES: bool> RequestHandler for Echo<SERVICES> {
         }
     }
 
-    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<String>> {
         Ok(format!("{format:?}\n").into())
     }
 
@@ -64,8 +64,7 @@ impl<const SERVICES: bool> RequestHandler for Echo<SERVICES> {
     }
 }
 
-const PATIENCE: Patience =
-    Patience { head: Duration::from_millis(300), write: Duration::from_secs(10) };
+const PATIENCE: Patience = Patience { head: Duration::from_millis(300), ..Patience::DEFAULT };
 
 struct Server {
     address: SocketAddr,
@@ -271,6 +270,20 @@ fn events_come_as_they_happen() {
     runtime.block_on(server.events.publish_and_log(vec![event]));
     let line = lines.find(|line| line.starts_with("data: ")).unwrap();
     assert!(line.contains(r#""verb":"drain""#), "{line}");
+}
+
+/// A proxy closes a stream that is silent for long.
+#[test]
+fn an_idle_event_stream_sends_comments() {
+    let minute = Duration::from_secs(60);
+    assert!(Patience::DEFAULT.keep_alive < minute, "{:?}", Patience::DEFAULT);
+    let keep_alive = Duration::from_millis(20);
+    let server = Server::patient(true, Patience { keep_alive, ..PATIENCE });
+    let mut stream = server.connect();
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let comments = lines.filter(|line| line.starts_with(':')).take(3).collect::<Vec<_>>();
+    assert_eq!(comments, [": events follow", ": nothing has changed", ": nothing has changed"]);
 }
 
 /// The ninth listener is refused, and served once another has gone.

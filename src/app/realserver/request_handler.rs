@@ -167,7 +167,7 @@ impl RealServerHandler {
         })
     }
 
-    fn status(&self, done: Done) -> Arc<str> {
+    fn status(&self, done: Done) -> Arc<String> {
         control::encode(&done.status("realserver", self.since, self.host())).into()
     }
 
@@ -180,7 +180,7 @@ impl RealServerHandler {
         deadline: bool,
         rotation: Rotation,
         peer: &Peer,
-    ) -> anyhow::Result<Arc<str>> {
+    ) -> anyhow::Result<Arc<String>> {
         if *real != Target::default() {
             bail!("a real server speaks for itself alone: leave out the address and the service");
         }
@@ -211,7 +211,7 @@ impl serve::RequestHandler for RealServerHandler {
         request: Request,
         body: Vec<u8>,
         peer: &Peer,
-    ) -> anyhow::Result<Arc<str>> {
+    ) -> anyhow::Result<Arc<String>> {
         Ok(match request {
             Request::Stats => control::encode(&Stats::RealServer(self.stats().await?)).into(),
             Request::Drops => control::encode(&Drops::from(&self.stats().await?)).into(),
@@ -238,7 +238,7 @@ impl serve::RequestHandler for RealServerHandler {
         })
     }
 
-    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<String>> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let page = RealServerPage { version, stats: self.stats().await? };
         Ok(metrics::write(format, page, http::process(self.started))?.into())

@@ -88,10 +88,10 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
         request: Request,
         body: Vec<u8>,
         peer: &Peer,
-    ) -> impl Future<Output = anyhow::Result<Arc<str>>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Arc<String>>> + Send;
 
     /// The page for Prometheus.
-    fn metrics(&self, format: Format) -> impl Future<Output = anyhow::Result<Arc<str>>> + Send;
+    fn metrics(&self, format: Format) -> impl Future<Output = anyhow::Result<Arc<String>>> + Send;
 
     /// Whether clients' packets would be served now.
     fn readiness(&self) -> impl Future<Output = anyhow::Result<Readiness>> + Send;

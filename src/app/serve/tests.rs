@@ -18,7 +18,7 @@ struct Echo(EventPublisher);
 impl RequestHandler for Echo {
     const KEEPS_SERVICES: bool = true;
 
-    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<String>> {
         Ok(format!("{format:?}\n").into())
     }
 
@@ -31,7 +31,7 @@ impl RequestHandler for Echo {
         request: Request,
         body: Vec<u8>,
         _peer: &Peer,
-    ) -> anyhow::Result<Arc<str>> {
+    ) -> anyhow::Result<Arc<String>> {
         match request {
             Request::Checks => std::future::pending().await,
             Request::Plan { .. } => Ok(format!("{} bytes\n", body.len()).into()),
