@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::firewall::{
     CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset, legacy_table,
 };
-use super::observed_realserver::{Listening, RealServerFacts, ReplyWay};
+use super::observed_realserver::{Listening, RealServerFacts, RouteResult};
 use super::passage::{dropped, insert};
 use super::tunnels::Tunnelled;
 use super::{Cause, Finding, Severity};
@@ -35,8 +35,8 @@ pub(super) fn findings(facts: &RealServerFacts, ruleset: &Ruleset) -> Vec<Findin
         directors.filter_map(|net| tunnelled(*net, facts, ruleset)).collect();
     found.dedup_by(|one, other| one.mend == other.mend);
     for &vip in &facts.vips {
-        found.extend(FirewallWay::into_the_host(vip, facts).findings(facts, ruleset));
-        found.extend(FirewallWay::of_replies(vip).findings(facts, ruleset));
+        found.extend(HookPath::into_the_host(vip, facts).findings(facts, ruleset));
+        found.extend(HookPath::of_replies(vip).findings(facts, ruleset));
     }
     found.extend(facts.listening.iter().find_map(|one| translated(one, facts, ruleset)));
     found
@@ -53,10 +53,10 @@ fn translated(
     if protocol != protocol::UDP || !listening.is_service() {
         return None;
     }
-    let into = FirewallWay::into_the_host(vip, facts).packet;
+    let into = HookPath::into_the_host(vip, facts).packet;
     let request = JudgedPacket { protocol, port: Some(port), ..into };
-    let leaves = facts.reply_routes.iter().find_map(|route| match &route.way {
-        ReplyWay::Link { link, .. } if route.vip == vip => Some(link.clone()),
+    let leaves = facts.reply_routes.iter().find_map(|route| match &route.result {
+        RouteResult::Link { link, .. } if route.vip == vip => Some(link.clone()),
         _ => None,
     });
     let reply = JudgedPacket {
@@ -64,7 +64,7 @@ fn translated(
         output: leaves,
         source_port: Some(port),
         state: CtState::New,
-        ..FirewallWay::of_replies(vip).packet
+        ..HookPath::of_replies(vip).packet
     };
     let no_reply =
         ruleset.untracks(Hook::Prerouting, &request) && !ruleset.untracks(Hook::Output, &reply);
@@ -76,7 +76,8 @@ fn translated(
         listening.words()
     );
     let family = if vip.is_ipv4() { "ip" } else { "ip6" };
-    let found = Finding::new(Cause::Nat, Severity::Fault, text).seen(point.place()).about(vip);
+    let found =
+        Finding::new(Cause::Nat, Severity::Fault, text).seen(point.rule_and_chain()).about(vip);
     Some(found.mended_by(point.insert(&format!("{family} saddr {vip} accept"))))
 }
 
@@ -86,7 +87,7 @@ fn translated(
 pub fn needs_traffic(facts: &RealServerFacts) -> bool {
     let Some(ruleset) = &facts.ruleset else { return false };
     facts.vips.iter().any(|vip| {
-        let judged = FirewallWay::into_the_host(*vip, facts).judged(facts, ruleset);
+        let judged = HookPath::into_the_host(*vip, facts).judged(facts, ruleset);
         let open = judged.iter().any(|(_, point)| point.as_ref().is_none_or(|one| !one.certain));
         let closed = |(listening, point): &(&Listening, Option<DropPoint>)| {
             !listening.is_service() && point.as_ref().is_some_and(|one| one.certain)
@@ -212,7 +213,7 @@ fn of_director(
     let input = facts.inputs.get(&net).cloned();
     JudgedPacket {
         version: if source.is_ipv4() { 4 } else { 6 },
-        way_back: input.is_some().then_some(true),
+        reverse_path: input.is_some().then_some(true),
         input,
         output: Some(String::new()),
         source: (net.prefix_len() == net.max_prefix_len()).then_some(source),
@@ -238,19 +239,20 @@ fn let_through(point: &DropPoint, rule: &str, legacy: &str) -> String {
 
 // --- packets of clients, and replies -------------------------------------------------------------
 
-/// A way of packets between the TUN and the programs of this host, or from these to clients.
-struct FirewallWay {
+/// The hooks that packets pass between the TUN and the programs of this host, or from these to
+/// clients.
+struct HookPath {
     vip: IpAddr,
     hooks: [Hook; 3],
     packet: JudgedPacket,
-    /// What goes that way.
+    /// What passes them.
     what: String,
     /// As nft(8) and iptables match it.
     matched: [String; 2],
     replies: bool,
 }
 
-impl FirewallWay {
+impl HookPath {
     fn into_the_host(vip: IpAddr, facts: &RealServerFacts) -> Self {
         let tun = &facts.tun;
         Self {
@@ -262,7 +264,7 @@ impl FirewallWay {
                 output: Some(String::new()),
                 destination: Some(vip),
                 // Replies do not go back into the TUN.
-                way_back: Some(false),
+                reverse_path: Some(false),
                 state: CtState::New,
                 ..JudgedPacket::default()
             },

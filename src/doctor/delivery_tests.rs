@@ -176,7 +176,7 @@ fn a_port_that_is_closed_is_named() {
 }
 
 #[test]
-fn a_rule_about_the_way_back_drops_what_comes_out_of_the_tun_alone() {
+fn a_rule_about_the_reverse_path_drops_what_comes_out_of_the_tun_alone() {
     let missing =
         matched(r#"{"fib": {"result": "oif", "flags": ["saddr", "iif"]}}"#, "==", "false");
     let facts = facts(true, ruleset("prerouting", "accept", &[format!("{missing}, {DROP}")]));

@@ -12,7 +12,7 @@ use super::observed::{DirectorFacts, NeighbourEntry, RouteToReal};
 use super::passage;
 use super::ports::{self, PortAnswers};
 use super::{
-    Cause, Diagnosis, Finding, Severity, happened, link_layer, neighbours, own_packets,
+    Cause, Diagnosis, Finding, Severity, happened, link_layer, neighbours, probe_packets,
     refused_clients, serving, translation,
 };
 use crate::control::{FastPathState, Probed, ProbedPort, counted};
@@ -35,7 +35,7 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     findings.extend(link_layer::findings(facts));
     findings.extend(passage::findings(facts));
     let known: Vec<Vec<String>> = findings.iter().map(|found| found.mend.clone()).collect();
-    let own = own_packets::findings(facts).into_iter();
+    let own = probe_packets::findings(facts).into_iter();
     findings.extend(own.filter(|found| !known.contains(&found.mend)));
     findings.extend(refused_clients::findings(&facts.refused_clients));
     let mut well: Vec<String> = passage::well(facts).into_iter().collect();
@@ -84,9 +84,9 @@ fn untried(left_out: u64) -> Finding {
 /// Where IPv6 hosts and this one do not find each other.
 fn undiscovered(facts: &DirectorFacts) -> Option<Finding> {
     let clients = facts.listened.iter().filter(|one| one.listen.address.is_ipv6());
-    let tunnels = facts.ways.iter().filter(|way| way.real.is_ipv6());
+    let tunnels = facts.routes.iter().filter(|route| route.real.is_ipv6());
     let links = clients.map(|one| one.uplink.as_str());
-    let links = links.chain(tunnels.filter_map(|way| way.link.as_deref()));
+    let links = links.chain(tunnels.filter_map(|route| route.link.as_deref()));
     neighbours::finding(links, facts.ruleset.as_ref()?)
 }
 
@@ -135,7 +135,7 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     let mut by_real = BTreeMap::<IpAddr, Vec<&ProbedPort>>::new();
     for port in &probed.ports {
         let ports = by_real.entry(port.address).or_default();
-        if !own_packets::proves_nothing(port, facts) {
+        if !probe_packets::proves_nothing(port, facts) {
             ports.push(port);
         }
     }
@@ -157,7 +157,7 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     findings.extend(happened::handshakes(facts, &blamed));
     let checks = facts.failing.iter().filter(|(real, _, detail)| {
         // The findings about its ports, or about this host, have the reason already.
-        !own_packets::is_refused(detail)
+        !probe_packets::is_refused(detail)
             && !findings.iter().any(|found: &Finding| found.address == Some(*real))
     });
     let checks: Vec<Finding> = checks.take(MOST_ALIKE).map(failing).collect();
@@ -173,7 +173,8 @@ fn judged<'a>(
     facts: &'a DirectorFacts,
 ) -> (PortAnswers, Option<&'a EndAnswer>, Option<u16>) {
     let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
-    let tunnelled = facts.ways.iter().find(|way| way.real == real).map(|way| &way.tunnelled[..]);
+    let tunnelled =
+        facts.routes.iter().find(|route| route.real == real).map(|route| &route.tunnelled[..]);
     let gue = tunnelled.unwrap_or_default().iter().find(|one| one.encap == Encap::Gue);
     let answers = match (ports::answers(ports, gue.is_some()), heard) {
         // Its daemon receives tunnelled packets.
@@ -243,21 +244,21 @@ fn foreign(real: IpAddr) -> Finding {
 
 /// Nothing comes back from the real server.
 fn silent(real: IpAddr, facts: &DirectorFacts, seen: &str) -> Finding {
-    let way = facts.ways.iter().find(|way| way.real == real);
-    if let Some(found) = way.and_then(unreached) {
+    let route = facts.routes.iter().find(|route| route.real == real);
+    if let Some(found) = route.and_then(unreached) {
         return found.seen(seen);
     }
     let ruleset = facts.ruleset.as_ref();
-    let translated = way.and_then(|way| translation::of_tunnelled(way, facts.user, ruleset?));
+    let translated = route.and_then(|route| translation::of_tunnelled(route, facts.user, ruleset?));
     if let Some(found) = translated {
         let evidence = format!("{}; {seen}", found.evidence);
         return found.seen(evidence);
     }
-    let source = way.and_then(|way| way.source);
-    let tunnelled = way.map_or(&[][..], |way| &way.tunnelled);
+    let source = route.and_then(|route| route.source);
+    let tunnelled = route.map_or(&[][..], |route| &route.tunnelled);
     let words: Vec<String> = tunnelled.iter().map(|one| one.words()).collect();
-    let direct = |way: &RouteToReal| way.next == Some(real);
-    let up = way.is_some_and(|way| way.neighbour == NeighbourEntry::Answers && direct(way));
+    let direct = |route: &RouteToReal| route.next == Some(real);
+    let up = route.is_some_and(|route| route.neighbour == NeighbourEntry::Answers && direct(route));
     let text = format!(
         "real server {real} answers nothing that comes through the tunnel{} firewall on the way or \
          there drops {}, its `directors` do not admit {}, or its replies are dropped; \
@@ -286,8 +287,8 @@ fn resolution(address: IpAddr) -> &'static str {
 }
 
 /// The next host on the way does not answer, or its address was set.
-fn unreached(way: &RouteToReal) -> Option<Finding> {
-    let (real, link, next) = (way.real, way.link.as_deref()?, way.next?);
+fn unreached(route: &RouteToReal) -> Option<Finding> {
+    let (real, link, next) = (route.real, route.link.as_deref()?, route.next?);
     let asked = resolution(next);
     let who = if next == real {
         format!("real server {real}")
@@ -295,7 +296,7 @@ fn unreached(way: &RouteToReal) -> Option<Finding> {
         format!("router {next} on the way to real server {real}")
     };
     let family = if next.is_ipv4() { "-4" } else { "-6" };
-    let (text, mend) = match &way.neighbour {
+    let (text, mend) = match &route.neighbour {
         NeighbourEntry::Silent => (
             format!(
                 "{who} does not answer {asked} on {link}: it is off, not connected there, or the \

@@ -20,7 +20,7 @@ fn port(real: &str, detail: &str) -> ProbedPort {
     }
 }
 
-fn way(real: &str, source: &str, neighbour: NeighbourEntry) -> RouteToReal {
+fn route(real: &str, source: &str, neighbour: NeighbourEntry) -> RouteToReal {
     RouteToReal {
         real: ip(real),
         source: Some(ip(source)),
@@ -52,7 +52,7 @@ fn event(what: &str, real: &str, before: Option<&str>, after: Option<&str>) -> E
 fn facts(detail: &str, neighbour: NeighbourEntry) -> DirectorFacts {
     DirectorFacts {
         tun: "vstun0".to_owned(),
-        ways: vec![way(REAL, "10.0.0.1", neighbour)],
+        routes: vec![route(REAL, "10.0.0.1", neighbour)],
         probed: Some(Probed { ports: vec![port(REAL, detail)], left_out: 0 }),
         vips: vec![VirtualIp { address: ip("192.0.2.10"), announced: true }],
         ..DirectorFacts::default()
@@ -83,7 +83,7 @@ fn a_silent_real_server_is_judged_by_the_kernel_s_neighbour_entry() {
 #[test]
 fn a_router_that_does_not_answer_is_named() {
     let mut facts = facts("no answer within 1s", NeighbourEntry::Silent);
-    facts.ways[0].next = Some(ip("10.0.0.254"));
+    facts.routes[0].next = Some(ip("10.0.0.254"));
     let report = diagnose_director(&facts);
     assert!(report.findings[0].text.starts_with("router 10.0.0.254 on the way"), "{report:?}");
 }
@@ -94,8 +94,8 @@ fn a_source_that_has_moved_is_one_finding_at_this_end() {
     let moved = |link: Option<&str>| {
         let silent = "no answer within 1s";
         let mut facts = facts(silent, NeighbourEntry::Answers);
-        facts.ways = [REAL, "10.0.0.12"]
-            .map(|real| way(real, "192.0.2.2", NeighbourEntry::Answers))
+        facts.routes = [REAL, "10.0.0.12"]
+            .map(|real| route(real, "192.0.2.2", NeighbourEntry::Answers))
             .to_vec();
         facts.probed.as_mut().unwrap().ports.push(port("10.0.0.12", silent));
         let (before, after) = (Some("10.0.0.1"), Some("192.0.2.2"));
@@ -118,7 +118,7 @@ fn a_source_that_has_moved_is_one_finding_at_this_end() {
     back.events.extend(
         [REAL, "10.0.0.12"].map(|real| event("source", real, Some("192.0.2.2"), Some("10.0.0.1"))),
     );
-    back.ways.iter_mut().for_each(|way| way.source = Some(ip("10.0.0.1")));
+    back.routes.iter_mut().for_each(|route| route.source = Some(ip("10.0.0.1")));
     let report = diagnose_director(&back);
     assert!(report.findings.iter().all(|found| found.cause == Cause::Tunnel), "{report:?}");
     // The real servers admit the new source.

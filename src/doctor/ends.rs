@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::host::commands;
 use super::inquiry::{EndState, InquiryAnswer, ListenerKinds};
-use super::{Cause, Finding, Severity, way_back};
+use super::{Cause, Finding, Severity, no_reply_route};
 use crate::control::ProbedPort;
 use crate::model::{Listen, Protocol};
 
@@ -115,8 +115,8 @@ fn state(end: &EndFacts, answer: &InquiryAnswer) -> Vec<Finding> {
         Some(text) if one.mend == [DOCTOR] => Finding { mend: commands(text), ..one },
         _ => one,
     }));
-    if answer.state.has(EndState::NO_WAY) {
-        found.push(no_way(real, vip));
+    if answer.state.has(EndState::NO_REPLY_ROUTE) {
+        found.push(no_reply_route(real, vip));
     }
     if answer.state.has(EndState::NO_MSS) && !answer.text.contains(MSS) {
         found.push(lacks_mss(real, vip));
@@ -160,9 +160,9 @@ fn missing(real: IpAddr, vip: IpAddr, tun: &str, state: EndState) -> Option<Find
 /// The command where only that host knows more.
 const DOCTOR: &str = "vstun doctor";
 
-/// Replies have no way to clients outside of the host's own networks.
-fn no_way(real: IpAddr, vip: IpAddr) -> Finding {
-    Finding { address: None, ..way_back::finding(vip, &format!("real server {real} has")) }
+/// Replies have no route to clients outside of the host's own networks.
+fn no_reply_route(real: IpAddr, vip: IpAddr) -> Finding {
+    Finding { address: None, ..no_reply_route::finding(vip, &format!("real server {real} has")) }
 }
 
 /// Findings about the real server's settings.

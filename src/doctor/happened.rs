@@ -12,19 +12,19 @@ const MOST_COMMANDS: usize = 5;
 
 /// The real servers whose tunnels have another source than before, with that source and the event.
 pub(super) fn moved(facts: &DirectorFacts) -> BTreeMap<IpAddr, (IpAddr, &EventText)> {
-    let latest = |way: &RouteToReal| {
+    let latest = |route: &RouteToReal| {
         let of_it = |event: &&EventText| {
-            event.change.what == "source" && event.change.address == Some(way.real)
+            event.change.what == "source" && event.change.address == Some(route.real)
         };
         let event = facts.events.iter().rev().find(of_it)?;
         let address = |text: &Option<String>| text.as_ref()?.parse::<IpAddr>().ok();
         let (before, after) = (address(&event.change.before)?, address(&event.change.after));
         // Or it has come back.
         let mut earlier = facts.events.iter().filter(of_it);
-        let is_new = earlier.all(|event| address(&event.change.before) != way.source);
-        (after == way.source && is_new).then_some((way.real, (before, event)))
+        let is_new = earlier.all(|event| address(&event.change.before) != route.source);
+        (after == route.source && is_new).then_some((route.real, (before, event)))
     };
-    facts.ways.iter().filter_map(latest).collect()
+    facts.routes.iter().filter_map(latest).collect()
 }
 
 /// Real servers of which none has answered since the source of their tunnels moved. `silent`: the
@@ -32,8 +32,8 @@ pub(super) fn moved(facts: &DirectorFacts) -> BTreeMap<IpAddr, (IpAddr, &EventTe
 pub(super) fn source(facts: &DirectorFacts, silent: &[IpAddr]) -> Vec<Finding> {
     let mut by_change = BTreeMap::<_, Vec<(IpAddr, &EventText)>>::new();
     for (real, (before, event)) in moved(facts).iter().filter(|(real, _)| silent.contains(real)) {
-        let way = facts.ways.iter().find(|way| way.real == *real);
-        let after = way.and_then(|way| way.source);
+        let route = facts.routes.iter().find(|route| route.real == *real);
+        let after = route.and_then(|route| route.source);
         by_change.entry((*before, after)).or_default().push((*real, event));
     }
     by_change
@@ -52,7 +52,7 @@ fn change(
     let names: Vec<String> = reals.iter().map(|(real, _)| real.to_string()).collect();
     let link = reals
         .first()
-        .and_then(|(real, _)| facts.ways.iter().find(|way| way.real == *real)?.link.clone());
+        .and_then(|(real, _)| facts.routes.iter().find(|route| route.real == *real)?.link.clone());
     let link = link.map_or_else(String::new, |link| format!(" by {link}"));
     let down = facts.down.iter().find(|(_, addresses)| addresses.contains(&before));
     let why = match down {

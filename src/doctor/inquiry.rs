@@ -122,7 +122,7 @@ impl EndState {
     /// Its daemon reports faults of its host.
     pub const FAULTS: Self = Self(64);
     /// Replies from the virtual IP have no route to hosts outside of its own networks.
-    pub const NO_WAY: Self = Self(128);
+    pub const NO_REPLY_ROUTE: Self = Self(128);
 }
 
 /// An answer.

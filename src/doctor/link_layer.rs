@@ -23,8 +23,9 @@ pub(super) fn findings(facts: &DirectorFacts) -> Vec<Finding> {
         .filter_map(|one| resolved(one.listen.address, &one.uplink, bridged(&one.uplink), ruleset))
         .collect();
     found.extend(listened.filter(|one| bridged(&one.uplink)).filter_map(|one| came(one, ruleset)));
-    let ways = facts.ways.iter().filter(|way| way.link.as_deref().is_some_and(bridged));
-    found.extend(ways.filter_map(|way| left(way, ruleset)));
+    let bridged_routes =
+        facts.routes.iter().filter(|route| route.link.as_deref().is_some_and(bridged));
+    found.extend(bridged_routes.filter_map(|route| left(route, ruleset)));
     found.dedup_by(|one, other| one.mend == other.mend && one.cause == other.cause);
     found
 }
@@ -100,13 +101,13 @@ fn came(Listened { listen, uplink }: &Listened, ruleset: &Ruleset) -> Option<Fin
 }
 
 /// Whether it lets tunnelled packets out.
-fn left(way: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
-    let (link, real) = (way.link.as_deref()?, way.real);
-    let mut protocols = way.tunnelled.iter().flat_map(|one| one.protocols());
+fn left(route: &RouteToReal, ruleset: &Ruleset) -> Option<Finding> {
+    let (link, real) = (route.link.as_deref()?, route.real);
+    let mut protocols = route.tunnelled.iter().flat_map(|one| one.protocols());
     let point = protocols.find_map(|(protocol, port)| {
         let packet = JudgedPacket {
             version: if real.is_ipv4() { 4 } else { 6 },
-            source: way.source,
+            source: route.source,
             destination: Some(real),
             protocol,
             port,

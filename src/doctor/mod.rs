@@ -3,7 +3,7 @@
 //!
 //! 1. `director`, `realserver`: from the facts of a host and its daemon to findings.
 //! 2. `firewall`: the verdict of an nftables ruleset on a packet.
-//! 3. `marked`: packets whose way through nftables the kernel reports.
+//! 3. `marked`: packets whose path through nftables the kernel reports.
 //! 4. `inquiry`: the inquiry to a real server's daemon through the tunnel, and its answer.
 //! 5. `finding`: a finding, its position in the order, and the report.
 
@@ -20,18 +20,18 @@ pub mod inquiry;
 mod link_layer;
 pub mod marked;
 mod neighbours;
+mod no_reply_route;
 mod observed;
 mod observed_realserver;
-mod own_packets;
 mod passage;
 mod ports;
+mod probe_packets;
 mod realserver;
 mod refused_clients;
 mod reply_routes;
 mod serving;
 mod translation;
 mod tunnels;
-mod way_back;
 
 pub use cause::Cause;
 pub use delivery::needs_traffic;
@@ -41,7 +41,7 @@ pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};
 pub use observed::{DirectorFacts, Listened, NeighbourEntry, RouteToReal};
 pub use observed_realserver::{
-    Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, ReplyWay,
+    Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, RouteResult,
 };
 pub use realserver::diagnose_realserver;
 pub use refused_clients::{ClientSeen, RefusedClient, SourceRefusal};

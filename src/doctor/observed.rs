@@ -96,7 +96,7 @@ pub struct DirectorFacts {
     /// The ports on each uplink.
     pub listened: Vec<Listened>,
     /// The routes to the real servers.
-    pub ways: Vec<RouteToReal>,
+    pub routes: Vec<RouteToReal>,
     /// The firewall; `None`: its rules could not be read.
     pub ruleset: Option<Ruleset>,
     /// What became of marked packets that were sent like clients' packets.
@@ -105,8 +105,8 @@ pub struct DirectorFacts {
     pub unmarked: Option<String>,
     /// The answers of the real servers' ports; `None` without a daemon.
     pub probed: Option<Probed>,
-    /// How many packets of its own the director has read meanwhile.
-    pub own_packets: u64,
+    /// How many packets of probes through the tunnel the director has read meanwhile.
+    pub probe_packets: u64,
     /// The answers of the real servers' daemons; `None`: no inquiry could be sent.
     pub ends: Option<Vec<EndFacts>>,
     /// The program's version.

@@ -37,7 +37,7 @@ pub struct RealServerFacts {
     /// The firewall; `None`: its rules could not be read.
     pub ruleset: Option<Ruleset>,
     /// The virtual IPs whose replies have no route to hosts outside of this host's networks.
-    pub no_way_back: Vec<IpAddr>,
+    pub no_reply_route: Vec<IpAddr>,
     /// The fast path, as the daemon says and the kernel: `None` without a daemon that says it.
     pub fast_path: Option<FastPathState>,
     /// Tunnelled packets read, and how many of them came from strangers; `None` without a daemon.
@@ -135,12 +135,12 @@ pub struct ReplyRoute {
     /// What is known of it.
     pub to: ReplyTo,
     /// The result.
-    pub way: ReplyWay,
+    pub result: RouteResult,
 }
 
 /// A result of a route lookup.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ReplyWay {
+pub enum RouteResult {
     /// It leaves by an interface.
     Link {
         /// The interface's name.

@@ -1,4 +1,4 @@
-//! Findings about the way of packets through a director: by marked packets, and by evaluating the
+//! Findings about the path of packets through a director: by marked packets, and by evaluating the
 //! rules of its firewall.
 
 use super::firewall::{CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset};
@@ -20,7 +20,7 @@ pub(super) fn findings(facts: &DirectorFacts) -> Vec<Finding> {
             None => forwarded(one, &facts.tun, ruleset),
         }
     });
-    let leaving = facts.ways.iter().filter_map(|way| sent(way, facts.user, ruleset));
+    let leaving = facts.routes.iter().filter_map(|route| sent(route, facts.user, ruleset));
     let mut found: Vec<Finding> = arriving.chain(leaving).collect();
     // One rule drops the packets of many ports and real servers.
     found.dedup_by(|one, other| one.mend == other.mend && one.cause == other.cause);
@@ -142,7 +142,7 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
     if let Some(found) = translation::of_rules(one, tun, &before, ruleset) {
         return Some(found);
     }
-    let way = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
+    let verdict = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
         FirewallVerdict::Passes => {
             let tracked = if ruleset.untracks(Hook::Prerouting, &before) {
                 CtState::Untracked
@@ -153,7 +153,7 @@ fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
         }
         dropped => dropped,
     };
-    match (way(CtState::New), way(CtState::Invalid)) {
+    match (verdict(CtState::New), verdict(CtState::Invalid)) {
         (FirewallVerdict::Drops(point), _) => Some(refused(one, tun, &point)),
         (FirewallVerdict::Passes, FirewallVerdict::Drops(point)) => Some(invalid(one, tun, &point)),
         (FirewallVerdict::Passes, FirewallVerdict::Passes) => None,
@@ -192,17 +192,17 @@ fn invalid(Listened { listen, .. }: &Listened, tun: &str, point: &DropPoint) -> 
 }
 
 /// `user`: the one that the director runs as.
-fn sent(way: &RouteToReal, user: Option<u32>, ruleset: &Ruleset) -> Option<Finding> {
+fn sent(route: &RouteToReal, user: Option<u32>, ruleset: &Ruleset) -> Option<Finding> {
     let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
-    let all = way.tunnelled.iter();
+    let all = route.tunnelled.iter();
     let mut all =
         all.flat_map(|one| one.protocols().into_iter().map(move |protocol| (*one, protocol)));
     all.find_map(|(encap, which)| {
-        let packet = way.tunnelled_packet(user, which);
+        let packet = route.tunnelled_packet(user, which);
         let FirewallVerdict::Drops(point) = ruleset.judge(&hooks, &packet) else { return None };
-        let text = format!("the firewall {} tunnelled packets to {}", drops(&point), way.real);
+        let text = format!("the firewall {} tunnelled packets to {}", drops(&point), route.real);
         let accept = insert(&point, &format!("{} accept", encap.nft()));
-        Some(dropped(Cause::Firewall, text, &point).about(way.real).mended_by(accept))
+        Some(dropped(Cause::Firewall, text, &point).about(route.real).mended_by(accept))
     })
 }
 
@@ -216,7 +216,7 @@ pub(super) fn dropped(cause: Cause, text: String, point: &DropPoint) -> Finding 
     let severity = if point.certain { Severity::Fault } else { Severity::Note };
     let doubt =
         if point.certain { "" } else { ", if conditions are met that this program cannot tell" };
-    let seen = format!("{}{doubt}", point.place());
+    let seen = format!("{}{doubt}", point.rule_and_chain());
     Finding::new(cause, severity, text).seen(seen)
 }
 

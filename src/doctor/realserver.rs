@@ -8,7 +8,8 @@ use super::host::{host_findings, not_running};
 use super::observed_realserver::RealServerFacts;
 use super::tunnels::{pcap_of_all, words_of_all};
 use super::{
-    Cause, Diagnosis, Finding, Severity, delivery, fast_path, neighbours, reply_routes, way_back,
+    Cause, Diagnosis, Finding, Severity, delivery, fast_path, neighbours, no_reply_route,
+    reply_routes,
 };
 use crate::control::{FastPathState, LastSources, RefusedSource, counted};
 
@@ -33,7 +34,9 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
     if let (Some(ruleset), true) = (&facts.ruleset, six) {
         findings.extend(neighbours::finding(facts.links.iter().map(String::as_str), ruleset));
     }
-    findings.extend(facts.no_way_back.iter().map(|vip| way_back::finding(*vip, "this host has")));
+    findings.extend(
+        facts.no_reply_route.iter().map(|vip| no_reply_route::finding(*vip, "this host has")),
+    );
     let mut well = Vec::new();
     let refused = refused(facts);
     match facts.read {
@@ -42,7 +45,7 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
         }
         Some((read, strangers)) => {
             well.push(format!("{} tunnelled packets have come", read - strangers));
-            well.push(way_back::unseen(&facts.vips));
+            well.push(no_reply_route::unseen(&facts.vips));
         }
         None => {}
     }

@@ -43,7 +43,7 @@ fn each_fault_has_its_finding_with_a_command() {
         (RealServerFacts { strict: true, ..base.clone() }, "rp_filter"),
         (RealServerFacts { answers_arp: links, ..base.clone() }, "announcing"),
         (RealServerFacts { read: Some((0, 0)), ..base.clone() }, "tunnel"),
-        (RealServerFacts { no_way_back: base.vips.clone(), ..base.clone() }, "reply_path"),
+        (RealServerFacts { no_reply_route: base.vips.clone(), ..base.clone() }, "reply_path"),
         // Refused long ago.
         (RealServerFacts { read: Some((5, 5)), ..base }, "tunnel"),
     ] {

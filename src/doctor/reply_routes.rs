@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::observed_realserver::{RealServerFacts, ReplyRoute, ReplyTo, ReplyWay};
+use super::observed_realserver::{RealServerFacts, ReplyRoute, ReplyTo, RouteResult};
 use super::{Cause, Finding, Severity};
 use crate::control::counted;
 
@@ -18,29 +18,29 @@ const MAIN: u32 = 254;
 /// The findings about replies' routes.
 pub(super) fn findings(facts: &RealServerFacts) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    let mut seen: Vec<(IpAddr, &ReplyWay)> = Vec::new();
+    let mut seen: Vec<(IpAddr, &RouteResult)> = Vec::new();
     let mut routes: Vec<&ReplyRoute> = facts.reply_routes.iter().collect();
     routes.sort_by_key(|route| route.to);
     let mut possible: Vec<&ReplyRoute> = Vec::new();
     for route in routes {
         // One route takes the replies to many clients.
-        if seen.contains(&(route.vip, &route.way)) {
+        if seen.contains(&(route.vip, &route.result)) {
             continue;
         }
-        let one = match &route.way {
-            ReplyWay::Refused { .. } if route.to == ReplyTo::Possible => {
+        let one = match &route.result {
+            RouteResult::Refused { .. } if route.to == ReplyTo::Possible => {
                 possible.push(route);
                 continue;
             }
-            ReplyWay::Refused { kind, route: by, rule } => {
+            RouteResult::Refused { kind, route: by, rule } => {
                 Some(refused(route, kind, (by.as_ref(), *rule), facts))
             }
-            ReplyWay::Link { .. } if route.to == ReplyTo::Possible => None,
-            ReplyWay::Link { link, .. } if !facts.arrives_by(link) => elsewhere(route, facts),
-            ReplyWay::Link { .. } => on_link(route, facts),
+            RouteResult::Link { .. } if route.to == ReplyTo::Possible => None,
+            RouteResult::Link { link, .. } if !facts.arrives_by(link) => elsewhere(route, facts),
+            RouteResult::Link { .. } => on_link(route, facts),
         };
         let Some(one) = one else { continue };
-        seen.push((route.vip, &route.way));
+        seen.push((route.vip, &route.result));
         found.push(one);
     }
     found.extend(unexplained(facts, &found));
@@ -121,20 +121,21 @@ fn refused(
 
 /// Networks that routes or rules refuse, and of which no client is known. `seen`: what other
 /// findings are about.
-fn of_no_client(possible: &[&ReplyRoute], seen: &[(IpAddr, &ReplyWay)]) -> Option<Finding> {
-    let mut ways: Vec<&ReplyWay> = Vec::new();
+fn of_no_client(possible: &[&ReplyRoute], seen: &[(IpAddr, &RouteResult)]) -> Option<Finding> {
+    let mut results: Vec<&RouteResult> = Vec::new();
     let mut all: Vec<&ReplyRoute> = Vec::new();
     for route in possible {
         // Each virtual IP has the same.
-        let known = ways.contains(&&route.way) || seen.iter().any(|(_, way)| **way == route.way);
+        let known = results.contains(&&route.result)
+            || seen.iter().any(|(_, result)| **result == route.result);
         if !known {
-            ways.push(&route.way);
+            results.push(&route.result);
             all.push(route);
         }
     }
     let first = all.first()?;
-    let networks = all.iter().map(|route| match &route.way {
-        ReplyWay::Refused { route: Some((net, _)), .. } => net.to_string(),
+    let networks = all.iter().map(|route| match &route.result {
+        RouteResult::Refused { route: Some((net, _)), .. } => net.to_string(),
         _ => route.client.to_string(),
     });
     let text = format!(
@@ -157,13 +158,13 @@ pub(super) fn named_networks(networks: impl ExactSizeIterator<Item = String>) ->
 
 /// Replies leave by another interface than that by which tunnelled packets come.
 fn elsewhere(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
-    let ReplyWay::Link { link, ethernet, prefix, table, rule, .. } = &route.way else {
+    let RouteResult::Link { link, ethernet, prefix, table, rule, .. } = &route.result else {
         return None;
     };
     let answering = facts.reply_routes.iter().any(|other| {
         other.to == ReplyTo::Answering
             && other.vip == route.vip
-            && matches!(&other.way, ReplyWay::Link { link: by, .. } if by == link)
+            && matches!(&other.result, RouteResult::Link { link: by, .. } if by == link)
     });
     let severity = match route.to {
         ReplyTo::Waiting => Severity::Fault,
@@ -208,7 +209,8 @@ fn elsewhere(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
 
 /// A client that waits, and that this host takes for a neighbour.
 fn on_link(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
-    let ReplyWay::Link { link, ethernet: true, router: false, prefix, .. } = &route.way else {
+    let RouteResult::Link { link, ethernet: true, router: false, prefix, .. } = &route.result
+    else {
         return None;
     };
     // A director on this network waits for the answer to its own probe.
@@ -226,7 +228,7 @@ fn on_link(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
     Some(finding(route, Severity::Note, text).mended_by(neighbour).mended_by(shown(route)))
 }
 
-/// Clients that wait, and whose replies take the usual way: the network, or the director, loses
+/// Clients that wait, and whose replies take the usual route: the network, or the director, loses
 /// something; or they are an attacker's forged addresses.
 fn unexplained(facts: &RealServerFacts, found: &[Finding]) -> Option<Finding> {
     let waiting = |route: &&ReplyRoute| route.to == ReplyTo::Waiting;

@@ -11,13 +11,13 @@ fn facts(routes: Vec<ReplyRoute>) -> RealServerFacts {
     }
 }
 
-fn route(to: ReplyTo, way: ReplyWay) -> ReplyRoute {
+fn route(to: ReplyTo, result: RouteResult) -> ReplyRoute {
     let address = |text: &str| text.parse().expect("an address");
-    ReplyRoute { vip: address("192.0.2.10"), client: address("198.51.100.10"), to, way }
+    ReplyRoute { vip: address("192.0.2.10"), client: address("198.51.100.10"), to, result }
 }
 
-fn link(link: &str, prefix: &str, table: u32, rule: Option<u32>) -> ReplyWay {
-    ReplyWay::Link {
+fn link(link: &str, prefix: &str, table: u32, rule: Option<u32>) -> RouteResult {
+    RouteResult::Link {
         link: link.to_owned(),
         ethernet: link.starts_with("eth"),
         router: prefix != "198.51.0.0/16",
@@ -37,14 +37,14 @@ fn replies_that_leave_elsewhere_are_named_with_the_rule_or_the_route() {
     let second = || link("eth1", "0.0.0.0/0", 1_020, None);
     let none = |table| {
         let route = "198.51.100.0/24".parse().ok().map(|net| (net, table));
-        ReplyWay::Refused { kind: "blackhole", route, rule: None }
+        RouteResult::Refused { kind: "blackhole", route, rule: None }
     };
     let one = || {
         let route = "198.51.100.10/32".parse().ok().map(|net| (net, 254));
-        ReplyWay::Refused { kind: "blackhole", route, rule: None }
+        RouteResult::Refused { kind: "blackhole", route, rule: None }
     };
-    let rule = || ReplyWay::Refused { kind: "prohibit", route: None, rule: Some(9) };
-    for (to, way, expected) in [
+    let rule = || RouteResult::Refused { kind: "prohibit", route: None, rule: Some(9) };
+    for (to, result, expected) in [
         (Far, usual(), None),
         (Answering, usual(), None),
         (Waiting, usual(), Some((Note, "tcpdump -c 5 -ni any 'src 192.0.2.10'"))),
@@ -72,9 +72,9 @@ fn replies_that_leave_elsewhere_are_named_with_the_rule_or_the_route() {
         ),
         (Answering, link("eth0", "198.51.0.0/16", 1_020, None), None),
     ] {
-        let found = findings(&facts(vec![route(to, way.clone())]));
+        let found = findings(&facts(vec![route(to, result.clone())]));
         let seen = found.first().map(|one| (one.severity, one.mend[0].as_str()));
-        assert_eq!(seen, expected, "{to:?} {way:?}: {found:?}");
+        assert_eq!(seen, expected, "{to:?} {result:?}: {found:?}");
         assert!(found.len() < 2, "{found:?}");
     }
     // Clients answer although replies leave by another interface.

@@ -18,7 +18,7 @@ pub(super) fn of_marked(marked: &MarkedClient, one: &Listened, tun: &str) -> Opt
     let found = finding(one, tun, to_vip);
     Some(match rule {
         Some(point) => found
-            .seen(format!("{}; {change} there", point.place()))
+            .seen(format!("{}; {change} there", point.rule_and_chain()))
             .mended_by(point.insert(&kept(one, tun, to_vip))),
         None => {
             let program = if from.source.is_ipv4() { "iptables" } else { "ip6tables" };
@@ -49,7 +49,7 @@ pub(super) fn of_rules(
         Some(point) => (true, point),
         None => (false, at(Hook::Postrouting, &first)?),
     };
-    let found = finding(one, tun, to_vip).seen(point.place());
+    let found = finding(one, tun, to_vip).seen(point.rule_and_chain());
     Some(found.mended_by(point.insert(&kept(one, tun, to_vip))))
 }
 
@@ -82,19 +82,20 @@ fn kept(Listened { listen, .. }: &Listened, tun: &str, to_vip: bool) -> String {
 /// A rule that gives tunnelled packets another source or destination. `user`: the one that the
 /// director runs as.
 pub(super) fn of_tunnelled(
-    way: &RouteToReal,
+    route: &RouteToReal,
     user: Option<u32>,
     ruleset: &Ruleset,
 ) -> Option<Finding> {
-    let all = way.tunnelled.iter();
+    let all = route.tunnelled.iter();
     let mut all = all.flat_map(|one| one.protocols().into_iter().map(move |which| (*one, which)));
     all.find_map(|(encap, which)| {
-        let packet = way.tunnelled_packet(user, which);
+        let packet = route.tunnelled_packet(user, which);
         if ruleset.untracks(Hook::Output, &packet) {
             return None;
         }
-        let (what, point) = tunnel_change(way, &packet, ruleset)?;
-        let text = format!("a NAT rule gives tunnelled packets to real server {} {what}", way.real);
+        let (what, point) = tunnel_change(route, &packet, ruleset)?;
+        let text =
+            format!("a NAT rule gives tunnelled packets to real server {} {what}", route.real);
         // Connection tracking goes on with what it has decided for an earlier packet, so a rule
         // before this one would change nothing.
         let mend = format!(
@@ -102,14 +103,14 @@ pub(super) fn of_tunnelled(
              {} notrack; }}; }}\"",
             encap.nft().replace('\'', "")
         );
-        let found = Finding::new(Cause::Nat, Severity::Fault, text).about(way.real);
-        Some(found.seen(point.place()).mended_by(mend))
+        let found = Finding::new(Cause::Nat, Severity::Fault, text).about(route.real);
+        Some(found.seen(point.rule_and_chain()).mended_by(mend))
     })
 }
 
 /// What a rule makes of a tunnelled packet, in words, and where.
 fn tunnel_change(
-    way: &RouteToReal,
+    route: &RouteToReal,
     packet: &JudgedPacket,
     ruleset: &Ruleset,
 ) -> Option<(String, DropPoint)> {
@@ -118,11 +119,11 @@ fn tunnel_change(
     }
     let point = ruleset.translates(&[Hook::Postrouting], packet)?;
     let to = match ruleset.new_source(&point) {
-        NewSource::OfInterface => way.masqueraded,
+        NewSource::OfInterface => route.masqueraded,
         NewSource::Address(to) => Some(to),
         NewSource::Unknown => None,
     };
-    let what = match (to, way.source) {
+    let what = match (to, route.source) {
         (Some(to), Some(from)) if to == from => return None,
         (Some(to), Some(from)) => format!(
             "the source {to} instead of {from}, and nothing comes back: `directors` there need \

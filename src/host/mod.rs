@@ -12,6 +12,7 @@
 pub mod capture;
 pub mod contest;
 pub mod copies;
+pub mod default_route;
 pub mod defence;
 mod desired;
 pub mod director;
@@ -37,7 +38,6 @@ mod selectors;
 mod step;
 pub mod sysctl;
 pub mod undone;
-pub mod way_back;
 
 #[cfg(test)]
 mod tests;

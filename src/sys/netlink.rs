@@ -16,7 +16,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -206,6 +206,17 @@ impl Netlink {
     pub async fn neighbours(&self, version: &IpVersion) -> io::Result<Vec<NeighbourMessage>> {
         let request = self.handle.neighbours().get();
         all(request.set_address_family(family(version)).execute()).await
+    }
+
+    /// Lets the kernel ask a host that it knows at once, and not after `delay_first_probe_time`
+    /// (`ip neigh change … nud probe`).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no entry with a link-layer address; other errors of the kernel.
+    pub async fn probe_neighbour(&self, link: u32, address: IpAddr) -> io::Result<()> {
+        let request = self.handle.neighbours().add(link, address).state(NeighbourState::Probe);
+        done(request.replace().execute()).await
     }
 
     /// The route that a packet built from this request would take (`ip route get`).

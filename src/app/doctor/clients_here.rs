@@ -12,7 +12,7 @@ use crate::app::host::reply_lookup::{self, ReplyLookup};
 use crate::app::listeners::kind;
 use crate::doctor::inquiry::ListenerKinds;
 use crate::doctor::{
-    Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, ReplyWay, needs_traffic,
+    Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, RouteResult, needs_traffic,
 };
 use crate::host::replies::{self, Reply};
 use crate::host::{Facts, Family, PROTOCOL, Rule};
@@ -47,7 +47,7 @@ pub(super) async fn look(facts: &mut RealServerFacts, host: &Facts) -> anyhow::R
         own.and_then(|rule| Some(ReplyTable { table: rule.table?, priority: rule.priority }));
     facts.reply_routes = routes(facts, host, &connections).await?;
     // A route that drops is more exact than that there is none.
-    facts.no_way_back.retain(|vip| {
+    facts.no_reply_route.retain(|vip| {
         let of_vip = |route: &&ReplyRoute| route.vip == *vip && route.to == ReplyTo::Far;
         !facts.reply_routes.iter().any(|route| of_vip(&route))
     });
@@ -110,8 +110,10 @@ async fn routes(
     }
     let mut found = looked_up(asked.into_iter().collect(), facts, host).await?;
     // Without any route, another finding says so.
-    let nowhere = |way: &ReplyWay| matches!(way, ReplyWay::Refused { route: None, rule: None, .. });
-    found.retain(|route| route.to != ReplyTo::Far || !nowhere(&route.way));
+    let nowhere = |result: &RouteResult| {
+        matches!(result, RouteResult::Refused { route: None, rule: None, .. })
+    };
+    found.retain(|route| route.to != ReplyTo::Far || !nowhere(&route.result));
     Ok(found)
 }
 
@@ -126,8 +128,8 @@ async fn looked_up(
     let mut found = Vec::new();
     for ((to, vip, client), reply) in asked {
         let Some((_, lookup)) = answers.iter().find(|(known, _)| *known == reply) else { continue };
-        if let Some(way) = way(*lookup, client, vip, host, facts.reply_table).await? {
-            found.push(ReplyRoute { vip, client, to, way });
+        if let Some(result) = result(*lookup, client, vip, host, facts.reply_table).await? {
+            found.push(ReplyRoute { vip, client, to, result });
         }
     }
     Ok(found)
@@ -179,18 +181,18 @@ pub(super) async fn add_refused(
         asked.push(((ReplyTo::Possible, vip, client), Reply { vip, to: client }));
     }
     let mut found = looked_up(asked, facts, host).await?;
-    found.retain(|route| matches!(route.way, ReplyWay::Refused { .. }));
+    found.retain(|route| matches!(route.result, RouteResult::Refused { .. }));
     facts.reply_routes.extend(found);
     Ok(())
 }
 
-async fn way(
+async fn result(
     lookup: ReplyLookup,
     client: IpAddr,
     vip: IpAddr,
     host: &Facts,
     own: Option<ReplyTable>,
-) -> anyhow::Result<Option<ReplyWay>> {
+) -> anyhow::Result<Option<RouteResult>> {
     let (link, router, prefix, table) = match lookup {
         ReplyLookup::Link { link, router, prefix, table } => (link, router, prefix, table),
         ReplyLookup::Refused(kind) => {
@@ -205,7 +207,7 @@ async fn way(
                 Some(_) => None,
                 None => reply_lookup::refusing(client, kind, own.map(|own| own.table)).await?,
             };
-            return Ok(Some(ReplyWay::Refused { kind, route, rule }));
+            return Ok(Some(RouteResult::Refused { kind, route, rule }));
         }
         ReplyLookup::Local => return Ok(None),
     };
@@ -219,7 +221,7 @@ async fn way(
     let mut leads = leads.filter(|rule| rule.table == Some(table) && !standard);
     let rule = leads.next().map(|rule| rule.priority);
     let (name, ethernet) = (link.name.clone(), link.arp);
-    Ok(Some(ReplyWay::Link { link: name, ethernet, router, prefix, table, rule }))
+    Ok(Some(RouteResult::Link { link: name, ethernet, router, prefix, table, rule }))
 }
 
 /// Notes which ports get packets out of the TUN. Returns the clients in these networks that send

@@ -51,10 +51,10 @@ pub(super) async fn running(
     let mut facts = DirectorFacts { tun, program, user, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
     (facts.services, facts.vips) = (list.services.clone(), list.vips.clone());
-    let (mut taken, mut own_before) = (0, 0);
+    let (mut taken, mut probes_before) = (0, 0);
     if let Stats::Director(stats) = daemon.exchange(&Request::Stats)? {
         facts.carried_at = carried_at(&stats);
-        own_before = stats.packets.probes;
+        probes_before = stats.packets.probes;
         (facts.fast_path, taken) = (stats.fast_path_state, stats.gue_ports_taken);
     }
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
@@ -81,7 +81,7 @@ pub(super) async fn running(
     let asking = std::thread::spawn(move || inquiry::ask(&first, ports));
     facts.probed = Some(daemon.exchange_anew::<Probed>(&Request::Probe)?);
     if let Stats::Director(stats) = daemon.exchange_anew(&Request::Stats)? {
-        facts.own_packets = stats.packets.probes.saturating_sub(own_before);
+        facts.probe_packets = stats.packets.probes.saturating_sub(probes_before);
     }
     facts.failing = failing(&daemon.exchange_anew(&Request::Checks)?);
     match asking.join() {
@@ -153,7 +153,7 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
         let gue_port = config.gue.destination;
         encaps.into_iter().map(|encap| Tunnelled { encap, gue_port }).collect()
     };
-    facts.ways = config.reals().into_iter().map(|real| way(real, used(real), survey)).collect();
+    facts.routes = config.reals().into_iter().map(|real| route(real, used(real), survey)).collect();
 }
 
 /// Whether the interface is a bridge of the kernel.
@@ -235,7 +235,7 @@ fn end(
 ) -> Option<End> {
     let lookup = survey.facts.lookups.get(&real)?;
     let link = survey.facts.link_at(lookup.link?)?;
-    let source = way(real, Vec::new(), survey).source?;
+    let source = route(real, Vec::new(), survey).source?;
     let mtu = lookup.mtu.unwrap_or(link.mtu).min(link.mtu);
     let (asker, mtu) = (asker(vip, source, survey)?, usize::try_from(mtu).ok()?);
     Some(End { real, source, asker, vip, listens, mtu, tunnelled })
@@ -259,7 +259,7 @@ fn unasked(why: &str) -> Finding {
     Finding::new(Cause::Tunnel, Severity::Note, text).seen(why).mended_by("sudo vstun doctor")
 }
 
-fn way(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> RouteToReal {
+fn route(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> RouteToReal {
     let lookup = survey.facts.lookups.get(&real);
     let link = lookup.and_then(|lookup| survey.facts.link_at(lookup.link?));
     let planned = survey.plan.as_ref().and_then(|plan| plan.ways.sources.get(&real).copied());

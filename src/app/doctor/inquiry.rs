@@ -25,11 +25,20 @@ use crate::wire::encap::{self, Encap, GuePorts, Shim, gre, gue};
 use crate::wire::icmp::{TunnelCause, TunnelReport, report_v4, report_v6};
 use crate::wire::inquiry::{PROTOCOL, is_inquiry};
 
-/// How long to wait for an answer before the inquiry is repeated, or given up after the last time.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// How long to wait for an answer, each time that the inquiry is sent. A late answer counts until
+/// the last wait is over.
+const WAITS: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
 
-/// How often an inquiry is sent.
-const TIMES: usize = 3;
+/// The waits while a size is searched: the path is known to carry small ones.
+const SEARCH_WAITS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
+
+/// How many sizes are tried at the same time.
+const SIZES: usize = 4;
+
+/// A search ends where the largest size that came through and the smallest that did not differ by
+/// no more bytes.
+const CLOSE: usize = 8;
 
 /// The length of a small inquiry: it and its answer fit every path.
 const SMALL: usize = MIN_LEN;
@@ -89,7 +98,7 @@ struct Exchange {
 pub(super) fn ask(ends: &[End], ports: GuePorts) -> io::Result<Vec<EndFacts>> {
     let mut exchange = Exchange::open(ports)?;
     let small: Vec<usize> = ends.iter().map(|_| SMALL).collect();
-    let heard = exchange.round(ends, &small, TIMES)?;
+    let heard = exchange.round(ends, &small, &WAITS)?;
     let mut facts: Vec<EndFacts> = ends
         .iter()
         .zip(heard)
@@ -105,62 +114,79 @@ pub(super) fn ask(ends: &[End], ports: GuePorts) -> io::Result<Vec<EndFacts>> {
     Ok(facts)
 }
 
-/// Sends full-size packets to each real server that has answered. Where they are lost, a binary
-/// search finds the size that fits, for all ends at the same time.
+/// Sends full-size packets to each real server that has answered. Where they are lost, a search
+/// finds the size that fits, for all ends and several sizes at the same time.
 fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> io::Result<()> {
-    let mut indexes: Vec<usize> = Vec::new();
+    let mut tried: Vec<(usize, usize)> = Vec::new();
     for (index, fact) in facts.iter().enumerate() {
-        let first = !indexes.iter().any(|other| ends[*other].real == fact.real);
+        let first = !tried.iter().any(|(other, _)| ends[*other].real == fact.real);
         if first && matches!(fact.heard, EndAnswer::Answered { .. }) {
-            indexes.push(index);
+            tried.push((index, ends[index].mtu));
         }
     }
-    // The size that fits, and the size to try next.
-    let mut bounds: HashMap<usize, (usize, usize)> = HashMap::new();
-    let mut tried: Vec<(usize, usize)> =
-        indexes.iter().map(|index| (*index, ends[*index].mtu)).collect();
-    for turn in 0.. {
-        let asked: Vec<End> = tried.iter().map(|(index, _)| ends[*index].clone()).collect();
-        let sizes: Vec<usize> = tried
-            .iter()
-            .map(|(index, size)| {
-                let End { real, vip, tunnelled, .. } = &ends[*index];
-                message_len(*size, tunnelled.encap, *real, *vip)
-            })
-            .collect();
-        let times = if turn == 0 { TIMES } else { 2 };
-        let heard = exchange.round(&asked, &sizes, times)?;
-        let mut next = Vec::new();
-        for ((index, size), heard) in tried.iter().zip(heard) {
-            let passed = matches!(heard, EndAnswer::Answered { .. });
-            let reported = exchange.path_mtus.get(&ends[*index].real).copied();
-            let full = facts[*index].full.get_or_insert(FullSize {
-                mtu: ends[*index].mtu,
-                passed,
-                largest: None,
-                reported,
-            });
-            if turn == 0 {
-                if !passed {
-                    bounds.insert(*index, (SMALLEST, *size));
-                }
-            } else if let Some((low, high)) = bounds.get_mut(index) {
-                *(if passed { &mut *low } else { &mut *high }) = *size;
-                full.largest = Some(*low);
-            }
-            if let Some((low, high)) = bounds.get(index).filter(|(low, high)| high - low > 8) {
-                // If a router has reported the path MTU, that size is tried first.
-                let reported =
-                    reported.map(usize::from).filter(|reported| turn == 0 && reported < high);
-                next.push((*index, reported.unwrap_or_else(|| usize::midpoint(*low, *high))));
-            }
+    let mut bounds: HashMap<usize, SizeBounds> = HashMap::new();
+    for (index, passed) in exchange.passes(ends, &tried, &WAITS)? {
+        let End { real, mtu, .. } = ends[index];
+        let reported = exchange.path_mtus.get(&real).copied();
+        facts[index].full = Some(FullSize { mtu, passed, largest: None, reported });
+        if !passed {
+            bounds.insert(index, SizeBounds { fits: SMALLEST, lost: mtu });
         }
-        if next.is_empty() {
+    }
+    // If a router has reported the path MTU, that size is tried too.
+    let reported = |exchange: &Exchange, index: usize| {
+        exchange.path_mtus.get(&ends[index].real).map(|mtu| usize::from(*mtu))
+    };
+    loop {
+        tried.clear();
+        for (index, bounds) in &bounds {
+            tried.extend(bounds.next(reported(exchange, *index)).map(|size| (*index, size)));
+        }
+        if tried.is_empty() {
             return Ok(());
         }
-        tried = next;
+        let heard = exchange.passes(ends, &tried, &SEARCH_WAITS)?;
+        for ((_, size), (index, passed)) in tried.iter().zip(heard) {
+            let Some(bounds) = bounds.get_mut(&index) else { continue };
+            bounds.note(*size, passed);
+            if let Some(full) = &mut facts[index].full {
+                full.largest = Some(bounds.fits);
+            }
+        }
     }
-    Ok(())
+}
+
+/// What is known of the sizes that a path carries.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct SizeBounds {
+    /// A size that fits.
+    fits: usize,
+    /// A larger one that is lost.
+    lost: usize,
+}
+
+impl SizeBounds {
+    /// The sizes to try next, in ascending order; none once both bounds are close.
+    fn next(self, reported: Option<usize>) -> impl Iterator<Item = usize> {
+        let Self { fits, lost } = self;
+        let open = lost - fits > CLOSE;
+        let step = |number| fits + (lost - fits) * number / (SIZES + 1);
+        let all = (1..=SIZES).map(step).chain(reported);
+        let mut all: Vec<usize> = all.filter(|size| open && *size > fits && *size < lost).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter()
+    }
+
+    /// A packet of one size may be lost by chance, and a larger one come through.
+    fn note(&mut self, size: usize, passed: bool) {
+        if passed {
+            self.fits = self.fits.max(size);
+            self.lost = self.lost.max(size + 1);
+        } else if size > self.fits {
+            self.lost = self.lost.min(size);
+        }
+    }
 }
 
 impl Exchange {
@@ -192,14 +218,37 @@ impl Exchange {
         })
     }
 
-    /// One inquiry to each end, with messages of these lengths; repeats those without an answer.
-    fn round(&mut self, ends: &[End], sizes: &[usize], times: usize) -> io::Result<Vec<EndAnswer>> {
+    /// Which of these packets come through: the end's place and the packet's size in bytes.
+    fn passes(
+        &mut self,
+        ends: &[End],
+        tried: &[(usize, usize)],
+        waits: &[Duration],
+    ) -> io::Result<Vec<(usize, bool)>> {
+        let asked: Vec<End> = tried.iter().map(|(index, _)| ends[*index].clone()).collect();
+        let size = |(end, (_, size)): (&End, &(usize, usize))| {
+            message_len(*size, end.tunnelled.encap, end.real, end.vip)
+        };
+        let sizes: Vec<usize> = asked.iter().zip(tried).map(size).collect();
+        let heard = self.round(&asked, &sizes, waits)?;
+        let passed = |heard| matches!(heard, EndAnswer::Answered { .. });
+        Ok(tried.iter().zip(heard).map(|((index, _), heard)| (*index, passed(heard))).collect())
+    }
+
+    /// One inquiry to each end, with messages of these lengths; repeats those without an answer
+    /// after each wait but the last.
+    fn round(
+        &mut self,
+        ends: &[End],
+        sizes: &[usize],
+        waits: &[Duration],
+    ) -> io::Result<Vec<EndAnswer>> {
         let mut nonces = Vec::with_capacity(ends.len());
         let mut sent = vec![SystemTime::now(); ends.len()];
         for _ in ends {
             nonces.push(random::words::<1>()?[0]);
         }
-        for _ in 0..times {
+        for wait in waits {
             let open: Vec<usize> = (0..ends.len())
                 .filter(|index| !self.is_settled(ends[*index].real, nonces[*index]))
                 .collect();
@@ -210,7 +259,7 @@ impl Exchange {
                 }
                 self.receive(PAUSE)?;
             }
-            let until = Instant::now() + PATIENCE;
+            let until = Instant::now() + *wait;
             while Instant::now() < until {
                 let settled = |exchange: &Self| {
                     open.iter().all(|index| exchange.is_settled(ends[*index].real, nonces[*index]))
@@ -361,4 +410,41 @@ fn filter(receiver: &Receiver) -> Vec<(u16, u8, u8, u32)> {
     program.push((JUMP_IF_EQUAL, 0, 1, PROTOCOL.into()));
     program.extend([(RETURN, 0, 0, u32::MAX), (RETURN, 0, 0, 0)]);
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_ends_close_to_the_size_that_fits() {
+        for carried in [576, 577, 1_000, 1_400, 1_491, 1_499] {
+            for reported in [None, Some(carried)] {
+                let mut bounds = SizeBounds { fits: SMALLEST, lost: 1_500 };
+                let mut rounds = 0;
+                loop {
+                    let sizes: Vec<usize> = bounds.next(reported).collect();
+                    if sizes.is_empty() {
+                        break;
+                    }
+                    rounds += 1;
+                    sizes.iter().for_each(|size| bounds.note(*size, *size <= carried));
+                }
+                assert!(rounds <= 4, "{carried}: {rounds} rounds");
+                assert!(bounds.fits <= carried && carried < bounds.lost, "{carried}: {bounds:?}");
+                assert!(bounds.lost - bounds.fits <= CLOSE, "{carried}: {bounds:?}");
+                assert!(reported.is_none_or(|mtu| mtu == bounds.fits), "{carried}: {bounds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_packet_lost_by_chance_moves_no_bound_below_a_size_that_fits() {
+        let mut bounds = SizeBounds { fits: 576, lost: 1_500 };
+        bounds.note(700, false);
+        bounds.note(900, true);
+        bounds.note(800, false);
+        assert_eq!(bounds, SizeBounds { fits: 900, lost: 901 });
+        assert_eq!(bounds.next(None).count(), 0);
+    }
 }

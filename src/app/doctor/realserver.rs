@@ -46,7 +46,7 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
         ..DesiredRealServer::default()
     };
     let survey = survey::realserver_briefly(&desired).await?;
-    facts.no_way_back = survey::without_way_back(&setup.vips).await?;
+    facts.no_reply_route = survey::without_reply_route(&setup.vips).await?;
     look(&mut facts, &survey).await?;
     let refused = clients_here::refused_networks(&facts, &survey.facts).await?;
     let mut sending = BTreeSet::new();

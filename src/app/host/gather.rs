@@ -95,7 +95,7 @@ pub(super) async fn reply_tables(
 
 /// Whether replies from a virtual IP have a route to a host on the internet. Where this host does
 /// not have the virtual IP, something else is wrong, and they count as having one.
-pub(super) async fn has_way_back(netlink: &Netlink, vip: IpAddr) -> bool {
+pub(super) async fn has_reply_route(netlink: &Netlink, vip: IpAddr) -> bool {
     let reply = Reply { vip, to: replies::far(vip) };
     match netlink.lookup(messages::reply_request(&reply)).await {
         Ok(message) => messages::lookup(&message).kind == RouteKind::Unicast,

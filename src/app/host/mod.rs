@@ -45,10 +45,10 @@ use tokio::time::Instant;
 
 use crate::control::{Event, HostStatus};
 use crate::host::contest::Contest;
+use crate::host::default_route::DefaultRoute;
 use crate::host::defence::Defence;
 use crate::host::own_macs::OwnMacs;
 use crate::host::rename::Uplinks;
-use crate::host::way_back::DefaultRoute;
 use crate::host::{
     Announcement, Facts, Family, HostPlan, HostStep, Object, Problem, Routes, SelectiveRule,
     TunnelRoutes, director, ipsec, realserver, selective,

@@ -54,11 +54,11 @@ pub(crate) async fn realserver_briefly(desired: &DesiredRealServer) -> Result<Su
 ///
 /// # Errors
 /// There is no netlink.
-pub(crate) async fn without_way_back(vips: &[IpAddr]) -> Result<Vec<IpAddr>> {
+pub(crate) async fn without_reply_route(vips: &[IpAddr]) -> Result<Vec<IpAddr>> {
     let netlink = Netlink::open()?;
     let mut without = Vec::new();
     for &vip in vips {
-        if !gather::has_way_back(&netlink, vip).await {
+        if !gather::has_reply_route(&netlink, vip).await {
             without.push(vip);
         }
     }
@@ -69,8 +69,8 @@ pub(crate) async fn without_way_back(vips: &[IpAddr]) -> Result<Vec<IpAddr>> {
 ///
 /// # Errors
 /// There is no netlink.
-pub(crate) async fn has_way_back(vip: IpAddr) -> Result<bool> {
-    Ok(without_way_back(&[vip]).await?.is_empty())
+pub(crate) async fn has_reply_route(vip: IpAddr) -> Result<bool> {
+    Ok(without_reply_route(&[vip]).await?.is_empty())
 }
 
 /// The next host on the way to a destination, and the kernel's entry for it.
@@ -78,6 +78,8 @@ pub(crate) async fn has_way_back(vip: IpAddr) -> Result<bool> {
 pub(crate) struct FoundHop {
     /// The destination.
     pub(crate) to: IpAddr,
+    /// The index of the interface to it.
+    pub(crate) link: u32,
     /// The router, or the destination itself.
     pub(crate) hop: IpAddr,
     /// The entry's state and its link-layer address; `None`: there is no entry.
@@ -100,9 +102,24 @@ pub(crate) async fn next_hops(destinations: &[IpAddr]) -> Result<Vec<FoundHop>> 
         let Ok(answer) = netlink.lookup(messages::lookup_request(to)).await else { continue };
         let Some((link, router)) = messages::next_hop(&answer) else { continue };
         let hop = router.unwrap_or(to);
-        found.push(FoundHop { to, hop, entry: entries.get(&(link, hop)).cloned() });
+        found.push(FoundHop { to, link, hop, entry: entries.get(&(link, hop)).cloned() });
     }
     Ok(found)
+}
+
+/// Lets the kernel ask these hosts at once: interface and address. A failure only means that it
+/// asks later.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn probe_hops(hops: &[(u32, IpAddr)]) -> Result<()> {
+    let netlink = Netlink::open()?;
+    for &(link, hop) in hops {
+        if let Err(error) = netlink.probe_neighbour(link, hop).await {
+            log::debug!("the kernel does not ask for {hop}: {error}");
+        }
+    }
+    Ok(())
 }
 
 /// Whether such a packet gets into the TUN.

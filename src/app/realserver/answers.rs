@@ -121,8 +121,8 @@ impl InquiryAnswers {
         if host.wrong.iter().any(|wrong| wrong.what == "mss") {
             state = state.and(EndState::NO_MSS);
         }
-        if state.has(EndState::PRESENT) && !survey::has_way_back(asked.vip).await? {
-            state = state.and(EndState::NO_WAY);
+        if state.has(EndState::PRESENT) && !survey::has_reply_route(asked.vip).await? {
+            state = state.and(EndState::NO_REPLY_ROUTE);
         }
         if !wrong.is_empty() {
             state = state.and(EndState::FAULTS);

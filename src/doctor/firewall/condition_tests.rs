@@ -215,8 +215,8 @@ fn what_only_some_packets_have_is_known_for_these() {
     let meta = |key: &str| format!(r#"{{"meta": {{"key": "{key}"}}}}"#);
     let fib = r#"{"fib": {"result": "oif", "flags": ["saddr", "iif"]}}"#;
     let missing = condition(fib, "==", "false");
-    for (way_back, expected) in [(Some(false), "drop"), (Some(true), "pass"), (None, "may")] {
-        assert_eq!(fate("inet", &[&missing], &JudgedPacket { way_back, ..probe() }), expected);
+    for (reverse_path, expected) in [(Some(false), "drop"), (Some(true), "pass"), (None, "may")] {
+        assert_eq!(fate("inet", &[&missing], &JudgedPacket { reverse_path, ..probe() }), expected);
     }
     let skuid = condition(&meta("skuid"), "!=", "0");
     let arriving = JudgedPacket { input: Some("eth0".to_owned()), ..probe() };

@@ -207,8 +207,8 @@ fn fib<'a>(fib: &Value, packet: &JudgedPacket) -> Operand<'a> {
             let local = if packet.is_sent_here() { 2_u8 } else { 1 };
             known(local.into(), 8, names::address_type)
         }
-        ("oif" | "oifname", ["saddr", "iif"]) => exists(packet.way_back),
-        ("oif" | "oifname", ["saddr"]) => exists(packet.way_back.filter(|same| *same)),
+        ("oif" | "oifname", ["saddr", "iif"]) => exists(packet.reverse_path),
+        ("oif" | "oifname", ["saddr"]) => exists(packet.reverse_path.filter(|same| *same)),
         _ => Operand::Unknown,
     }
 }

@@ -43,7 +43,7 @@ pub struct JudgedPacket {
     /// The user whose socket sends it.
     pub user: Option<u32>,
     /// Whether replies to its source leave by its input interface.
-    pub way_back: Option<bool>,
+    pub reverse_path: Option<bool>,
     /// Its connection tracking state.
     pub state: CtState,
 }

@@ -70,7 +70,7 @@ pub struct DropPoint {
 impl DropPoint {
     /// The rule and its base chain, in words.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn rule_and_chain(&self) -> String {
         let Self { family, table, chain, rule, .. } = self;
         format!("{rule}, by base chain {chain} of table {family} {table}")
     }
@@ -281,7 +281,7 @@ impl Ruleset {
     fn base(&self, chain: &FirewallChain, probe: &JudgedPacket) -> ChainOutcome {
         let (doubtful, may_drop, notrack, steps) = (false, None, false, 0);
         let mut walk = Walk { probe, doubtful, may_drop, notrack, steps };
-        let way = self.walk(chain, &chain.name, &mut walk, 0);
+        let end = self.walk(chain, &chain.name, &mut walk, 0);
         let point = |rule: String, certain| DropPoint {
             family: chain.family.clone(),
             table: chain.table.clone(),
@@ -291,7 +291,7 @@ impl Ruleset {
             certain,
         };
         let mut outcome = ChainOutcome { notrack: walk.notrack, ..ChainOutcome::default() };
-        outcome.dropped = match (way, walk.may_drop) {
+        outcome.dropped = match (end, walk.may_drop) {
             (ChainEnd::Dropped { rule }, _) => Some(point(rule, !walk.doubtful)),
             (ChainEnd::Translated { rule }, None) => {
                 outcome.translated = (!walk.doubtful).then(|| point(rule, true));
@@ -324,7 +324,7 @@ impl Ruleset {
             let name = format!("rule {} of chain {chain}", rule["handle"]);
             match self.rule(base, rule, &name, walk, depth) {
                 Some(ChainEnd::Back) => return ChainEnd::Back,
-                Some(way) => return way,
+                Some(end) => return end,
                 None => {}
             }
         }
@@ -407,13 +407,13 @@ impl Ruleset {
             "jump" | "goto" => {
                 let before = walk.doubtful;
                 walk.doubtful |= !sure;
-                let way = self.walk(base, value["target"].as_str()?, walk, depth + 1);
-                match way {
+                let end = self.walk(base, value["target"].as_str()?, walk, depth + 1);
+                match end {
                     ChainEnd::Back if kind == "goto" && sure => Some(ChainEnd::Back),
                     ChainEnd::Back => None,
-                    way if sure => {
+                    end if sure => {
                         walk.doubtful = before || walk.doubtful;
-                        Some(way)
+                        Some(end)
                     }
                     ChainEnd::Dropped { rule } => {
                         walk.may_drop.get_or_insert(rule);

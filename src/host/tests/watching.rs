@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::*;
 use crate::host::capture::{RouteAnswer, RouteQuestion, judge, questions};
 use crate::host::contest::{CALM, Contest, ContestMove, Presence, ROUNDS};
+use crate::host::default_route::DefaultRoute;
 use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
 use crate::host::realserver;
 use crate::host::rename::{Uplinks, renamed};
 use crate::host::replies::{self, Reply};
-use crate::host::way_back::DefaultRoute;
 
 #[test]
 fn a_problem_is_reported_when_it_begins_ends_and_returns() {
@@ -198,7 +198,7 @@ fn the_kernel_is_asked_as_if_a_neighbour_of_the_uplink_had_sent() {
 }
 
 #[test]
-fn a_default_route_that_goes_is_missed_where_packets_without_a_way_back_are_dropped() {
+fn a_default_route_that_goes_is_missed_where_packets_without_a_reverse_route_are_dropped() {
     let plan = |vip: &str| HostPlan {
         captured: vec![ip(vip)],
         uplinks: vec!["eth0".into()],

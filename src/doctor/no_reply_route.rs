@@ -19,7 +19,7 @@ pub(super) fn finding(vip: IpAddr, host: &str) -> Finding {
         .mended_by(format!("{ip} route get {far} from {vip}"))
 }
 
-/// What a real server cannot see of the way of its replies.
+/// What a real server cannot see of the path of its replies.
 pub(super) fn unseen(vips: &[IpAddr]) -> String {
     let from: Vec<String> = vips.iter().map(|vip| format!("src {vip}")).collect();
     format!(

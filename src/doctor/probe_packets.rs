@@ -45,7 +45,7 @@ pub(super) fn findings(facts: &DirectorFacts) -> Vec<Finding> {
         listens.dedup();
         found.extend(listens.into_iter().filter_map(|listen| {
             match certain(listen, facts, ruleset) {
-                Some((way, point)) => Some(finding(listen, way, &point, &facts.tun)),
+                Some((packet, point)) => Some(finding(listen, packet, &point, &facts.tun)),
                 None => translated(listen, facts, ruleset),
             }
         }));
@@ -60,10 +60,11 @@ pub(super) fn findings(facts: &DirectorFacts) -> Vec<Finding> {
     found
 }
 
+/// The packets of a probe through the tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum OwnPacket {
-    Probe,
-    Answer,
+enum ProbePacket {
+    Request,
+    Reply,
 }
 
 /// Where a probe of this listen, or the answer to it, is certainly dropped.
@@ -71,10 +72,10 @@ fn certain(
     listen: Listen,
     facts: &DirectorFacts,
     ruleset: &Ruleset,
-) -> Option<(OwnPacket, DropPoint)> {
-    [OwnPacket::Probe, OwnPacket::Answer].into_iter().find_map(|way| {
-        match judged(listen, way, facts, ruleset) {
-            FirewallVerdict::Drops(point) if point.certain => Some((way, point)),
+) -> Option<(ProbePacket, DropPoint)> {
+    [ProbePacket::Request, ProbePacket::Reply].into_iter().find_map(|packet| {
+        match judged(listen, packet, facts, ruleset) {
+            FirewallVerdict::Drops(point) if point.certain => Some((packet, point)),
             _ => None,
         }
     })
@@ -82,16 +83,16 @@ fn certain(
 
 fn judged(
     listen: Listen,
-    way: OwnPacket,
+    packet: ProbePacket,
     facts: &DirectorFacts,
     ruleset: &Ruleset,
 ) -> FirewallVerdict {
-    match way {
-        OwnPacket::Probe => {
+    match packet {
+        ProbePacket::Request => {
             let hooks = [Hook::Output, Hook::Postrouting, Hook::Egress];
             ruleset.judge(&hooks, &probe(listen, facts))
         }
-        OwnPacket::Answer => {
+        ProbePacket::Reply => {
             let answer = JudgedPacket {
                 version: if listen.address.is_ipv4() { 4 } else { 6 },
                 protocol: listen.protocol.number(),
@@ -124,7 +125,7 @@ fn probe(listen: Listen, facts: &DirectorFacts) -> JudgedPacket {
 /// as it is does not matter.
 fn translated(listen: Listen, facts: &DirectorFacts, ruleset: &Ruleset) -> Option<Finding> {
     let probed = facts.probed.as_ref()?;
-    if facts.own_packets >= probed.ports.len() as u64 {
+    if facts.probe_packets >= probed.ports.len() as u64 {
         return None;
     }
     let packet = probe(listen, facts);
@@ -139,23 +140,23 @@ fn translated(listen: Listen, facts: &DirectorFacts, ruleset: &Ruleset) -> Optio
     );
     let found = Finding::new(Cause::Nat, Severity::Fault, text).about(listen.address);
     let rule = format!("oifname \"{}\" accept", facts.tun);
-    Some(found.seen(point.place()).mended_by(point.insert(&rule)))
+    Some(found.seen(point.rule_and_chain()).mended_by(point.insert(&rule)))
 }
 
-fn finding(listen: Listen, way: OwnPacket, point: &DropPoint, tun: &str) -> Finding {
-    let what = match way {
-        OwnPacket::Probe => format!("this director's own packets to {listen} by {tun}"),
-        OwnPacket::Answer => format!("the answers from {listen} to this director's own packets"),
+fn finding(listen: Listen, packet: ProbePacket, point: &DropPoint, tun: &str) -> Finding {
+    let what = match packet {
+        ProbePacket::Request => format!("this director's own packets to {listen} by {tun}"),
+        ProbePacket::Reply => format!("the answers from {listen} to this director's own packets"),
     };
     let text = format!(
         "the firewall drops {what}: health checks through the tunnel fail, whatever the real \
          servers do, and their ports could not be tried"
     );
     let family = if listen.address.is_ipv4() { "ip" } else { "ip6" };
-    let rule = match (way, point.hook.as_str()) {
-        (OwnPacket::Probe, "output" | "postrouting") => format!("oifname \"{tun}\" accept"),
-        (OwnPacket::Probe, _) => format!("{family} daddr {} accept", listen.address),
-        (OwnPacket::Answer, _) => accepted_answers(listen.address, listen.protocol),
+    let rule = match (packet, point.hook.as_str()) {
+        (ProbePacket::Request, "output" | "postrouting") => format!("oifname \"{tun}\" accept"),
+        (ProbePacket::Request, _) => format!("{family} daddr {} accept", listen.address),
+        (ProbePacket::Reply, _) => accepted_answers(listen.address, listen.protocol),
     };
     dropped(Cause::Firewall, text, point).about(listen.address).mended_by(insert(point, &rule))
 }
@@ -174,10 +175,11 @@ fn unsent(port: &ProbedPort, facts: &DirectorFacts) -> Finding {
     );
     let found = Finding::new(Cause::Firewall, Severity::Fault, text).about(destination.ip());
     let probe = listen(port).zip(facts.ruleset.as_ref());
-    let verdict = probe.map(|(listen, ruleset)| judged(listen, OwnPacket::Probe, facts, ruleset));
+    let verdict =
+        probe.map(|(listen, ruleset)| judged(listen, ProbePacket::Request, facts, ruleset));
     match verdict {
         Some(FirewallVerdict::Drops(point)) => found
-            .seen(format!("{detail}; {} may drop it", point.place()))
+            .seen(format!("{detail}; {} may drop it", point.rule_and_chain()))
             .mended_by(insert(&point, &format!("oifname \"{}\" accept", facts.tun))),
         _ => found.seen(detail.clone()).mended_by("nft list ruleset"),
     }
@@ -223,25 +225,25 @@ mod tests {
                 .to_vec(),
             probed: Some(Probed { ports: ports.collect(), left_out: 0 }),
             user: Some(0),
-            own_packets: 8,
+            probe_packets: 8,
             ..DirectorFacts::default()
         }
     }
 
     /// The director has read fewer of its own packets than it has tried ports.
     #[test]
-    fn a_rule_that_translates_own_packets_is_a_fault_if_they_are_missing() {
+    fn a_rule_that_translates_probes_is_a_fault_if_they_are_missing() {
         let rules = br#"{"nftables": [{"chain": {"family": "ip", "table": "nat", "name": "post",
             "type": "nat", "hook": "postrouting", "prio": 100}}, {"rule": {"family": "ip",
             "table": "nat", "chain": "post", "handle": 3, "expr": [{"match": {"op": "==",
             "left": {"meta": {"key": "skuid"}}, "right": 0}}, {"masquerade": null}]}}]}"#;
-        for (own_packets, details, expected) in [
+        for (probe_packets, details, expected) in [
             (1, [NO_ANSWER, ""], Some("nft insert rule ip nat post oifname \"vstun0\" accept")),
             (2, ["", ""], None),
         ] {
             let ruleset = Ruleset::read(rules);
             let facts =
-                DirectorFacts { own_packets, ruleset, ..facts("output", "accept", "", details) };
+                DirectorFacts { probe_packets, ruleset, ..facts("output", "accept", "", details) };
             let report = diagnose_director(&facts);
             let found = report.findings.first().map(|one| (one.cause, one.mend[0].as_str()));
             assert_eq!(found, expected.map(|mend| (Cause::Nat, mend)), "{report:?}");
