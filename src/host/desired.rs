@@ -64,6 +64,8 @@ pub struct DesiredRealServer {
     pub directors: Vec<IpNet>,
     /// The most bytes that directors write between the outer IP header and the packet.
     pub shim: u32,
+    /// Whether directors use GRE.
+    pub gre: bool,
     /// Whether to advertise an MSS that leaves space for the tunnel's header.
     pub mss_route: bool,
     /// The priority of the rules for these routes.

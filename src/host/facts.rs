@@ -15,7 +15,8 @@ use super::sysctl;
 
 /// Kernel modules that receive tunnelled packets. Over IPv4: `ipip` for protocol 4 and `sit` for
 /// protocol 41, both through `tunnel4`. Over IPv6: `ip6_tunnel` for both, through `tunnel6`.
-pub const TUNNEL_MODULES: [&str; 5] = ["ipip", "sit", "tunnel4", "ip6_tunnel", "tunnel6"];
+pub const TUNNEL_MODULES: [&str; 7] =
+    ["ipip", "sit", "tunnel4", "ip6_tunnel", "tunnel6", "ip_gre", "ip6_gre"];
 
 /// The state of the host at one moment.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +87,10 @@ pub enum TunnelDevice {
     Sit,
     /// `ip6tnl`: protocols 4 and 41 over IPv6.
     Ip6Tnl,
+    /// `gre`: protocol 47 over IPv4.
+    Gre,
+    /// `ip6gre`: protocol 47 over IPv6.
+    Ip6Gre,
 }
 
 impl TunnelDevice {
@@ -96,6 +101,8 @@ impl TunnelDevice {
             Self::Ipip => "ipip",
             Self::Sit => "sit",
             Self::Ip6Tnl => "ip6_tunnel",
+            Self::Gre => "ip_gre",
+            Self::Ip6Gre => "ip6_gre",
         }
     }
 }

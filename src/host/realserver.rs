@@ -198,40 +198,38 @@ fn check_vips(
 }
 
 /// The kernel's own tunnels receive each tunnelled packet in addition to the daemon's raw socket.
-/// If a tunnel is up, the packet is delivered twice. If none is up, `tunnel4_rcv()` or
-/// `tunnel6_rcv()` refuses it with an ICMP error to the director.
+/// If a tunnel is up, the packet is delivered twice. If none is up, `tunnel4_rcv()`,
+/// `tunnel6_rcv()` or `gre_rcv()` refuses it with an ICMP error to the director. `tunnel4` takes
+/// IPv4 and IPv6 packets, whichever of its modules is loaded.
 fn tunnels(desired: &DesiredRealServer, facts: &Facts) -> Vec<String> {
-    let inner = |family: Family| family.is_among(&desired.vips);
-    let outer = |family| desired.directors.iter().any(|net| Family::of_net(net) == family);
-    let kinds = [
-        (TunnelDevice::Ipip, outer(Family::V4) && inner(Family::V4)),
-        (TunnelDevice::Sit, outer(Family::V4) && inner(Family::V6)),
-        (TunnelDevice::Ip6Tnl, outer(Family::V6)),
+    use TunnelDevice::{Gre, Ip6Gre, Ip6Tnl, Ipip, Sit};
+    let [v4, v6] = [Family::V4, Family::V6]
+        .map(|family| desired.directors.iter().any(|net| Family::of_net(net) == family));
+    let kinds: [(bool, &[TunnelDevice], &[&str]); 4] = [
+        (v4, &[Ipip, Sit], &["ipip", "sit", "tunnel4"]),
+        (v6, &[Ip6Tnl], &["ip6_tunnel", "tunnel6"]),
+        (v4 && desired.gre, &[Gre], &["ip_gre"]),
+        (v6 && desired.gre, &[Ip6Gre], &["ip6_gre"]),
     ];
-    let competing = kinds.into_iter().filter(|(_, competes)| *competes);
-    let mut warnings: Vec<String> = competing.filter_map(|(kind, _)| tunnel(kind, facts)).collect();
-    warnings.dedup();
-    warnings
+    let competing = kinds.into_iter().filter(|(competes, ..)| *competes);
+    competing.filter_map(|(_, kinds, modules)| tunnel(kinds, modules, facts)).collect()
 }
 
-fn tunnel(kind: TunnelDevice, facts: &Facts) -> Option<String> {
-    let module = kind.module();
-    if let Some(Link { name, .. }) = facts.links.iter().find(|link| link.tunnel == Some(kind)) {
+/// The warning about kernel tunnels of these kinds or modules.
+fn tunnel(kinds: &[TunnelDevice], modules: &[&str], facts: &Facts) -> Option<String> {
+    let unload = format!("unload it with `modprobe -r {}`", modules.join(" "));
+    let mut links = facts.links.iter().filter_map(|link| Some((&link.name, link.tunnel?)));
+    if let Some((name, kind)) = links.find(|(_, kind)| kinds.contains(kind)) {
+        let module = kind.module();
         return Some(format!(
             "interface {name} belongs to the kernel's {module} module, which takes every tunnelled \
-             packet too: packets are delivered twice, or refused towards the director; unload it \
-             with `modprobe -r {module}`, or delete the tunnel with `ip link del {name}`"
+             packet too: packets are delivered twice, or refused towards the director; {unload}"
         ));
     }
-    let (below, all) = match kind {
-        TunnelDevice::Ipip | TunnelDevice::Sit => ("tunnel4", "ipip sit tunnel4"),
-        TunnelDevice::Ip6Tnl => ("tunnel6", "ip6_tunnel tunnel6"),
-    };
-    let loaded =
-        facts.tunnel_modules.iter().find(|loaded| *loaded == module || *loaded == below)?;
+    let loaded = facts.tunnel_modules.iter().find(|loaded| modules.contains(&loaded.as_str()))?;
     Some(format!(
         "the kernel module {loaded} is loaded, so the kernel also answers every tunnelled packet \
-         with an ICMP error towards the director; unload it with `modprobe -r {all}`"
+         with an ICMP error towards the director; {unload}"
     ))
 }
 

@@ -96,7 +96,11 @@ fn describe(cause: TunnelCause) -> &'static str {
              (`vstun stats` there)"
         }
         TunnelCause::PortUnreachable => {
-            "port unreachable: no tunnel there takes the packets; does vstun-realserver run?"
+            "port unreachable: nothing there receives GUE; does vstun-realserver run?"
+        }
+        TunnelCause::NoTunnel => {
+            "port unreachable: a tunnel module of its kernel refuses the packets; vstun-realserver \
+             gets them if it runs there, and says at its start which module to unload"
         }
         TunnelCause::HostUnreachable => "host unreachable: is it up?",
         TunnelCause::Prohibited => {

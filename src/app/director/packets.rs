@@ -264,6 +264,10 @@ impl DirectorLoop {
             return;
         }
         if let Some(flow) = self.balancer.refused_probe(real, quoted) {
+            // Otherwise the probe's own answer decides.
+            if !cause.is_certain() {
+                return;
+            }
             let why = format!("{} from {sender}", cause.name());
             let refusal = FlowRefusal { why, by_end: cause.is_of_the_end() };
             return self.ends.checks.refuse(flow, real, refusal);

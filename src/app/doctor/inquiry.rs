@@ -275,7 +275,8 @@ impl Exchange {
     }
 
     fn is_settled(&self, real: IpAddr, nonce: u64) -> bool {
-        self.answers.contains_key(&nonce) || self.refusals.contains_key(&real)
+        let refused = self.refusals.get(&real).is_some_and(|cause| cause.is_certain());
+        self.answers.contains_key(&nonce) || refused
     }
 
     fn heard(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> EndAnswer {

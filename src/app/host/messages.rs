@@ -78,6 +78,8 @@ fn tunnel_kind(info: &LinkInfo) -> Option<TunnelDevice> {
         LinkInfo::Kind(InfoKind::IpIp) => Some(TunnelDevice::Ipip),
         LinkInfo::Kind(InfoKind::SitTun) => Some(TunnelDevice::Sit),
         LinkInfo::Kind(InfoKind::Ip6Tnl) => Some(TunnelDevice::Ip6Tnl),
+        LinkInfo::Kind(InfoKind::GreTun) => Some(TunnelDevice::Gre),
+        LinkInfo::Kind(InfoKind::GreTun6) => Some(TunnelDevice::Ip6Gre),
         _ => None,
     }
 }

@@ -35,6 +35,7 @@ use crate::config;
 use crate::control::{Origin, Request};
 use crate::decap::Gate;
 use crate::sys::raw::Receiver;
+use crate::wire::encap::Encap;
 use agent::{Agent, AgentState};
 use answers::{Asked, InquiryAnswers};
 use delivery::Delivery;
@@ -228,6 +229,7 @@ pub(super) fn desired(config: &config::RealServer) -> DesiredRealServer {
         vips: config.vips.clone(),
         directors: config.directors.clone(),
         shim: u32::try_from(config.encap.shim_len()).unwrap_or_default(),
+        gre: config.encap == Encap::Gre,
         mss_route: config.mss == config::MssSetting::Route,
         rule_priority: config.rule_priority,
         table: config.table,

@@ -183,6 +183,7 @@ fn desired_director() -> DesiredDirector {
 fn desired_server() -> DesiredRealServer {
     DesiredRealServer {
         shim: 0,
+        gre: false,
         tun: "vstun0".into(),
         vips: vec![ip("192.0.2.10")],
         directors: vec!["10.0.0.1/32".parse().unwrap()],

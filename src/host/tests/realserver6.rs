@@ -166,18 +166,24 @@ fn kernel_tunnels_that_compete_are_named() {
     // VIP, director, kind → whether it competes
     let table = [
         ("192.0.2.10", v4, TunnelDevice::Ipip, true),
-        ("192.0.2.10", v4, TunnelDevice::Sit, false),
+        ("192.0.2.10", v4, TunnelDevice::Sit, true),
         ("192.0.2.10", v4, TunnelDevice::Ip6Tnl, false),
-        ("2001:db8:9::10", v4, TunnelDevice::Ipip, false),
+        ("2001:db8:9::10", v4, TunnelDevice::Ipip, true),
         ("2001:db8:9::10", v4, TunnelDevice::Sit, true),
         ("192.0.2.10", v6, TunnelDevice::Ip6Tnl, true),
         ("2001:db8:9::10", v6, TunnelDevice::Ip6Tnl, true),
         ("2001:db8:9::10", v6, TunnelDevice::Sit, false),
+        ("192.0.2.10", v4, TunnelDevice::Gre, true),
+        ("2001:db8:9::10", v4, TunnelDevice::Gre, true),
+        ("192.0.2.10", v4, TunnelDevice::Ip6Gre, false),
+        ("192.0.2.10", v6, TunnelDevice::Ip6Gre, true),
+        ("192.0.2.10", v6, TunnelDevice::Gre, false),
     ];
     for (vip, director, kind, competes) in table {
         let desired = DesiredRealServer {
             vips: vec![ip(vip)],
             directors: vec![director.parse().unwrap()],
+            gre: true,
             ..desired_server()
         };
         let mut up = facts6();
@@ -192,9 +198,12 @@ fn kernel_tunnels_that_compete_are_named() {
     let modules = TUNNEL_MODULES.map(str::to_owned).to_vec();
     let all = Facts { tunnel_modules: modules, ..facts6() };
     let directors = vec![v4.parse().unwrap(), v6.parse().unwrap()];
-    let warnings =
-        realserver::plan(&DesiredRealServer { directors, ..desired() }, &all).unwrap().warnings;
-    assert_eq!(warnings.len(), 3, "each once: {warnings:?}");
+    let mut both = DesiredRealServer { directors, ..desired() };
+    for (gre, expected) in [(false, 2), (true, 4)] {
+        both.gre = gre;
+        let warnings = realserver::plan(&both, &all).unwrap().warnings;
+        assert_eq!(warnings.len(), expected, "each once: {warnings:?}");
+    }
 }
 
 #[test]

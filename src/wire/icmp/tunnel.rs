@@ -15,9 +15,12 @@ pub enum TunnelCause {
     /// No program receives tunnelled packets there: protocol unreachable, or unrecognized next
     /// header.
     ProtocolUnreachable,
-    /// Port unreachable: the host has no tunnel device for such packets (Linux's `tunnel4` and
-    /// `tunnel6`).
+    /// Port unreachable about a packet in GUE: no program receives UDP there.
     PortUnreachable,
+    /// Port unreachable about a packet in IP in IP or GRE: the kernel's own tunnels (`ipip`, `sit`,
+    /// `ip6_tunnel`, `ip_gre`, `ip6_gre`) are loaded and none is for it. A daemon's raw socket gets
+    /// the packet all the same.
+    NoTunnel,
     /// The host does not answer ARP or neighbour discovery.
     HostUnreachable,
     /// A firewall or a policy on the path refuses the packet.
@@ -38,7 +41,7 @@ impl TunnelCause {
     pub fn name(self) -> &'static str {
         match self {
             Self::ProtocolUnreachable => "protocol unreachable",
-            Self::PortUnreachable => "port unreachable",
+            Self::PortUnreachable | Self::NoTunnel => "port unreachable",
             Self::HostUnreachable => "host unreachable",
             Self::Prohibited => "refused by a firewall",
             Self::Unreachable(_) => "unreachable",
@@ -58,7 +61,21 @@ impl TunnelCause {
     /// Whether the host at the tunnel's end refuses the packet, not a router on the path.
     #[must_use]
     pub fn is_of_the_end(self) -> bool {
-        matches!(self, Self::ProtocolUnreachable | Self::PortUnreachable)
+        matches!(self, Self::ProtocolUnreachable | Self::PortUnreachable | Self::NoTunnel)
+    }
+
+    /// Whether the packet was lost, and not also received by a program.
+    #[must_use]
+    pub fn is_certain(self) -> bool {
+        self != Self::NoTunnel
+    }
+
+    /// The cause of an error about a packet of that IP protocol.
+    fn about(self, protocol: u8) -> Self {
+        match self {
+            Self::PortUnreachable if protocol != protocol::UDP => Self::NoTunnel,
+            other => other,
+        }
     }
 }
 
@@ -138,8 +155,9 @@ pub fn report_v4(bytes: &[u8], sends_from: impl Fn(u16) -> bool) -> Option<Tunne
         return None;
     }
     let real = outer.destination_addr().into();
-    let quoted = inside(outer.protocol().0, inner, sends_from)?;
-    Some(TunnelReport { sender: packet.source, real, cause, quoted })
+    let protocol = outer.protocol().0;
+    let quoted = inside(protocol, inner, sends_from)?;
+    Some(TunnelReport { sender: packet.source, real, cause: cause.about(protocol), quoted })
 }
 
 /// The error in an ICMPv6 message from `sender` whose checksum has been verified. `sends_from` as
@@ -161,6 +179,7 @@ pub fn report_v6(
     }
     let real = outer.destination_addr().into();
     let quoted = inside(chain.protocol, upper.get(chain.len..)?, sends_from)?;
+    let cause = cause.about(chain.protocol);
     Some(TunnelReport { sender: sender.into(), real, cause, quoted })
 }
 
@@ -391,6 +410,24 @@ mod tests {
             let error = outer.icmp_error(kind, &quote[..100]).from(outer.router()).bytes();
             let cause = report(outer, &error).unwrap().cause;
             assert_eq!(cause.is_of_the_end(), expected, "{kind:?}: {cause:?}");
+        }
+    }
+
+    /// Where a daemon's raw socket gets the packet, kernel tunnels refuse it nevertheless.
+    #[test]
+    fn port_unreachable_is_certain_of_gue_alone() {
+        for (inner, outer) in MIXES {
+            for encap in Encap::ALL {
+                let (quote, _) = tunnelled(encap, inner, outer);
+                let kinds = [((3, 3), (1, 4)), ((3, 2), (4, 1)), ((3, 1), (1, 3))];
+                for (kind, always) in kinds.into_iter().zip([false, true, true]) {
+                    let kind = outer.pick(kind.0, kind.1);
+                    let error = outer.icmp_error(kind, &quote[..100]).from(outer.router()).bytes();
+                    let cause = report(outer, &error).unwrap().cause;
+                    let certain = always || encap == Encap::Gue;
+                    assert_eq!(cause.is_certain(), certain, "{encap:?} {kind:?}: {cause:?}");
+                }
+            }
         }
     }
 
