@@ -20,7 +20,7 @@ use super::apply::copy;
 use super::conflict::{self, Conflict};
 use super::failures::Strict;
 use super::heard::PendingEvents;
-use super::{Known, Role, Session, gather};
+use super::{Known, Role, Session, gather, in_turn};
 
 /// After a full check of the host the next one waits this many times its duration …
 const REST: u32 = 4;
@@ -37,9 +37,6 @@ const LOOK: Duration = Duration::from_secs(4);
 const LOOK_SHARE: u32 = 50;
 /// How many checks until routes are read too, in case an event was lost.
 const LIGHT_LOOKS: u32 = 15;
-/// How many real servers' routes a check looks up that nothing has caused. The kernel reports every
-/// change that a lookup depends on, and packets wait for a CPU meanwhile.
-const QUIET_LOOKUPS: usize = 8;
 
 /// What was done after events.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -267,10 +264,7 @@ impl Session {
     ) -> Result<(Facts, bool)> {
         if let Some(mut known) = known {
             let routes = std::mem::take(&mut known.facts.routes);
-            let asked = match unseen.routes.is_empty() {
-                true => self.reals_in_turn.next(role.reals(), QUIET_LOOKUPS),
-                false => role.reals().to_vec(),
-            };
+            let asked = self.reals_in_turn.asked(role.reals(), !unseen.routes.is_empty());
             let mut facts = self.look_with(role, true, Some(routes), &asked).await?;
             self.look_up_others(role, &known.facts, &mut facts, &asked).await;
             let is_director = matches!(role, Role::Director(_));
@@ -295,13 +289,8 @@ impl Session {
         if asked.len() == role.reals().len() {
             return;
         }
-        let same = |real: &IpAddr| facts.lookups.get(real) == known.lookups.get(real);
-        let as_known = asked.iter().all(same)
-            && facts.links == known.links
-            && facts.addresses == known.addresses
-            && facts.rules == known.rules;
         let others = role.reals().iter().filter(|real| !asked.contains(real)).copied();
-        if as_known {
+        if in_turn::others_are_known(asked, known, facts) {
             let known = others.filter_map(|real| Some((real, *known.lookups.get(&real)?)));
             facts.lookups.extend(known);
         } else {
