@@ -5,17 +5,27 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::app::health::socket::describe;
 
 /// The most bytes that one probe reads. It has room for a head of the length that hyper takes, and
 /// for [`MAX_BODY`](crate::health::spec::MAX_BODY) in chunks of one byte. Interim answers without
 /// end keep the thread busy for no longer than these take.
 const MAX_READ: usize = 512 << 10;
+
+/// How long a connection of HTTP/2 may take to close after its probe. Its flow stays pinned for
+/// longer.
+const CLOSING: Duration = Duration::from_millis(10);
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,13 +69,44 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(Bounded { stream, left: MAX_READ });
+    let (_over, tasks) = OwnTasks::new();
     let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), stream).await.map_err(|error| words(&error))?;
+        http2::handshake(tasks, stream).await.map_err(|error| words(&error))?;
     driven(connection, async {
         let response = sender.send_request(request).await.map_err(|error| words(&error))?;
         Ok(judge(response).await)
     })
     .await
+}
+
+/// Runs the tasks that hyper makes for a connection of HTTP/2, and ends them soon after the probe:
+/// those of a server that reads nothing would wait for ever to write, and keep its socket.
+#[derive(Clone, Debug)]
+struct OwnTasks(watch::Receiver<()>);
+
+impl OwnTasks {
+    /// The probe is over when the first value is dropped.
+    fn new() -> (watch::Sender<()>, Self) {
+        let (sender, receiver) = watch::channel(());
+        (sender, Self(receiver))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for OwnTasks {
+    fn execute(&self, task: F) {
+        let Self(mut probe) = self.clone();
+        tokio::spawn(async move {
+            let ends = async {
+                let _ = probe.changed().await;
+                sleep(CLOSING).await;
+            };
+            tokio::select! {
+                biased;
+                _ = task => {}
+                () = ends => {}
+            }
+        });
+    }
 }
 
 /// The result of `asks`; polls the connection meanwhile.
@@ -203,7 +244,11 @@ fn words(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let network = cause.downcast_ref::<io::Error>().filter(|error| error.get_ref().is_none());
+        text = match network {
+            Some(error) => format!("{text}: {}", describe(error)),
+            None => format!("{text}: {cause}"),
+        };
         source = cause.source();
     }
     if error.is_parse() { format!("no answer of HTTP: {text}") } else { text }

@@ -163,7 +163,7 @@ fn a_result_is_one_line_of_bounded_length_whatever_a_server_sends() {
 }
 
 /// A frame of HTTP/2 (RFC 9113 4.1).
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).unwrap();
     [&[0, 0, len, kind, flags, 0, 0, 0, stream], payload].concat()
 }
