@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_proto::serialize::binary::BinDecodable;
 
 use super::udp::{connect, refused};
@@ -60,12 +60,41 @@ fn judge(dns: &DnsProbe, answer: &Message) -> ProbeAnswer {
         return ProbeAnswer::fail(format!("{code}, expected {}", dns.expect_rcode));
     }
     let Some(expected) = &dns.expect_answer else { return ProbeAnswer::pass(code) };
-    let found: Vec<String> = answer.answers.iter().map(|record| record.data.to_string()).collect();
-    if found.iter().any(|data| data.trim_end_matches('.') == expected.trim_end_matches('.')) {
+    if answer.answers.iter().any(|record| is_expected(&record.data, expected)) {
         return ProbeAnswer::pass(format!("{code}, {expected}"));
     }
-    let found = if found.is_empty() { "no answer".to_owned() } else { found.join(", ") };
+    let found: Vec<String> = answer.answers.iter().map(|record| text(&record.data)).collect();
+    let found = match (found.is_empty(), answer.metadata.truncation) {
+        (true, true) => "more than fits".to_owned(),
+        (true, false) => "no answer".to_owned(),
+        (false, true) => format!("{} and more that did not fit", found.join(", ")),
+        (false, false) => found.join(", "),
+    };
     ProbeAnswer::fail(format!("{found}, expected {expected}"))
+}
+
+/// Whether the data is the expected one. Names have no case (RFC 4343).
+fn is_expected(data: &RData, expected: &str) -> bool {
+    let text = text(data);
+    let (text, expected) = (text.trim_end_matches('.'), expected.trim_end_matches('.'));
+    match data {
+        RData::TXT(_) => text == expected,
+        _ => text.eq_ignore_ascii_case(expected),
+    }
+}
+
+/// The data as in a zone file, with names in the form that they have on the wire.
+fn text(data: &RData) -> String {
+    match data {
+        RData::CNAME(name) => name.0.to_ascii(),
+        RData::NS(name) => name.0.to_ascii(),
+        RData::PTR(name) => name.0.to_ascii(),
+        RData::MX(mx) => format!("{} {}", mx.preference, mx.exchange.to_ascii()),
+        RData::SRV(srv) => {
+            format!("{} {} {} {}", srv.priority, srv.weight, srv.port, srv.target.to_ascii())
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The code by the name that operators know from dig (RFC 1035 4.1.1, RFC 2136).
