@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::event::HealthEvent;
-use super::load::Rotation;
 use super::plan::{Plan, PlannedCheck, ServicePlan};
 use super::report::{self, KEPT, ProbeResult};
 use super::schedule::Doubt;
@@ -96,9 +95,10 @@ impl Board {
     }
 
     /// Adopts another plan. A check in both plans keeps its state. A new check of a real server
-    /// that the service already had starts from that server's state, any other from its `initial`.
+    /// that the service already had starts from that server's state, and from what its agent or
+    /// program has reported, any other from its `initial`.
     pub fn adopt(&mut self, now: Millis, plan: &Plan) {
-        let ids = self.take_checks(now, plan);
+        let (ids, gone) = self.take_checks(now, plan);
         let old = std::mem::take(&mut self.services);
         let mut known: HashMap<(&str, IpAddr), &CheckedReal> = HashMap::new();
         for service in &old {
@@ -108,6 +108,7 @@ impl Board {
         }
         for service in &plan.services {
             let before = old.iter().find(|one| one.name == service.name);
+            self.take_reports(service, &ids, &gone, &known);
             let service = self.take_service(now, service, &ids, before, &known);
             self.services.push(service);
         }
@@ -122,7 +123,8 @@ impl Board {
         }
     }
 
-    fn take_checks(&mut self, now: Millis, plan: &Plan) -> Vec<CheckId> {
+    /// The IDs of the plan's checks, and the checks that it does not have.
+    fn take_checks(&mut self, now: Millis, plan: &Plan) -> (Vec<CheckId>, HashMap<CheckId, Check>) {
         let mut kept: HashMap<PlannedCheck, CheckId> = HashMap::new();
         kept.extend(self.checks.iter().map(|(id, check)| (check.planned.clone(), *id)));
         let mut before = std::mem::take(&mut self.checks);
@@ -142,7 +144,36 @@ impl Board {
             self.checks.insert(id, Check { users: Vec::new(), begun: false, ..check });
             ids.push(id);
         }
-        ids
+        (ids, before)
+    }
+
+    /// Gives new checks the last reports of the agents and programs that the service's real servers
+    /// had before: a foreign agent says `drain` once.
+    fn take_reports(
+        &mut self,
+        plan: &ServicePlan,
+        ids: &[CheckId],
+        gone: &HashMap<CheckId, Check>,
+        known: &HashMap<(&str, IpAddr), &CheckedReal>,
+    ) {
+        for real in &plan.reals {
+            let Some(old) = known.get(&(plan.name.as_str(), real.address)) else { continue };
+            for id in real.checks.iter().filter_map(|check| ids.get(*check)) {
+                let Some(new) = self.checks.get(id).filter(|check| check.runs == 0) else {
+                    continue;
+                };
+                let Some(reporter) = new.reporter() else { continue };
+                let before = |old: &CheckId| gone.get(old).or_else(|| self.checks.get(old));
+                let mut before = old.checks.iter().filter_map(before);
+                let Some(before) = before.find(|one| one.reporter() == Some(reporter)) else {
+                    continue;
+                };
+                let heard = before.heard.before_first_probe();
+                if let Some(new) = self.checks.get_mut(id) {
+                    new.heard = heard;
+                }
+            }
+        }
     }
 
     fn take_service(
@@ -166,7 +197,8 @@ impl Board {
                 // any of its services has it up, since no result has taken it down there.
                 if let Some(old) = old.filter(|old| check.runs == 0 && !old.checks.is_empty()) {
                     let up = old.passes || check.begun && check.state.phase().is_up();
-                    check.begin_as(if up { Initial::Up } else { Initial::Down });
+                    let waits = old.waits && (check.waits || !check.begun);
+                    check.begin_as(if up { Initial::Up } else { Initial::Down }, waits);
                 }
             }
             reals.push(CheckedReal {
@@ -175,6 +207,7 @@ impl Board {
                 out: real.out,
                 checks,
                 passes: true,
+                waits: false,
                 health: old.map_or(Health::Up, |old| old.health),
                 since: old.map_or(now, |old| old.since),
                 weighed: old.map_or_else(Weighed::default, |old| old.weighed.clone()),
@@ -212,14 +245,14 @@ impl Board {
     /// Takes a probe's result. A result of a check that is no longer planned is ignored.
     pub fn finish(&mut self, now: Millis, id: CheckId, finding: ProbeResult) {
         let Some(check) = self.checks.get_mut(&id) else { return };
-        let before = check.state.phase();
+        let (before, waited) = (check.state.phase(), check.waits);
         check.heard.take(now, finding.reported.as_ref());
         let finding = match check.is_of_agent() {
             // The last report of an agent that does not answer stays in force.
-            true => ProbeResult { passed: check.heard.rotation() != Rotation::Down, ..finding },
+            true => ProbeResult { passed: check.is_believed_up(), ..finding },
             false => finding,
         };
-        check.state = check.state.after(finding.passed, check.needed());
+        check.take(finding.passed);
         let phase = check.state.phase();
         let next = check.end(now, &finding);
         check.findings.push_front(finding);
@@ -230,6 +263,8 @@ impl Board {
         let mut moved = Vec::new();
         if before.is_up() != phase.is_up() {
             check.since = now;
+        }
+        if before.is_up() != phase.is_up() || waited != check.waits {
             moved.extend(check.users.iter().map(|(service, _)| *service));
         }
         moved.extend(self.weigh(now, id));

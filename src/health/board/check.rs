@@ -43,15 +43,17 @@ pub(super) struct Check {
     pub(super) heard: LastReport,
     /// Whether this plan has given it the state of a real server.
     pub(super) begun: bool,
+    /// Whether it is down only because it has not passed yet: it has never failed either.
+    pub(super) waits: bool,
     /// Its services and real servers, as indexes on the board.
     pub(super) users: Vec<(usize, usize)>,
 }
 
 impl Check {
     pub(super) fn new(now: Millis, planned: PlannedCheck, seed: u64) -> Self {
-        let jitter = Jitter(seed);
+        let (jitter, initial) = (Jitter(seed), planned.spec.timing.initial);
         Self {
-            state: CheckState::new(planned.spec.timing.initial),
+            state: CheckState::new(initial),
             due: jitter.first(now, &planned.spec.timing),
             planned,
             jitter,
@@ -67,13 +69,21 @@ impl Check {
             findings: VecDeque::new(),
             heard: LastReport::default(),
             begun: false,
+            waits: initial == Initial::Down,
             users: Vec::new(),
         }
     }
 
-    /// Until its first result a check has the state of its real server.
-    pub(super) fn begin_as(&mut self, initial: Initial) {
-        (self.state, self.begun) = (CheckState::new(initial), true);
+    /// Until its first result a check has the state of its real server. `waits`: that waits for its
+    /// first result too.
+    pub(super) fn begin_as(&mut self, initial: Initial, waits: bool) {
+        (self.state, self.begun, self.waits) = (CheckState::new(initial), true, waits);
+    }
+
+    /// Takes a result into its state.
+    pub(super) fn take(&mut self, passed: bool) {
+        self.state = self.state.after(passed, self.needed());
+        self.waits &= passed && !self.state.phase().is_up();
     }
 
     /// When an extra probe is due for this doubt; `None` if the next probe is due earlier anyway.

@@ -9,7 +9,8 @@ use super::Board;
 use super::check::{Check, CheckId};
 use super::service::{CheckedReal, CheckedService};
 use crate::health::event::HealthEvent;
-use crate::health::spec::Probe;
+use crate::health::load::Rotation;
+use crate::health::spec::{Initial, Probe};
 use crate::health::state::Needed;
 use crate::health::weighed::{Reporter, Weighed};
 use crate::model::{Load, Millis, WeightStep};
@@ -26,6 +27,15 @@ impl Check {
     /// Whether it is one of an agent, whose state follows from its latest report.
     pub(super) fn is_of_agent(&self) -> bool {
         self.planned.spec.probe == Probe::Agent
+    }
+
+    /// Whether its agent has its real server up. One that has never answered brings no real server
+    /// up that waits for its first result, and takes none down.
+    pub(super) fn is_believed_up(&self) -> bool {
+        match self.heard.at() {
+            Some(_) => self.heard.rotation() != Rotation::Down,
+            None => self.planned.spec.timing.initial == Initial::Up || self.state.phase().is_up(),
+        }
     }
 
     /// How many results in a row change its state. As with HAProxy, each `down` and `up` of an

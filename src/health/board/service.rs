@@ -21,6 +21,8 @@ pub(super) struct CheckedReal {
     pub(super) checks: Vec<CheckId>,
     /// Whether its checks pass.
     pub(super) passes: bool,
+    /// Whether they do not only because some have not passed yet: none has failed.
+    pub(super) waits: bool,
     /// The health last reported to the balancer.
     pub(super) health: Health,
     pub(super) since: Millis,
@@ -50,10 +52,11 @@ impl CheckedService {
     ) {
         for real in &mut self.reals {
             real.passes = real.failed(checks).is_none();
+            real.waits = !real.passes && real.all_wait(checks);
         }
         self.judge_panic(events);
         for real in &mut self.reals {
-            let believed = real.passes || self.panic;
+            let believed = real.passes || self.panic && !real.waits;
             let health = if believed { Health::Up } else { Health::Down };
             if real.health != health {
                 (real.health, real.since) = (health, now);
@@ -69,9 +72,11 @@ impl CheckedService {
     }
 
     fn judge_panic(&mut self, events: &mut Vec<HealthEvent>) {
-        // A real server that an operator has taken out of rotation does not count.
+        // A real server that an operator has taken out of rotation does not count. One that waits
+        // for its first result has failed nothing.
         let counted = || self.reals.iter().filter(|real| real.weight > 0 && !real.out);
-        let (down, all) = (counted().filter(|real| !real.passes).count(), counted().count());
+        let fails = |real: &&CheckedReal| !real.passes && !real.waits;
+        let (down, all) = (counted().filter(fails).count(), counted().count());
         let active = self.rules.panic.exceeded(down, all);
         if self.panic != active {
             self.panic = active;
@@ -119,11 +124,17 @@ impl CheckedReal {
         all.find(|check| !check.state.phase().is_up())
     }
 
+    /// Whether those of its checks that are down have neither passed nor failed yet.
+    fn all_wait(&self, checks: &HashMap<CheckId, Check>) -> bool {
+        let all = self.checks.iter().filter_map(|id| checks.get(id));
+        all.filter(|check| !check.state.phase().is_up()).all(|check| check.waits)
+    }
+
     /// The reason for its health, from the latest results. `panic`: its service's checks are
     /// ignored.
     fn why(&self, checks: &HashMap<CheckId, Check>, panic: bool) -> CheckCause {
         match self.failed(checks) {
-            Some(check) if panic => CheckCause::Disbelieved(check.failure()),
+            Some(check) if panic && !self.waits => CheckCause::Disbelieved(check.failure()),
             Some(check) => CheckCause::Failing(check.failure()),
             None if self.checks.is_empty() => CheckCause::Unchecked,
             None => CheckCause::Passing,

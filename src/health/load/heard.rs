@@ -47,6 +47,12 @@ impl LastReport {
         (self.reports, self.misses)
     }
 
+    /// The start of another check of the same agent or program, whose probes are counted anew.
+    #[must_use]
+    pub fn before_first_probe(&self) -> Self {
+        Self { reports: 0, misses: 0, ..self.clone() }
+    }
+
     fn hear(&mut self, now: Millis, reported: &Reported) {
         self.at = Some(now);
         self.reports += 1;
