@@ -50,6 +50,7 @@ becomes real2 down "http check failed: connection refused"
 expect_eq "requests served of 20 without real2's web server" "$(fetch 20 | wc -l)" 2
 expect_eq "check of real2" "$(ask director check "${ADDRESS[real2]}" >"$WORK/check.log"; echo $?)" 1
 grep -q "connection refused" "$WORK/check.log" || fail "check said: $(<"$WORK/check.log")"
+grep -q "vstun doctor" "$WORK/check.log" || fail "check said: $(<"$WORK/check.log")"
 ask director explain tcp "$(in_url "$CLIENT"):4000" "$(in_url "$VIP"):80" >"$WORK/explain.log"
 grep -qE "passed over +${ADDRESS[real2]}: http check failed [0-9]+ s ago: connection refused" \
     "$WORK/explain.log" ||

@@ -187,10 +187,33 @@ impl Checked {
             let word = if *passed { "passed" } else { "failed" };
             let _ = writeln!(text, "  {:>10}  {word}: {detail}", milliseconds(*microseconds));
         }
+        if self.checks.iter().any(|check| !check.passed && check.via == TUNNELLED) {
+            text.push_str("`vstun doctor` tells a fault of the tunnel from one of the program\n");
+        }
         table::wrap(&text, layout.width, 12)
     }
 }
 
+/// [`CheckedOnce::via`] of a probe that the tunnel, the virtual IP or a firewall can fail too.
+const TUNNELLED: &str = "tunnel";
+
 fn milliseconds(microseconds: u64) -> String {
     format!("{}.{:03}ms", microseconds / 1_000, microseconds % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_through_the_tunnel_names_what_looks_further() {
+        for (via, passed, named) in
+            [("tunnel", false, true), ("tunnel", true, false), ("direct", false, false)]
+        {
+            let once = CheckedOnce { via: via.to_owned(), passed, ..CheckedOnce::default() };
+            let text =
+                Checked { checks: vec![once], ..Checked::default() }.human(Layout::UNBOUNDED);
+            assert_eq!(text.contains("vstun doctor"), named, "{via} {passed}: {text}");
+        }
+    }
 }
