@@ -180,6 +180,35 @@ mod tests {
         }
     }
 
+    /// Checks that started together drift apart, also those of less than a second.
+    #[test]
+    fn each_probe_is_earlier_or_later_than_the_interval() {
+        for interval in [100_u64, 500, 2_000, 2_500, 60_000] {
+            let timing = Timing { interval: Duration::from_millis(interval), ..Timing::DEFAULT };
+            let next = |seed, run| Jitter(seed).next(Millis(0), run, false, &timing).0;
+            for nexts in [
+                (0..200).map(|run| next(7, run)).collect::<Vec<_>>(),
+                (0..200).map(|seed| next(seed, 1)).collect(),
+            ] {
+                let (first, last) = (nexts.iter().min(), nexts.iter().max());
+                assert!(first.is_some_and(|first| *first < interval * 95 / 100), "{first:?}");
+                assert!(last.is_some_and(|last| *last > interval * 105 / 100), "{last:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_check_that_is_in_doubt_waits_no_longer_than_its_interval() {
+        for (interval, fast_interval, waits) in [(100, 200, 100), (2_000, 200, 200)] {
+            let [interval, fast_interval] = [interval, fast_interval].map(Duration::from_millis);
+            let timing = Timing { interval, fast_interval, ..Timing::DEFAULT };
+            assert_eq!(Jitter(7).next(Millis(5), 1, true, &timing), Millis(5 + waits));
+            let last = Some(Millis(5));
+            let hurried = Jitter::hurried(Millis(5), last, Doubt::Quoted, &timing);
+            assert_eq!(hurried, Millis(5 + waits));
+        }
+    }
+
     #[test]
     fn a_thousand_checks_do_not_run_at_once() {
         let timing = Timing { interval: Duration::from_secs(1), ..Timing::DEFAULT };

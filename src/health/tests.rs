@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod lag;
+mod panics;
 mod rows;
 
 use std::net::IpAddr;
@@ -251,8 +252,14 @@ fn doubt_while_a_probe_is_running_repeats_it() {
     board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
     let order = board.start_due(Millis(1_000)).unwrap();
     board.hurry(Millis(1_100), address(1), Doubt::Quoted);
+    // A later one does not put that off.
+    board.hurry(Millis(1_120), address(1), Doubt::Quoted);
     board.finish(Millis(1_150), order.id, finding(Millis(1_150), true));
     assert_eq!(board.next_due(), Some(Millis(1_150)));
+    // Once.
+    let order = board.start_due(Millis(1_150)).unwrap();
+    board.finish(Millis(1_160), order.id, finding(Millis(1_160), true));
+    assert!(board.next_due().unwrap() > Millis(50_000));
 }
 
 /// Errors and unanswered handshakes, forged or not, without end.

@@ -300,3 +300,6 @@ fn set_load(event: &HealthEvent) -> Option<Change> {
 fn sockets(kept: &KeptProbe) -> usize {
     usize::from(kept.socket.is_some())
 }
+
+#[cfg(test)]
+mod tests;

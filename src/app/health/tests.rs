@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod dns;
+mod http2;
 mod kept;
 mod kinds;
 mod liars;
+mod odd;
 mod refusals;
 mod sendable;
 mod tls;

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn replies_and_what_haproxy_makes_of_them() {
         use Rotation::{Down, Drain, Maint, Up};
-        let rows: [(&[&str], Rotation, u32, &str); 30] = [
+        let rows: [(&[&str], Rotation, u32, &str); 35] = [
             (&["50%"], Up, 50, ""),
             (&["50%\r"], Up, 50, ""),
             (&[" 50%"], Up, 50, ""),
@@ -173,7 +173,12 @@ mod tests {
             (&["up down"], Down, 100, ""),
             (&["down up"], Up, 100, ""),
             (&["drain, 50%"], Drain, 50, ""),
+            (&["drain\t50%"], Drain, 50, ""),
             (&["maint"], Maint, 100, ""),
+            (&["drain down"], Down, 100, ""),
+            (&["stopped#reason"], Up, 100, ""),
+            (&["maxconn:50% maxconn:0 30%"], Up, 30, ""),
+            (&["drain #disk full", "50%"], Drain, 50, ""),
             (&["ready up 75% maxconn:30"], Up, 75, ""),
             (&["up #text 30%"], Up, 100, "text 30%"),
             (&["drain", "up"], Drain, 100, ""),

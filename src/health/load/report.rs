@@ -137,6 +137,17 @@ mod tests {
     }
 
     #[test]
+    fn connections_are_unknown_where_the_kernel_reports_none() {
+        let address = IpAddr::from([192, 0, 2, 10]);
+        let one = ListenQueue { address, port: 80, established: 3, queued: 1 };
+        let report = LoadReport { listening: vec![one], ..LoadReport::default() };
+        assert_eq!(report.established_to(|_, _| true), None);
+        let report = LoadReport { established: Some(3), ..report };
+        assert_eq!(report.established_to(|_, port| port == 80), Some(3));
+        assert_eq!(report.established_to(|_, port| port == 81), Some(0));
+    }
+
+    #[test]
     fn the_longest_report_fits() {
         let entry = ListenQueue {
             address: "2001:db8:1111:2222:3333:4444:5555:6666".parse().expect("an address"),

@@ -117,6 +117,14 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_follows_a_difference_of_a_twentieth_and_none_below_that() {
+        for (level, given) in [(951, FULL), (950, 950), (1_049, FULL), (1_050, 1_050)] {
+            let weighting = Weighting { level, given: FULL, at: Some(Millis(0)) };
+            assert_eq!(weighting.after(Millis(1_000), level).thousandths(), given, "{level}");
+        }
+    }
+
+    #[test]
     fn only_an_agent_makes_it_zero_and_at_once() {
         assert_eq!(course(&[(0, 1)]), [0]);
         let back = course(&[(0, 1), (FULL, 1)]);

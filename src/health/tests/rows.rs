@@ -68,6 +68,9 @@ fn a_result_ends_the_row() {
             true => assert!(next > Duration::from_secs(50), "{next:?}"),
             false => assert_eq!(next, TIMING.fast_interval),
         }
+        // The next one has none beside it.
+        let due = board.next_due().unwrap();
+        assert!(board.start_due(due).is_some() && board.next_due().is_none(), "{passed}");
     }
 }
 
@@ -87,4 +90,16 @@ fn a_row_in_which_one_passes_takes_none_down() {
     let third = board.start_due(next.max(at(1_000))).unwrap();
     board.finish(at(2_000), third.id, finding(at(2_000), false));
     assert_eq!(words(&mut board), []);
+}
+
+#[test]
+fn a_probe_that_runs_already_is_one_of_the_row() {
+    let (mut board, began) = calm(TIMING);
+    let due = board.next_due().unwrap();
+    let mut running = u32::from(board.start_due(due).is_some());
+    board.hurry(due, address(1), Doubt::Handshakes);
+    while let Some(next) = board.next_due() {
+        running += u32::from(board.start_due(next).is_some());
+    }
+    assert_eq!((running, began < due), (TIMING.fall, true));
 }

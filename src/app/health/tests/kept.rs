@@ -104,3 +104,39 @@ fn the_flow_of_a_failed_probe_is_released() {
         unpinned(&balancer, flow);
     });
 }
+
+/// The release takes longer than the probe's timeout.
+#[test]
+fn a_flow_that_a_probe_leaves_is_released_although_the_probe_times_out() {
+    // Its port has a listener, so the probe takes another one.
+    let taken = TcpListener::bind((HERE, 0)).unwrap();
+    let silent = TcpListener::bind((HERE, 0)).unwrap();
+    let timing = Timing { timeout: Timing::MIN, ..Timing::DEFAULT };
+    let plan = tunnelled(Probe::Http(http()), silent.local_addr().unwrap().port(), timing);
+    let left = ProbeFlow {
+        protocol: 6,
+        source: HERE,
+        source_port: taken.local_addr().unwrap().port(),
+        destination: HERE,
+        destination_port: plan.checks[0].destination.port,
+    };
+    let balancer = RecordedChanges::default();
+    let pins = Arc::new(pins::Pins::new(balancer.clone()));
+    assert!(pins.take(left));
+    let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let kept = socket::KeptProbe { flow: left, socket: None };
+        let (found, kept) = prober.once(&plan.checks[0], Some(kept)).await;
+        assert_eq!(
+            (found.detail.as_str(), kept.is_none()),
+            ("connected, then nothing within 10ms", true)
+        );
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !prober.pins.take(left) {
+            assert!(Instant::now() < deadline, "{left:?} is still reserved");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        unpinned(&balancer, left);
+    });
+}

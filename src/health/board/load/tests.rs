@@ -9,7 +9,7 @@ use super::*;
 use crate::health::load::{ListenQueue, LoadReport, Pressure, Reported};
 use crate::health::spec::ExecProbe;
 use crate::health::{
-    CheckSpec, DueProbe, Panic, Plan, ProbeResult, Rules, ServiceInput, Timing, Via,
+    CheckSpec, DueProbe, Initial, Panic, Plan, ProbeResult, Rules, ServiceInput, Timing, Via,
 };
 use crate::model::Listen;
 use crate::model::{Health, RealSpec};
@@ -323,6 +323,11 @@ fn a_program_s_weight_holds_until_it_gives_another_and_counts_for_the_quorum() {
     assert_eq!(watched.hears(exits(Some(50))), None, "nothing is new");
     watched.hears(None);
     assert_eq!(watched.health(), Health::Down);
+    let mut unused = plan.clone();
+    unused.services[0].reals[0].weight = 0;
+    let mut idle = Watched::with(&unused);
+    idle.hears(exits(Some(50)));
+    assert!(lost(&idle), "a configured weight of 0 stays 0");
     assert_eq!(watched.hears(exits(Some(50))), None, "what it gave last");
     assert_eq!(watched.health(), Health::Up);
     assert_eq!(watched.hears(exits(Some(0))), given(Some(0)));
@@ -340,4 +345,142 @@ fn a_program_s_weight_holds_until_it_gives_another_and_counts_for_the_quorum() {
         *load == Load::default()
     };
     assert!(watched.board.take_events().iter().any(load), "its check is gone");
+}
+
+/// The same plan with another interval of its checks.
+fn slower(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    for check in &mut plan.checks {
+        let mut spec = (*check.spec).clone();
+        spec.timing.interval *= 2;
+        check.spec = Arc::new(spec);
+    }
+    plan
+}
+
+/// A foreign agent says `drain` once, and then only its weight.
+#[test]
+fn a_changed_check_of_an_agent_starts_from_what_the_agent_has_said() {
+    for (line, after) in [("drain", "50%"), ("maint", "up"), ("0%", ""), ("drain down", "up")] {
+        let kept = plan(true, &["192.0.2.10:80/tcp"]);
+        let mut watched = Watched::with(&kept);
+        watched.says(line);
+        watched.board.take_events();
+        watched.board.adopt(watched.now, &slower(&kept));
+        assert_eq!(watched.board.take_events(), [], "{line}");
+        assert_eq!(watched.board.without_quorum(), ["web"], "{line}");
+        watched.hears(None);
+        assert_eq!(watched.board.without_quorum(), ["web"], "{line}, no answer");
+        watched.says(after);
+        assert_eq!(watched.board.without_quorum(), ["web"], "{line}, {after}");
+    }
+    // `down` ends with `up` alone.
+    let kept = plan(true, &["192.0.2.10:80/tcp"]);
+    let mut watched = Watched::with(&kept);
+    watched.says("down");
+    watched.board.adopt(watched.now, &slower(&kept));
+    for line in [None, Some("50%"), Some("ready")] {
+        watched.hears(line.map(|line| Reported::Line(line.to_owned())));
+        assert_eq!(watched.health(), Health::Down, "{line:?}");
+    }
+    watched.says("up");
+    assert_eq!(watched.health(), Health::Up);
+}
+
+#[test]
+fn a_changed_check_keeps_the_load_and_the_weight_that_were_reported() {
+    let kept = plan(true, &["192.0.2.10:80/tcp"]);
+    let mut watched = Watched::with(&kept);
+    for _ in 0..20 {
+        watched.hears(report(900, 12));
+    }
+    let loads = |watched: &Watched| watched.board.loads().collect::<Vec<_>>();
+    let before = loads(&watched);
+    assert_eq!(before.len(), 1);
+    watched.board.take_events();
+    watched.board.adopt(watched.now, &slower(&kept));
+    assert_eq!((watched.board.take_events(), loads(&watched)), (Vec::new(), before));
+    let agent = watched.board.report(watched.now).checks[0].agent.unwrap();
+    assert_eq!((agent.reports, agent.errors, agent.stale), (0, 0, false), "its own probes");
+    // A program's weight, also if another program gives it from now on.
+    let program = |name: &str| {
+        let command = vec![name.to_owned()];
+        plan_of(Probe::Exec(ExecProbe { command, dynamic: true }), false, &["192.0.2.10:80/tcp"])
+    };
+    let mut watched = Watched::with(&program("/check"));
+    watched.hears(Some(Reported::Weight(Some(0))));
+    for plan in [slower(&program("/check")), program("/other")] {
+        watched.board.adopt(watched.now, &plan);
+        assert_eq!(watched.board.take_events(), []);
+        assert_eq!(watched.board.without_quorum(), ["web"]);
+    }
+    watched.hears(Some(Reported::Weight(None)));
+    assert_eq!(watched.board.without_quorum(), [""; 0]);
+}
+
+/// `initial = "down"`: nothing is known of an agent that has never answered.
+#[test]
+fn an_agent_that_has_never_answered_brings_no_real_server_up() {
+    let mut plan = plan(false, &["192.0.2.10:80/tcp"]);
+    let timing = Timing { initial: Initial::Down, ..plan.checks[0].spec.timing };
+    plan.checks[0].spec = Arc::new(CheckSpec { timing, ..(*plan.checks[0].spec).clone() });
+    let mut watched = Watched::with(&plan);
+    for _ in 0..3 {
+        watched.hears(None);
+        assert_eq!(watched.health(), Health::Down);
+    }
+    watched.says("50%");
+    assert_eq!(watched.health(), Health::Up);
+    watched.hears(None);
+    assert_eq!(watched.health(), Health::Up);
+    // A real server that was up before it had this check stays so.
+    let mut without = plan.clone();
+    without.checks.clear();
+    without.services[0].reals[0].checks.clear();
+    let mut watched = Watched::with(&without);
+    let other = CheckSpec { probe: Probe::Tcp, ..(*plan.checks[0].spec).clone() };
+    let mut before = plan.clone();
+    before.checks[0].spec = Arc::new(other);
+    watched.board.adopt(watched.now, &before);
+    watched.hears(Some(Reported::Line(String::new())));
+    assert_eq!(watched.health(), Health::Up);
+    watched.board.adopt(watched.now, &plan);
+    watched.hears(None);
+    assert_eq!(watched.health(), Health::Up);
+}
+
+#[test]
+fn a_program_s_weight_of_zero_is_a_change_of_rotation() {
+    let program = Probe::Exec(ExecProbe { command: vec!["/check".to_owned()], dynamic: true });
+    let mut watched = Watched::with(&plan_of(program, false, &["192.0.2.10:80/tcp"]));
+    let mut turned = |weight| {
+        let order = watched.order();
+        watched.finish(&order, Some(Reported::Weight(weight)));
+        let rotation = |event| match event {
+            HealthEvent::Rotation { before, after, .. } => Some((before, after)),
+            _ => None,
+        };
+        watched.board.take_events().into_iter().filter_map(rotation).collect::<Vec<_>>()
+    };
+    assert_eq!(turned(Some(1)), []);
+    assert_eq!(turned(Some(0)), [(Rotation::Up, Rotation::Drain)]);
+    assert_eq!(turned(Some(0)), []);
+    assert_eq!(turned(None), [(Rotation::Drain, Rotation::Up)]);
+}
+
+/// The same as an agent's words.
+#[test]
+fn a_report_takes_its_real_server_out_too() {
+    for (state, health) in [
+        (Rotation::Drain, Health::Up),
+        (Rotation::Maint, Health::Up),
+        (Rotation::Down, Health::Down),
+        (Rotation::Up, Health::Up),
+    ] {
+        let mut watched = Watched::new(false, &["192.0.2.10:80/tcp"]);
+        let report = LoadReport { state, ..LoadReport::default() };
+        watched.hears(Some(Reported::Report(Box::new(report))));
+        assert_eq!(watched.health(), health, "{state:?}");
+        assert_eq!(watched.board.without_quorum().is_empty(), state == Rotation::Up, "{state:?}");
+    }
 }
