@@ -28,6 +28,7 @@ pub(crate) fn desired() -> DesiredRealServer {
         vips: vec![VIP.parse().unwrap()],
         directors: vec!["10.2.0.1/32".parse().unwrap()],
         shim: 0,
+        gre: false,
         mss_route: true,
         rule_priority: 17_600,
         table: 17_600,
