@@ -247,6 +247,22 @@ mod tests {
         }
     }
 
+    /// No other real server could take its flows.
+    #[test]
+    fn the_last_resort_is_not_checked() {
+        let fallback = RealSpec { last_resort: true, ..real("10.0.0.12") };
+        let plan = Plan::new([ServiceInput {
+            name: "web",
+            listens: &listens(&["192.0.2.10:80/tcp"]),
+            reals: &[real("10.0.0.11"), fallback],
+            checks: &[spec(Via::Tunnel, None)],
+            rules: Rules::DEFAULT,
+            load: false,
+        }]);
+        assert_eq!(shown(&plan), ["10.0.0.11 192.0.2.10:80"]);
+        assert_eq!(plan.services[0].reals.len(), 1);
+    }
+
     #[test]
     fn a_tunnelled_check_probes_each_virtual_ip_and_a_direct_one_the_real_server() {
         let listens = listens(&[

@@ -1,6 +1,7 @@
 //! The bounds of health checks: the largest value is accepted, one more is refused.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::config;
 use crate::config::check::MAX_CHECKS_PER_SERVICE;
@@ -209,5 +210,40 @@ fn a_quorum_that_the_weights_do_not_reach() {
         let config = config::director(&text).unwrap();
         let service = &config.services[0];
         assert_eq!(service.health.short_of_quorum(&service.spec), short, "{keys} {weights:?}");
+    }
+}
+
+#[test]
+fn times_and_statuses_of_a_check_at_their_bounds() {
+    for (keys, refusal) in [
+        ("interval = \"1s\"\nfast_interval = \"1s\"", ""),
+        ("interval = \"1s\"\nfast_interval = \"1001ms\"", "is above interval"),
+        ("expect_status = [100, 599, \"100-599\", \"204-204\"]", ""),
+        ("expect_status = [\"599-600\"]", "is not a status"),
+        ("expect_status = [\"99-100\"]", "is not a status"),
+        ("expect_status = [\"205-204\"]", "is not a status"),
+    ] {
+        assert_eq!(takes_check("http", keys, refusal), refusal.is_empty(), "{keys}");
+    }
+    // The fast interval that is not written is no longer than the interval.
+    for (interval, fast) in [(100, 100), (200, 200), (201, 200)] {
+        let text = service("", &format!("type = \"http\"\ninterval = \"{interval}ms\""));
+        let timing = config::director(&text).unwrap().services[0].health.checks[0].timing;
+        assert_eq!(timing.fast_interval, Duration::from_millis(fast), "{interval}");
+    }
+}
+
+#[test]
+fn rules_of_a_service_at_their_bounds() {
+    let check = "type = \"http\"";
+    for (keys, refusal) in [
+        ("panic = \"1%\"", ""),
+        ("panic = \"100%\"", ""),
+        ("panic = \"0%\"", "is not a share"),
+        ("panic = \"101%\"", "is not a share"),
+        ("quorum = 3\nquorum_hysteresis = 2", ""),
+        ("quorum = 3\nquorum_hysteresis = 3", "is not below quorum"),
+    ] {
+        assert_eq!(takes(&service(keys, check), refusal), refusal.is_empty(), "{keys}");
     }
 }

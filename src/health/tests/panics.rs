@@ -64,3 +64,18 @@ fn a_reload_with_changed_checks_does_not_end_a_panic() {
     board.adopt(Millis(0), &ten(Timing { interval, ..WAITING }));
     assert_eq!((board.down().len(), board.take_events()), (10, Vec::new()));
 }
+
+/// One of weight 0 takes no flow that the others could get.
+#[test]
+fn a_real_server_of_weight_0_does_not_count_for_panic() {
+    for (unused, panics) in [(0, 0), (6, 1)] {
+        let mut plan = ten(TIMING);
+        plan.services[0].reals.iter_mut().rev().take(unused).for_each(|real| real.weight = 0);
+        let mut board = Board::new(7);
+        board.adopt(Millis(0), &plan);
+        run(&mut board, &mut Millis(0), Millis(10_000), |real, _| real > address(2));
+        let panic = |event: &HealthEvent| matches!(event, HealthEvent::Panic { .. });
+        let counted = board.take_events().into_iter().filter(panic).count();
+        assert_eq!(counted, panics, "2 of {}", 10 - unused);
+    }
+}

@@ -123,6 +123,28 @@ fn is_reply(packet: &[u8], v4: bool, echo: IcmpEchoHeader) -> bool {
 mod tests {
     use super::*;
 
+    /// A late reply to the probe before has another sequence number.
+    #[test]
+    fn only_the_reply_to_this_request_counts() {
+        let echo = IcmpEchoHeader { id: 7, seq: 9 };
+        let reply = |kind: u8, id: u8, seq: u8, payload: &[u8]| {
+            [&[kind, 0, 0, 0, 0, id, 0, seq], payload].concat()
+        };
+        for (v4, header, kind) in [
+            (true, [&[0x45][..], &[0; 19]].concat(), ECHO_REPLY_V4),
+            (true, [&[0x46][..], &[0; 23]].concat(), ECHO_REPLY_V4),
+            (false, Vec::new(), ECHO_REPLY_V6),
+        ] {
+            let is_reply = |message: Vec<u8>| is_reply(&[&header[..], &message].concat(), v4, echo);
+            assert!(is_reply(reply(kind, 7, 9, PAYLOAD)));
+            assert!(!is_reply(reply(kind, 7, 8, PAYLOAD)), "sequence number");
+            assert!(!is_reply(reply(kind, 8, 9, PAYLOAD)), "identifier");
+            assert!(!is_reply(reply(kind, 7, 9, &PAYLOAD[1..])), "payload");
+            assert!(!is_reply(reply(kind ^ 8, 7, 9, PAYLOAD)), "type");
+            assert!(!is_reply(reply(kind, 7, 9, b"")[..7].to_vec()), "too short");
+        }
+    }
+
     /// Otherwise each of a thousand waiting probes would be woken by the reply to any of them.
     #[test]
     fn a_socket_gets_the_replies_to_its_own_requests_alone() {

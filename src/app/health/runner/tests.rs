@@ -8,8 +8,10 @@ use std::sync::Mutex;
 use socket2::{Domain, Socket, Type};
 
 use super::*;
+use crate::app::health::FlowRefusal;
 use crate::balancer::{ChangeError, ProbeFlow};
-use crate::health::spec::{CheckSpec, Probe, Timing, Via};
+use crate::health::load::Reported;
+use crate::health::spec::{CheckSpec, HttpProbe, Probe, Timing, Via};
 use crate::health::{Initial, Rules, ServiceInput};
 use crate::model::{Health, RealSpec};
 
@@ -56,8 +58,12 @@ fn address(number: u8) -> IpAddr {
 }
 
 fn plan(count: u8, initial: Initial) -> Plan {
+    plan_of(Probe::Tcp, count, initial)
+}
+
+fn plan_of(probe: Probe, count: u8, initial: Initial) -> Plan {
     let timing = Timing { initial, ..Timing::DEFAULT };
-    let spec = CheckSpec { probe: Probe::Tcp, via: Via::Tunnel, port: Some(80), timing };
+    let spec = CheckSpec { probe, via: Via::Tunnel, port: Some(80), timing };
     let reals: Vec<RealSpec> = (0..count).map(|one| RealSpec::new(address(one), 1)).collect();
     Plan::new([ServiceInput {
         name: "web",
@@ -177,5 +183,71 @@ fn a_change_that_is_refused_takes_no_other_along() {
         let sizes = [vec![PIECE], vec![1; PIECE], vec![1]].concat();
         assert_eq!(balancer.sizes(), sizes, "one by one");
         assert_eq!(balancer.0.lock().unwrap()[1..].concat(), changes);
+    });
+}
+
+/// The tasks of these probes do not run: the test ends before.
+#[test]
+fn no_more_probes_run_than_may_and_no_more_start_in_a_turn() {
+    const TURN: usize = STARTS_A_TURN;
+    let one_more = u8::try_from(TURN + 1).unwrap();
+    for (most, started) in [(2, vec![2, 2]), (3, vec![3, 3]), (TURN, vec![TURN, TURN])] {
+        block_on(async {
+            let (mut runner, ..) = runner();
+            Arc::get_mut(&mut runner.prober).unwrap().started -= Duration::from_secs(10);
+            runner.most = most;
+            runner.adopt(Millis(0), &plan(one_more, Initial::Up));
+            for count in started {
+                let _ = runner.start();
+                assert_eq!(runner.probes.len(), count);
+            }
+            assert!(!runner.has_room());
+        });
+    }
+    block_on(async {
+        let (mut runner, ..) = runner();
+        Arc::get_mut(&mut runner.prober).unwrap().started -= Duration::from_secs(10);
+        runner.adopt(Millis(0), &plan(one_more, Initial::Up));
+        assert_eq!((runner.start(), runner.probes.len()), (true, TURN));
+        assert_eq!((runner.start(), runner.probes.len()), (false, TURN + 1));
+    });
+}
+
+/// The probe that it quotes has ended already.
+#[test]
+fn an_error_that_no_probe_waits_for_brings_the_check_forward() {
+    block_on(async {
+        let (mut runner, ..) = runner();
+        runner.adopt(Millis(0), &plan(1, Initial::Up));
+        let id = runner.board.checks_of(address(0))[0].0;
+        runner.finish(passed(id, 1));
+        let soon = Millis(1_000);
+        assert!(runner.board.next_due().is_some_and(|due| due > soon));
+        let refusal = FlowRefusal { why: "refused".to_owned(), by_end: true };
+        let message = HealthMessage::Refuse { flow: flow(1), real: address(0), refusal };
+        runner.answer(message).await;
+        assert!(runner.board.next_due().is_some_and(|due| due < soon));
+    });
+}
+
+#[test]
+fn loads_are_sent_again_too_and_patterns_are_compiled_with_the_plan() {
+    block_on(async {
+        let (mut runner, balancer, _) = runner();
+        runner.adopt(Millis(0), &plan_of(Probe::Agent, 1, Initial::Up));
+        let id = runner.board.checks_of(address(0))[0].0;
+        let mut drained = passed(id, 1).unwrap();
+        drained.finding.reported = Some(Reported::Line("drain".to_owned()));
+        drained.kept = None;
+        runner.finish(Ok(drained));
+        runner.answer(HealthMessage::Repeat).await;
+        let out = |change: &Change| match change {
+            Change::SetLoad { load, .. } => load.thousandths == 0,
+            _ => false,
+        };
+        assert!(balancer.0.lock().unwrap().concat().iter().any(out));
+        let body = HttpProbe { expect_body: Some("well".to_owned()), ..HttpProbe::new() };
+        runner.adopt(Millis(0), &plan_of(Probe::Http(body), 1, Initial::Up));
+        assert_eq!(runner.prober.patterns.len(), 1);
     });
 }

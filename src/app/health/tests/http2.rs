@@ -4,13 +4,16 @@ use std::sync::mpsc;
 
 use socket2::{Domain, Socket, Type};
 
-use super::liars::frame;
+use super::liars::{frame, telling};
 use super::*;
 use crate::health::spec::{GrpcProbe, HttpVersion};
 
+const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
+/// The answer has its end and all of its headers.
+const WHOLE: u8 = 1 | 4;
 
 /// A server whose connections have packets and windows as small as through a tunnel, and whether
 /// each of its connections has ended.
@@ -71,5 +74,26 @@ fn a_connection_ends_with_its_probe() {
                 assert!(ends.recv_timeout(PATIENCE).is_ok(), "{what} goes on: {found:?}");
             });
         }
+    }
+}
+
+/// gRPC answers an error with headers alone, and a proxy with a status of HTTP.
+#[test]
+fn an_answer_of_grpc_without_a_message_has_a_reason() {
+    // The status of HTTP, by its index (RFC 7541 appendix A), and a header.
+    let only = |status: u8, header: &[u8]| {
+        let headers = [&[status], header].concat();
+        [frame(SETTINGS, 0, 0, b""), frame(HEADERS, WHOLE, 1, &headers)].concat()
+    };
+    let (ok, error) = (0x88, 0x8e);
+    for (answer, detail) in [
+        (only(ok, b"\0\x0bgrpc-status\x0212"), "the server has no grpc.health.v1"),
+        (only(ok, b"\0\x0bgrpc-status\x015"), "the server does not know the service"),
+        (only(ok, b"\0\x0bgrpc-status\x010"), "UNKNOWN"),
+        (only(error, b"\0\x0bgrpc-status\x010"), "status 500"),
+    ] {
+        let grpc = GrpcProbe { service: String::new(), tls: None };
+        let (passed, said, _) = found(Probe::Grpc(grpc), telling(answer));
+        assert_eq!((passed, said.as_str()), (false, detail));
     }
 }

@@ -91,6 +91,7 @@ fn the_flow_of_a_failed_probe_is_released() {
     runtime.block_on(async {
         let (found, kept) = prober.once(&plan.checks[0], None).await;
         assert_eq!((found.passed, kept.is_none()), (false, true), "{}", found.detail);
+        assert!(found.refused, "by the real server's host: {}", found.detail);
         let Some(Change::PinProbe { flow, .. }) = balancer.0.lock().unwrap().first().cloned()
         else {
             panic!("nothing is pinned")
@@ -138,5 +139,86 @@ fn a_flow_that_a_probe_leaves_is_released_although_the_probe_times_out() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         unpinned(&balancer, left);
+    });
+}
+
+/// `vstun check ADDR` and `vstun doctor` leave nothing behind.
+#[test]
+fn the_flow_of_a_check_that_was_run_on_request_is_released() {
+    let port = answering(b"");
+    let balancer = RecordedChanges::default();
+    let pins = Arc::new(pins::Pins::new(balancer.clone()));
+    let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };
+    let plan = tunnelled(Probe::Tcp, port, Timing::DEFAULT);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run = runtime.block_on(prober.apart(plan.checks[0].clone()));
+    assert!(run.passed, "{run:?}");
+    let changes = balancer.0.lock().unwrap().clone();
+    let [Change::PinProbe { flow, .. }, Change::UnpinProbe(released)] = &changes[..] else {
+        panic!("{changes:?}")
+    };
+    assert_eq!(flow, released);
+    assert!(prober.pins.take(*flow), "it is still reserved");
+}
+
+/// A check through the tunnel after two probes that have passed, and what it keeps. From the second
+/// one on the socket is bound to its port.
+async fn passed_twice(
+    prober: &prober::Prober<RecordedChanges>,
+    check: &PlannedCheck,
+) -> socket::KeptProbe {
+    let (_, kept) = prober.once(check, None).await;
+    let (found, kept) = prober.once(check, kept).await;
+    assert!(found.passed, "{}", found.detail);
+    kept.unwrap()
+}
+
+#[test]
+fn a_check_that_runs_seldom_keeps_no_socket() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (interval, keeps) in [(10_000, true), (10_001, false)] {
+        let timing = Timing { interval: Duration::from_millis(interval), ..Timing::DEFAULT };
+        let plan = tunnelled(Probe::Tcp, answering(b""), timing);
+        let pins = Arc::new(pins::Pins::new(RecordedChanges::default()));
+        let patterns = Patterns::default();
+        let prober = prober::Prober { pins, patterns, started: Instant::now() };
+        let kept = runtime.block_on(passed_twice(&prober, &plan.checks[0]));
+        assert_eq!(kept.socket.is_some(), keeps, "{interval} ms");
+    }
+}
+
+#[test]
+fn an_error_ends_a_probe_over_a_kept_socket_at_once_too() {
+    let answers = Arc::new(AtomicBool::new(true));
+    let port = {
+        let answers = Arc::clone(&answers);
+        server(move |mut stream| {
+            let _ = stream.read(&mut [0; 1_024]);
+            if answers.load(Ordering::SeqCst) {
+                let _ = stream.write_all(b"HTTP/1.1 204 Well\r\n\r\n");
+            }
+            while stream.read(&mut [0; 512]).is_ok_and(|read| read > 0) {}
+        })
+    };
+    let timing = Timing { timeout: Duration::from_secs(3_600), ..Timing::DEFAULT };
+    let plan = tunnelled(Probe::Http(http()), port, timing);
+    let pins = Arc::new(pins::Pins::new(RecordedChanges::default()));
+    let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let kept = passed_twice(&prober, &plan.checks[0]).await;
+        assert!(kept.socket.is_some());
+        let flow = kept.flow;
+        answers.store(false, Ordering::SeqCst);
+        let refuses = async {
+            let refusal = FlowRefusal { why: "refused by 10.0.0.11".to_owned(), by_end: true };
+            let end = Instant::now() + PATIENCE;
+            while !prober.pins.refuse(flow, refusal.clone()) {
+                assert!(Instant::now() < end, "no probe waits for an answer");
+                tokio::task::yield_now().await;
+            }
+        };
+        let ((found, _), ()) = tokio::join!(prober.once(&plan.checks[0], Some(kept)), refuses);
+        assert_eq!((found.detail.as_str(), found.refused), ("refused by 10.0.0.11", true));
     });
 }

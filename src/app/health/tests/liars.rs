@@ -12,7 +12,7 @@ use super::*;
 use crate::health::spec::{DnsProbe, GrpcProbe};
 
 /// Reads what comes first, answers, and closes when the other end does.
-fn telling(answer: Vec<u8>) -> u16 {
+pub(super) fn telling(answer: Vec<u8>) -> u16 {
     server(move |mut stream| {
         let _ = stream.read(&mut [0; 4_096]);
         let _ = stream.write_all(&answer);

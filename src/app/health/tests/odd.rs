@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use socket2::SockRef;
 
 use super::*;
-use crate::health::spec::{GrpcProbe, TlsProbe};
+use crate::health::spec::{GrpcProbe, HttpVersion, TlsProbe};
 
 /// Reads the request, writes this, and resets the connection.
 fn resetting(answer: &'static [u8]) -> u16 {
@@ -122,4 +122,51 @@ fn the_last_byte_of_a_body_that_is_matched_and_the_first_that_is_not() {
         let (found, detail, _) = found(Probe::Http(http), answering(answer.leak()));
         assert_eq!(found, passed, "after {before} bytes: {detail}");
     }
+}
+
+/// The lines of the request that the probe sends to this port, in order, without its user agent.
+fn request_of(http: HttpProbe, listener: &TcpListener) -> Vec<String> {
+    let port = listener.local_addr().unwrap().port();
+    std::thread::scope(|scope| {
+        let request = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 4_096];
+            let len = stream.read(&mut bytes).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 204 Well\r\n\r\n");
+            let text = String::from_utf8(bytes[..len].to_vec()).unwrap().to_ascii_lowercase();
+            let lines = text.lines().map(ToOwned::to_owned);
+            let mut lines: Vec<String> = lines
+                .filter(|line| !line.is_empty() && !line.starts_with("user-agent: "))
+                .collect();
+            lines[1..].sort_unstable();
+            lines
+        });
+        let checks = plan(Probe::Http(http), port, Timing::DEFAULT).checks;
+        let found = with_checks(Plan::default(), async |thread, _| thread.probe(checks).await);
+        assert!(found[0].passed, "{found:?}");
+        request.join().unwrap()
+    })
+}
+
+#[test]
+fn a_request_has_what_is_configured() {
+    let listener = TcpListener::bind((HERE, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let own = format!("host: {address}");
+    let plain = request_of(http(), &listener);
+    assert_eq!(plain, ["get / http/1.1", "connection: close", &own]);
+    let configured = HttpProbe {
+        method: "HEAD".to_owned(),
+        path: "/health?a=b".to_owned(),
+        host: Some("www.example".to_owned()),
+        headers: vec![("X-Check".to_owned(), "yes".to_owned())],
+        version: HttpVersion::Http10,
+        ..http()
+    };
+    assert_eq!(
+        request_of(configured, &listener),
+        ["head /health?a=b http/1.0", "connection: close", "host: www.example", "x-check: yes"]
+    );
+    let agent = HttpProbe { headers: vec![("User-Agent".to_owned(), "x".to_owned())], ..http() };
+    assert_eq!(request_of(agent, &listener).len(), 3, "in place of the usual one");
 }

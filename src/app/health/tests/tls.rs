@@ -80,6 +80,29 @@ fn each_handshake_shows_the_server_s_certificate() {
     assert!(kinds.lock().unwrap().iter().all(full), "{kinds:?}");
 }
 
+/// The name of the certificate is `sni`, else the request's host, else the address.
+#[test]
+fn the_name_that_a_certificate_must_have() {
+    let (ports, _) = servers::<1>();
+    let (right, wrong) = (Some("www.example"), Some("other.example"));
+    for (sni, host, passed) in [
+        (right, wrong, true),
+        (wrong, right, false),
+        (None, right, true),
+        (None, Some("www.example:8443"), true),
+        (None, wrong, false),
+        (None, None, false),
+    ] {
+        let [sni, host] = [sni, host].map(|name| name.map(ToOwned::to_owned));
+        let shown = format!("{sni:?} {host:?}");
+        let tls = TlsProbe { sni, ca: Some(certificate().0.clone()), ..TlsProbe::new() };
+        let https = HttpProbe { host, tls: Some(tls), ..http() };
+        let (found, detail, _) = found(Probe::Http(https), ports[0]);
+        assert_eq!(found, passed, "{shown}: {detail}");
+        assert!(passed || detail.starts_with("TLS: invalid peer certificate"), "{detail}");
+    }
+}
+
 /// A pipe has its content for one reader.
 #[test]
 fn the_files_of_many_probes_at_the_same_time_are_read_once() {

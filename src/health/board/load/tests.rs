@@ -12,7 +12,7 @@ use crate::health::{
     CheckSpec, DueProbe, Initial, Panic, Plan, ProbeResult, Rules, ServiceInput, Timing, Via,
 };
 use crate::model::Listen;
-use crate::model::{Health, RealSpec};
+use crate::model::{AdminState, Health, RealSpec};
 
 const REAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
 const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
@@ -305,6 +305,13 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
     assert_eq!(reported(1_000, true), []);
     assert_eq!(reported(3_000, false), [Some(3), Some(3)]);
     assert_eq!(reported(5_000, true), [None, None], "the first one's as well");
+    // The operator takes out the one that reports none.
+    board.set_admin_state(Millis(5_000), "web", other, AdminState::Disabled);
+    let counts = |event: &HealthEvent| match event {
+        HealthEvent::Load { address: REAL, load, .. } => load.connections.is_some(),
+        _ => false,
+    };
+    assert_eq!(board.take_events().iter().filter(|event| counts(event)).count(), 1);
 }
 
 #[test]
