@@ -192,8 +192,10 @@ mod tests {
         assert_eq!(came.data[..2], [0, TO_US]);
         assert_eq!((&sent.data[..2], &sent.data[14..16]), (&[0, FROM_US][..], &[0x86, 0xdd][..]));
         assert_eq!(came.timestamp, sent.timestamp);
-        // Without the interface's option a reader takes microseconds.
         assert_eq!(came.timestamp.subsec_nanos(), 250_000_007);
+        // Without this option other readers take microseconds.
+        let resolution = InterfaceDescriptionOption::IfTsResol(NANOSECONDS);
+        assert!(parser.interfaces().iter().all(|one| one.options.contains(&resolution)));
         assert_eq!((came.options.len(), sent.options.len()), (2, 1));
     }
 
