@@ -100,7 +100,12 @@ fn statements(options: &str, family: &str, own: &HashSet<&str>) -> Vec<Value> {
                 continue;
             }
             "-j" | "-g" => {
-                found.extend(target(word, value(), own));
+                let untracks = options.split(' ').any(|option| option == "--notrack");
+                found.extend(match value() {
+                    "CT" if untracks => Some(json!({"notrack": null})),
+                    "CT" => None,
+                    name => target(word, name, own),
+                });
                 break;
             }
             _ => {

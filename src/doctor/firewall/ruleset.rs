@@ -364,6 +364,9 @@ impl Ruleset {
                         }
                     };
                 }
+                "xt" if value["type"] == "target" && untracks(&value["name"]) => {
+                    walk.notrack |= met == Some(true);
+                }
                 "xt" if value["type"] == "target" => {
                     let verdict = target(value["name"].as_str().unwrap_or_default());
                     if let Some(verdict) = verdict {
@@ -447,6 +450,12 @@ fn depends(kind: &str, value: &Value) -> bool {
 fn target(name: &str) -> Option<Value> {
     let name = if name == "REJECT" { "reject" } else { name };
     (name == "reject" || TRANSLATIONS.contains(&name)).then(|| serde_json::json!({name: null}))
+}
+
+/// Whether this target of iptables keeps packets from connection tracking. nft does not list its
+/// options: `CT` nearly always has `--notrack`; otherwise it names a helper or a zone.
+fn untracks(target: &Value) -> bool {
+    target == "CT" || target == "NOTRACK"
 }
 
 /// Whether a statement sets the mark of packets or connections.

@@ -145,6 +145,37 @@ fn protocols_are_known_by_name_and_by_number() {
     }
 }
 
+/// By nft's own statement, and by the targets of iptables.
+#[test]
+fn packets_that_connection_tracking_does_not_see_are_known() {
+    let nft = |statement: &str| {
+        let text = format!(
+            r#"{{"nftables":[{{"chain":{{"family":"ip","table":"raw","name":"PREROUTING",
+            "hook":"prerouting","prio":-300}}}},{{"rule":{{"family":"ip","table":"raw",
+            "chain":"PREROUTING","handle":1,"expr":[{{"counter":null}},{statement}]}}}}]}}"#
+        );
+        Ruleset::read(text.as_bytes()).unwrap()
+    };
+    let legacy = |options: &str| {
+        let mut rules = Ruleset::default();
+        let saved = format!("*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING {options}\nCOMMIT\n");
+        rules.add_legacy(&saved, 4);
+        rules
+    };
+    let target = |name| format!(r#"{{"xt":{{"type":"target","name":"{name}"}}}}"#);
+    for (rules, expected) in [
+        (nft(r#"{"notrack":null}"#), true),
+        (nft(&target("CT")), true),
+        (nft(&target("NOTRACK")), true),
+        (nft(&target("LOG")), false),
+        (legacy("-p tcp -j CT --notrack"), true),
+        (legacy("-p udp -j CT --notrack"), false),
+        (legacy("-p tcp -m tcp --dport 80 -j CT --helper ftp"), false),
+    ] {
+        assert_eq!(rules.untracks(Hook::Prerouting, &probe()), expected, "{rules:?}");
+    }
+}
+
 #[test]
 fn chains_of_passing_packets_are_named_with_their_hook() {
     let named = ruleset("accept", &[]).of_passing_packets();
