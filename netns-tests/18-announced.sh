@@ -62,3 +62,13 @@ expect_eq "requests served" "$(share "$(fetch 20)" real1)" 20
 expect_eq "announcements after a reload" "$(heard announced)" 6
 expect_eq "announcements on the servers' network" "$(heard others)" 0
 expect_accounted
+stop director
+
+# A director that is stopped while it asks who has the VIP has never had it.
+start_asking() { at vt-director ip link show dev vstun0 >"$WORK/link" 2>&1; }
+spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+wait_for "the TUN" start_asking
+stop director
+expect_eq "exit code" "$CODE" 0
+expect_eq "announcements by a director that stops" "$(heard announced)" 6
+! log_has director announcing || fail "it says that it announces"

@@ -72,6 +72,10 @@ const PRINTS: &[&str] = &["dbg!", "eprint!", "eprintln!", "print!", "println!"];
 const EMPTY_NAMES: &[&str] =
     &["common", "helper", "helpers", "manager", "misc", "types", "util", "utils"];
 
+/// The only file with locks that several readers share: one that takes such a lock twice waits for
+/// ever if a writer waits in between.
+const SHARED_LOCK: &str = "app/latest.rs";
+
 const BIN_LINES_MAX: usize = 40;
 
 #[test]
@@ -148,6 +152,8 @@ fn planted_violations_are_caught() {
         ("app/mod.rs", "fn f() { unsafe { g() } }", "unsafe"),
         ("app/tests.rs", "fn f() { unsafe { g() } }", "unsafe"),
         ("app/mod.rs", "#[cfg(test)] mod tests { fn f() { unsafe { g() } } }", "unsafe"),
+        ("app/host/mod.rs", "use tokio::sync::{mpsc, watch};", "app/latest.rs"),
+        ("app/host/mod.rs", "fn f(lock: &std::sync::RwLock<u8>) {}", "app/latest.rs"),
         ("app/util.rs", "", "names nothing"),
         ("app/helpers/mod.rs", "", "names nothing"),
         ("app/mod.rs", "mod manager { }", "names nothing"),
@@ -184,6 +190,8 @@ fn what_is_allowed_passes() {
         ("balancer/mod.rs", "#[cfg(test)] mod tests; fn g() {}"),
         ("balancer/tests.rs", "use crate::config::parse; fn f() { println!(\"x\") }"),
         ("app/run.rs", "use crate::sys::Tun; use crate::wire::Packet; use std::{fs, io};"),
+        ("app/latest.rs", "use tokio::sync::watch;"),
+        ("app/top.rs", "fn f(watch: u8) { watch::g() }"),
         ("sys/raw.rs", "fn f() { unsafe { libc::close(1) }; }"),
         ("bin/vstun.rs", "fn main() { vstun::app::cli::operator() }"),
     ];
@@ -223,6 +231,9 @@ fn check(path: &Path, text: &str) -> Vec<String> {
         faults.extend(file.imports(&code, &paths));
         if PURE.contains(&layer) {
             faults.extend(paths.iter().filter_map(impurity));
+        }
+        if path != Path::new(SHARED_LOCK) {
+            faults.extend(paths.iter().filter_map(shared_lock));
         }
     }
     faults.dedup();
@@ -294,6 +305,14 @@ impl File<'_> {
         let target = path.segments.get(below_root)?.as_str();
         IMPORTS.iter().any(|(name, _)| *name == target).then_some(target)
     }
+}
+
+/// A lock that several readers share.
+fn shared_lock(path: &source::Path) -> Option<Fault> {
+    let ends_with_watch = |pair: &[String]| pair[0] == "sync" && pair[1] == "watch";
+    let named = path.segments.iter().any(|segment| segment == "RwLock")
+        || path.segments.windows(2).any(ends_with_watch);
+    named.then(|| (path.line, format!("shared locks are only in {SHARED_LOCK}")))
 }
 
 /// The impure word of the path.

@@ -14,6 +14,7 @@ mod events;
 mod health;
 pub mod host;
 mod http;
+mod latest;
 mod listeners;
 mod log_lines;
 mod log_throttle;

@@ -311,7 +311,7 @@ fn what_goes_with_an_address_comes_back_with_it_however_often() {
                 }
             }
             // A look at the host between a removal and its message counts it; each round has two.
-            let contests = status.borrow().put_back;
+            let contests = status.get().put_back;
             assert!(contests <= 4, "{contests} of 14");
             session.undo().await.unwrap();
         });

@@ -170,7 +170,7 @@ fn copies_come_back_however_often_their_interface_is_down_or_replaced() {
                         ip -6 route show table 17600 | grep -q 'default via .*advmss 1420'
                     ") => {}
                     }
-                    assert_eq!(status.borrow().put_back, 0, "after {change}");
+                    assert_eq!(status.get().put_back, 0, "after {change}");
                 }
                 session.undo().await.unwrap();
             });

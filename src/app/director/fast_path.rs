@@ -6,9 +6,9 @@ use std::io;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use tokio::sync::watch;
 
 use super::reload::RunningDirector;
+use crate::app::latest::{Latest, Published};
 use crate::balancer::carrier::{
     Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, NotCarriedCounts, TunnelNumber,
 };
@@ -30,7 +30,7 @@ pub(super) struct FastPathProgram {
     program: Option<IngressProgram>,
     /// Whether the director must not run without it.
     needed: bool,
-    state: watch::Sender<FastPathState>,
+    state: Published<FastPathState>,
 }
 
 /// Loads the program if it is configured, before any change to the host.
@@ -48,7 +48,7 @@ pub(super) fn load(
     match fast_path::load(config.max_connections) {
         Ok((program, maps)) => {
             let carrier = KernelCarrier::new(maps, started);
-            let state = watch::Sender::default();
+            let state = Published::default();
             Ok((FastPathProgram { program: Some(program), needed, state }, Some(carrier)))
         }
         Err(error) if needed => Err(error).context(hint()),
@@ -56,7 +56,7 @@ pub(super) fn load(
             let why = format!("{error}; {}", hint());
             log::warn!("no fast path, all packets come to the director: {why}");
             let none = FastPathProgram::none();
-            none.state.send_replace(FastPathState { at: Vec::new(), missing: vec![why] });
+            none.state.replace(FastPathState { at: Vec::new(), missing: vec![why] });
             Ok((none, None))
         }
     }
@@ -69,12 +69,12 @@ fn hint() -> &'static str {
 impl FastPathProgram {
     /// Attached to no interface.
     pub(super) fn none() -> Self {
-        Self { program: None, needed: false, state: watch::Sender::default() }
+        Self { program: None, needed: false, state: Published::default() }
     }
 
     /// Where it is attached, and why it is missing elsewhere.
-    pub(super) fn state(&self) -> watch::Receiver<FastPathState> {
-        self.state.subscribe()
+    pub(super) fn state(&self) -> Latest<FastPathState> {
+        self.state.latest()
     }
 
     /// Attaches the program to new uplinks, and detaches it from other interfaces. Failures are
@@ -96,7 +96,7 @@ impl FastPathProgram {
         };
         let failed: Vec<_> = uplinks.iter().filter_map(attach).collect();
         let is_at = |name: &String| !failed.iter().any(|(other, _)| other == name);
-        self.state.send_replace(FastPathState {
+        self.state.replace(FastPathState {
             at: uplinks.values().filter(|name| is_at(name)).cloned().collect(),
             missing: failed.iter().map(|(name, error)| format!("{name}: {error}")).collect(),
         });
@@ -129,7 +129,7 @@ impl RunningDirector {
             log::info!(
                 "fast path at {}: the kernel carries established connections; no firewall rule \
                  sees their packets, fast_path = \"off\" undoes it",
-                attached.state.borrow().at.join(" ")
+                attached.state.get().at.join(" ")
             );
         }
         Ok(())

@@ -139,6 +139,7 @@ async fn direct(
     let mut running =
         RunningDirector::new(config, options, packet_thread.clone(), checks, kept, host_side);
     let builder = running.builder();
+    session.stop_with(builder.stopping());
     let installing = install(&mut running, &begun, access, session, plan);
     let outcome = match with_stop_signal(installing, signals, &builder).await {
         // The same as if the signal had arrived a moment later.
@@ -253,7 +254,7 @@ async fn handler(
 ) -> anyhow::Result<(Arc<Handler>, CommandQueue)> {
     let (commands, inbox) = AdminCommands::new();
     let (packet_thread, events) = (running.packet_thread.clone(), running.events.clone());
-    let (vips, host, checks) = (running.vips.subscribe(), session.status(), running.checks.clone());
+    let (vips, host, checks) = (running.vips.latest(), session.status(), running.checks.clone());
     let (hooks, path) = (running.hooks.counts(), running.path.clone());
     let fast_path = running.fast_path.state();
     let watched = Watched { vips, host, checks, hooks, fast_path, path };

@@ -210,15 +210,15 @@ impl RunningDirector {
     pub(super) fn publish(&self, vip: IpAddr, by_quorum: bool) -> Vec<Alteration> {
         let announced = !self.withdrawn.contains(vip);
         let mut changes = Vec::new();
-        self.vips.send_modify(|vips| {
-            for one in vips.iter_mut().filter(|one| one.address == vip) {
-                if one.announced != announced {
-                    let what = Altered::Announced { announced, by_quorum };
-                    changes.push(Alteration::of_address(vip, what));
-                }
-                one.announced = announced;
+        let mut vips = self.vips.get();
+        for one in vips.iter_mut().filter(|one| one.address == vip) {
+            if one.announced != announced {
+                let what = Altered::Announced { announced, by_quorum };
+                changes.push(Alteration::of_address(vip, what));
             }
-        });
+            one.announced = announced;
+        }
+        self.vips.replace(vips);
         changes
     }
 }

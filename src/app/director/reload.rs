@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fast_path::FastPathProgram;
@@ -29,6 +28,7 @@ use crate::app::events::EventPublisher;
 use crate::app::health::HealthThread;
 use crate::app::host::{DesiredDirector, Session};
 use crate::app::http;
+use crate::app::latest::Published;
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::ListFilter;
 use crate::balancer::maglev::MaglevTables;
@@ -62,7 +62,7 @@ pub(super) struct RunningDirector {
     /// When the real servers' load is followed where flows are placed by hash.
     pub(super) following: Following,
     /// The virtual IPs for listings.
-    pub(super) vips: watch::Sender<Vec<VirtualIp>>,
+    pub(super) vips: Published<Vec<VirtualIp>>,
     /// The server of metrics and JSON, as soon as requests are answered.
     pub(super) http: Option<http::Server<Handler>>,
     /// The paths to the real servers last sent to the balancer. Real servers without a path now
@@ -97,7 +97,7 @@ impl RunningDirector {
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
-        let vips = watch::Sender::new(virtual_ips(&config, &withdrawn));
+        let vips = Published::new(virtual_ips(&config, &withdrawn));
         let events = EventPublisher::new();
         let (builder, warnings) = (Builder::new(), Vec::new());
         Self {
@@ -315,7 +315,7 @@ impl RunningDirector {
         }
         self.keep(ways);
         self.withdrawn = self.withdrawn_in(&wanted);
-        self.vips.send_replace(virtual_ips(&wanted, &self.withdrawn));
+        self.vips.replace(virtual_ips(&wanted, &self.withdrawn));
         self.config = wanted;
         self.give_way();
         self.hooks.set(self.config.hooks.as_deref());

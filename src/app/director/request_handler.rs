@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use tokio::sync::watch;
 
 use super::health;
 use super::hooks::HookCounters;
@@ -19,6 +18,7 @@ use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done};
 use crate::app::events::{EventPublisher, Listener, Span};
 use crate::app::health::HealthThread;
 use crate::app::http;
+use crate::app::latest::Latest;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, ConnectionPage, Peer};
 use crate::balancer::carrier::NotCarriedCounts;
@@ -43,10 +43,10 @@ pub(super) struct Handler {
     commands: AdminCommands,
     events: EventPublisher,
     reports: ReportRequests,
-    host: watch::Receiver<HostStatus>,
+    host: Latest<HostStatus>,
     checks: HealthThread,
     hooks: Arc<HookCounters>,
-    vips: watch::Receiver<Vec<VirtualIp>>,
+    vips: Latest<Vec<VirtualIp>>,
     path: PathBuf,
     tun: String,
     since: Instant,
@@ -55,11 +55,11 @@ pub(super) struct Handler {
 /// Values that other tasks update for listings.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) vips: watch::Receiver<Vec<VirtualIp>>,
-    pub(super) host: watch::Receiver<HostStatus>,
+    pub(super) vips: Latest<Vec<VirtualIp>>,
+    pub(super) host: Latest<HostStatus>,
     pub(super) checks: HealthThread,
     pub(super) hooks: Arc<HookCounters>,
-    pub(super) fast_path: watch::Receiver<FastPathState>,
+    pub(super) fast_path: Latest<FastPathState>,
     /// The configuration file.
     pub(super) path: PathBuf,
 }
@@ -67,12 +67,12 @@ pub(super) struct Watched {
 /// Formats reports as text.
 #[derive(Debug)]
 struct ReportTexts {
-    vips: watch::Receiver<Vec<VirtualIp>>,
+    vips: Latest<Vec<VirtualIp>>,
     checks: HealthThread,
     hooks: Arc<HookCounters>,
     tun: String,
-    host: watch::Receiver<HostStatus>,
-    fast_path: watch::Receiver<FastPathState>,
+    host: Latest<HostStatus>,
+    fast_path: Latest<FastPathState>,
     since: Instant,
     started: jiff::Timestamp,
     offload: bool,
@@ -129,8 +129,8 @@ impl Handler {
             role: "director".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             config: Some(path.display().to_string()),
-            tun: self.host.borrow().tun_or(&self.tun),
-            vips: self.vips.borrow().iter().map(|vip| vip.address).collect(),
+            tun: self.host.get().tun_or(&self.tun),
+            vips: self.vips.get().iter().map(|vip| vip.address).collect(),
             directors: Vec::new(),
             encap: None,
             gue_port: None,
@@ -138,7 +138,7 @@ impl Handler {
     }
 
     fn status(&self, done: Done) -> String {
-        control::encode(&done.status("director", self.since, self.host.borrow().clone()))
+        control::encode(&done.status("director", self.since, self.host.get()))
     }
 }
 
@@ -170,7 +170,7 @@ impl ReportTexts {
     }
 
     fn list(&self, report: &DirectorReport, board: &BoardReport) -> ServiceList {
-        let (vips, host) = (self.vips.borrow().clone(), self.host());
+        let (vips, host) = (self.vips.get(), self.host());
         let up = self.since.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let list = ServiceList {
             vips,
@@ -193,14 +193,13 @@ impl ReportTexts {
         metrics::write(format, page, http::process(self.started)).unwrap_or_default()
     }
 
-    /// The name of the TUN. As with [`Self::host`] the lock of the status ends here: who keeps it
-    /// and takes it again waits for ever if a change of the host waits in between.
+    /// The name of the TUN.
     fn tun(&self) -> String {
-        self.host.borrow().tun_or(&self.tun)
+        self.host.get().tun_or(&self.tun)
     }
 
     fn host(&self) -> HostStatus {
-        self.host.borrow().clone()
+        self.host.get()
     }
 
     fn stats(&self, report: &DirectorReport) -> DirectorStats {
@@ -226,7 +225,7 @@ impl ReportTexts {
             turns: report.reads.turns.report(),
             offload: self.offload,
             fast_path: report.fast_path,
-            fast_path_state: Some(self.fast_path.borrow().clone()),
+            fast_path_state: Some(self.fast_path.get()),
             not_carried: report.not_carried.as_ref().map(not_carried).unwrap_or_default(),
             offload_refused: u64::from(self.offload_refused),
             host: self.host(),
@@ -327,7 +326,7 @@ impl serve::RequestHandler for Handler {
         let begins = TraceBegins {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             ends: asked.recorded && asked.end,
-            notes: filter.notes(|vip| self.vips.borrow().iter().any(|one| one.address == vip)),
+            notes: filter.notes(|vip| self.vips.get().iter().any(|one| one.address == vip)),
             ..TraceBegins::default()
         };
         match asked.recorded {

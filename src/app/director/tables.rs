@@ -2,30 +2,35 @@
 //! control socket and signals have to be served.
 
 use anyhow::{Context, bail};
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::app::latest::{Latest, Published};
 use crate::balancer::Change;
 use crate::balancer::maglev::MaglevTables;
 use crate::control::ReloadPlan;
 
 /// Computes tables on a blocking thread until it is stopped.
 #[derive(Clone, Debug)]
-pub(super) struct Builder(watch::Sender<bool>);
+pub(super) struct Builder(Published<bool>);
 
 impl Builder {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(false))
+        Self(Published::new(false))
     }
 
     /// Stops: no further table is begun, and waiting callers get an error.
     pub(super) fn stop(&self) {
-        self.0.send_replace(true);
+        self.0.replace(true);
+    }
+
+    /// Whether it was stopped, for others that stop with it.
+    pub(super) fn stopping(&self) -> Latest<bool> {
+        self.0.latest()
     }
 
     /// Whether it was stopped.
     pub(super) fn has_stopped(&self) -> bool {
-        *self.0.borrow()
+        self.0.get()
     }
 
     /// Appends the tables that the changes need, and returns them with their [`MaglevTables`].
@@ -41,9 +46,9 @@ impl Builder {
         if maglev_tables.is_current() {
             return Ok((maglev_tables, changes));
         }
-        let stopping = self.0.subscribe();
+        let stopping = self.0.latest();
         let make = move || {
-            let tables = maglev_tables.make_while(|| !*stopping.borrow())?;
+            let tables = maglev_tables.make_while(|| !stopping.get())?;
             changes.extend(tables);
             Some((maglev_tables, changes))
         };
@@ -71,10 +76,10 @@ impl Builder {
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
-        let mut stopping = self.0.subscribe();
+        let mut stopping = self.0.latest();
         tokio::select! {
             done = work => done,
-            _ = stopping.wait_for(|stopping| *stopping) => bail!(STOPPING),
+            () = stopping.until(|stopping| *stopping) => bail!(STOPPING),
         }
     }
 
@@ -82,10 +87,10 @@ impl Builder {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> anyhow::Result<T> {
-        let mut stopping = self.0.subscribe();
+        let mut stopping = self.0.latest();
         tokio::select! {
             done = spawn_blocking(work) => done.context("the Maglev tables could not be made"),
-            _ = stopping.wait_for(|stopping| *stopping) => bail!(STOPPING),
+            () = stopping.until(|stopping| *stopping) => bail!(STOPPING),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Session {
     }
 
     pub(super) fn announce(&mut self, announcements: &[Announcement], facts: &Facts) {
-        if announcements.is_empty() {
+        if announcements.is_empty() || self.is_stopping() {
             return;
         }
         for Announcement { link, address } in announcements {

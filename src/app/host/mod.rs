@@ -39,10 +39,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use log::warn;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::app::latest::Latest;
 use crate::control::{Event, HostStatus};
 use crate::host::contest::Contest;
 use crate::host::default_route::DefaultRoute;
@@ -149,6 +149,8 @@ pub struct Session {
     light_looks: u32,
     /// The real servers whose routes the next quiet check looks up.
     reals_in_turn: InTurn,
+    /// Whether the daemon stops; `None`: nobody says.
+    stopping: Option<Latest<bool>>,
     /// The last field, so that the lock is released after everything else.
     files: ControlFiles,
 }
@@ -248,8 +250,19 @@ impl Session {
             next_look: Instant::now(),
             light_looks: 0,
             reals_in_turn: InTurn::default(),
+            stopping: None,
             files,
         })
+    }
+
+    /// Once `stopping` is true, nothing is announced any more: neighbours would send packets here,
+    /// and another director may have the address already.
+    pub(in crate::app) fn stop_with(&mut self, stopping: Latest<bool>) {
+        self.stopping = Some(stopping);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.as_ref().is_some_and(Latest::get)
     }
 
     /// Plans a director's host. Changes nothing. For a reload call it again, then
@@ -273,7 +286,7 @@ impl Session {
 
     /// The problems of the host, for listings.
     #[must_use]
-    pub fn status(&self) -> watch::Receiver<HostStatus> {
+    pub fn status(&self) -> Latest<HostStatus> {
         self.report.status()
     }
 

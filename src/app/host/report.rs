@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use log::{Level, warn};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::sync::watch;
 
 use crate::app::commands::event;
+use crate::app::latest::{Latest, Published};
 use crate::app::log_lines;
 use crate::control::{Alteration, Altered, Event, HostStatus, Origin, Wrong, counted};
 use crate::host::{
@@ -26,7 +26,7 @@ pub(super) struct HostReport {
     put_back: u64,
     /// The TUN's current name.
     tun: String,
-    status: watch::Sender<HostStatus>,
+    status: Published<HostStatus>,
     events: UnboundedSender<Vec<Event>>,
     /// The receiver, until a caller takes it.
     listener: Option<UnboundedReceiver<Vec<Event>>>,
@@ -35,7 +35,7 @@ pub(super) struct HostReport {
 impl HostReport {
     pub(super) fn new() -> Self {
         let (events, listener) = mpsc::unbounded_channel();
-        let status = watch::Sender::new(HostStatus::default());
+        let status = Published::new(HostStatus::default());
         Self {
             ledger: CurrentProblems::default(),
             own: Vec::new(),
@@ -81,8 +81,8 @@ impl HostReport {
         name.clone_into(&mut self.tun);
     }
 
-    pub(super) fn status(&self) -> watch::Receiver<HostStatus> {
-        self.status.subscribe()
+    pub(super) fn status(&self) -> Latest<HostStatus> {
+        self.status.latest()
     }
 
     pub(super) fn events(&mut self) -> UnboundedReceiver<Vec<Event>> {
@@ -124,11 +124,7 @@ impl HostReport {
         let wrong = self.ledger.ongoing().iter().map(wrong).collect();
         let tun = self.tun.clone();
         let status = HostStatus { wrong, put_back: self.put_back, sources, tun };
-        self.status.send_if_modified(|known| {
-            let modified = *known != status;
-            *known = status;
-            modified
-        });
+        self.status.replace(status);
         if !events.is_empty() {
             // Sending fails if there is no receiver, which is fine.
             let _ = self.events.send(events);
@@ -195,7 +191,7 @@ mod tests {
         let mut report = HostReport::new();
         let status = report.status();
         let seen = || {
-            let wrong = status.borrow().wrong.clone();
+            let wrong = status.get().wrong;
             wrong.into_iter().map(|wrong| wrong.what).collect::<Vec<_>>()
         };
         let none = OuterSources::default();

@@ -9,11 +9,12 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::desired;
 use crate::app::host::survey::{self, Survey};
+use crate::app::latest::Latest;
 use crate::app::listeners::kind;
 use crate::config;
 use crate::control::HostStatus;
@@ -79,8 +80,8 @@ impl PacedInbox {
 #[derive(Debug)]
 pub(super) struct InquiryAnswers {
     inbox: PacedInbox,
-    config: watch::Receiver<config::RealServer>,
-    host: watch::Receiver<HostStatus>,
+    config: Latest<config::RealServer>,
+    host: Latest<HostStatus>,
     sender: Sender,
     batch: SendBatch,
 }
@@ -92,8 +93,8 @@ impl InquiryAnswers {
     /// `EPERM` without `CAP_NET_RAW`.
     pub(super) fn new(
         inbox: mpsc::Receiver<Asked>,
-        config: watch::Receiver<config::RealServer>,
-        host: watch::Receiver<HostStatus>,
+        config: Latest<config::RealServer>,
+        host: Latest<HostStatus>,
     ) -> anyhow::Result<Self> {
         let sender = Sender::open();
         let sender = sender.context("could not open a raw socket for answers to vstun doctor")?;
@@ -113,9 +114,9 @@ impl InquiryAnswers {
     }
 
     async fn answer(&self, asked: &Asked) -> anyhow::Result<InquiryAnswer> {
-        let config = self.config.borrow().clone();
+        let config = self.config.get();
         let survey = survey::realserver_briefly(&desired(&config)).await?;
-        let host = self.host.borrow().clone();
+        let host = self.host.get();
         let wrong: Vec<String> = host.wrong.iter().map(|wrong| wrong.text.clone()).collect();
         let mut state = state(asked.vip, &config, &survey);
         if host.wrong.iter().any(|wrong| wrong.what == "mss") {
@@ -150,7 +151,7 @@ impl InquiryAnswers {
     fn send(&mut self, asked: &Asked, answer: &InquiryAnswer) {
         let destination = asked.director;
         let source = asked.here.or_else(|| source_towards(destination));
-        let gue_port = self.config.borrow().gue_port;
+        let gue_port = self.config.part(|config| config.gue_port);
         let Some(bytes) = source.and_then(|source| reply(asked, answer, source, gue_port)) else {
             return;
         };

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::app::host::gather;
+use crate::app::latest::{Latest, Published};
 use crate::config::{self, FastPath};
 use crate::control::FastPathState;
 use crate::host::ipsec;
@@ -44,7 +44,7 @@ pub(super) struct RealFastPath {
     counts: Option<Arc<ProgramCounters>>,
     /// The state of the host that the program was last set up for.
     ends: Ends,
-    state: watch::Sender<FastPathState>,
+    state: Published<FastPathState>,
 }
 
 impl RealFastPath {
@@ -66,7 +66,7 @@ impl RealFastPath {
             Err(error) => {
                 let why = format!("{error}; {HINT}");
                 log::warn!("no fast path, all packets come to the daemon: {why}");
-                loaded.state.send_replace(FastPathState { at: Vec::new(), missing: vec![why] });
+                loaded.state.replace(FastPathState { at: Vec::new(), missing: vec![why] });
             }
         }
         Ok(loaded)
@@ -78,8 +78,8 @@ impl RealFastPath {
     }
 
     /// Where it is attached, and why it is missing elsewhere.
-    pub(super) fn state(&self) -> watch::Receiver<FastPathState> {
-        self.state.subscribe()
+    pub(super) fn state(&self) -> Latest<FastPathState> {
+        self.state.latest()
     }
 
     /// The program admits what `config` does from now on, at all Ethernet interfaces and for the
@@ -124,13 +124,14 @@ impl RealFastPath {
         now.missing.extend(under_policy.map(|net| {
             format!("{net}: an IPsec policy of this host is for its tunnelled packets")
         }));
+        let known = self.state.part(|state| state.missing.clone());
         for missing in &now.missing {
-            if !self.state.borrow().missing.contains(missing) {
+            if !known.contains(missing) {
                 log::warn!("no fast path at {missing}; packets from there come to the daemon");
             }
         }
         self.ends = ends;
-        self.state.send_replace(now);
+        self.state.replace(now);
     }
 
     fn warn(error: &io::Error) {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mio::Poll;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::commands::{AdminCommand, AdminCommands, CommandQueue};
 use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
@@ -31,6 +31,7 @@ use super::host::{DesiredRealServer, Session};
 use super::http;
 use super::packet_thread::PacketThread;
 use super::serve::{self, ControlSocket};
+use crate::app::latest::Published;
 use crate::config;
 use crate::control::{Origin, Request};
 use crate::decap::Gate;
@@ -90,7 +91,7 @@ async fn serve_reals(
     let state = config.agent.as_ref().map(|_| Arc::new(AgentState::default()));
     let control = config.control.clone();
     let running = RunningRealServer {
-        config: watch::Sender::new(config),
+        config: Published::new(config),
         path,
         packet_thread: packet_thread.clone(),
         events: EventPublisher::new(),
@@ -98,17 +99,17 @@ async fn serve_reals(
         http: None,
         fast_path,
     };
-    let open_agent = |state| Agent::open(running.config.subscribe(), state);
+    let open_agent = |state| Agent::open(running.config.latest(), state);
     let agent = state.clone().map_or(Ok(None), open_agent);
-    let answers = InquiryAnswers::new(asked, running.config.subscribe(), session.status());
+    let answers = InquiryAnswers::new(asked, running.config.latest(), session.status());
     let opened = agent.and_then(|agent| Ok((agent, answers?, daemon::listen(&control, access)?)));
     let outcome = match opened {
         Ok((agent, answers, control)) => {
             let (commands, inbox) = AdminCommands::new();
             let handler = {
-                let device = (running.config.borrow().tun.clone(), refused);
+                let device = (running.config.part(|config| config.tun.clone()), refused);
                 let sources = (running.events.clone(), session.status());
-                let started = (running.config.subscribe(), running.path.clone());
+                let started = (running.config.latest(), running.path.clone());
                 let packet_thread = packet_thread.clone();
                 RealServerHandler::new(packet_thread, commands, sources, device, started, state)
                     .counting(running.fast_path.counts(), running.fast_path.state())
@@ -148,10 +149,8 @@ async fn start_http(
     running: &RunningRealServer,
     handler: &Arc<RealServerHandler>,
 ) -> anyhow::Result<http::Server<RealServerHandler>> {
-    let (http, access) = {
-        let config = running.config.borrow();
-        (config.http.clone(), config.access.clone())
-    };
+    let part = |config: &config::RealServer| (config.http.clone(), config.access.clone());
+    let (http, access) = running.config.part(part);
     http::Server::start(http.as_ref(), daemon::access(&access).await?, handler)
 }
 
@@ -170,7 +169,7 @@ async fn steer(
     let mut reporting = pin!(report(agent));
     let mut answering = pin!(answers.run());
     let mut changes = running.fast_path.changes();
-    let mut freed = pin!(gue_port::freed(running.config.borrow().gue_port));
+    let mut freed = pin!(gue_port::freed(running.config.part(|config| config.gue_port)));
     running.admit()?;
     daemon::ready();
     loop {

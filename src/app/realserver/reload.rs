@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use tokio::sync::watch;
 
 use super::desired;
 use super::fast_path::RealFastPath;
@@ -15,6 +14,7 @@ use crate::app::config_file;
 use crate::app::events::EventPublisher;
 use crate::app::host::{Prepared, Session};
 use crate::app::http;
+use crate::app::latest::Published;
 use crate::app::packet_thread::PacketThread;
 use crate::config;
 use crate::control::{Alteration, Altered, ReloadPlan, Request, counted};
@@ -25,7 +25,7 @@ use crate::sys::raw::Receiver;
 /// The running configuration.
 #[derive(Debug)]
 pub(super) struct RunningRealServer {
-    pub(super) config: watch::Sender<config::RealServer>,
+    pub(super) config: Published<config::RealServer>,
     /// The file to read again; `None`: the daemon was started with flags.
     pub(super) path: Option<PathBuf>,
     pub(super) packet_thread: PacketThread<RealServerMessage>,
@@ -66,14 +66,14 @@ impl RunningRealServer {
     /// # Errors
     /// `fast_path` is "on", and the program cannot be attached anywhere.
     pub(super) fn admit(&mut self) -> anyhow::Result<()> {
-        let config = self.config.borrow().clone();
+        let config = self.config.get();
         self.fast_path.admit(&config);
         self.fast_path.announce()
     }
 
     /// Makes the fast path fit for addresses and interfaces that have changed.
     pub(super) fn follow_ends(&mut self) {
-        let config = self.config.borrow().clone();
+        let config = self.config.get();
         self.fast_path.follow(&config);
     }
 
@@ -87,7 +87,7 @@ impl RunningRealServer {
         session: &mut Session,
     ) -> anyhow::Result<()> {
         self.packet_thread.ask(|answer| RealServerMessage::Receive(receivers, answer)).await??;
-        let config = self.config.borrow().clone();
+        let config = self.config.get();
         let bounds = GateInputs { gue_port: Some(config.gue_port), ..self.bounds };
         self.configure(&config, bounds).await?;
         self.bounds = bounds;
@@ -122,7 +122,7 @@ impl RunningRealServer {
             "this real server was started with flags, which cannot be read again; start it with \
              --config FILE, or restart it",
         )?;
-        let running = self.config.borrow().clone();
+        let running = self.config.get();
         let wanted = config_file::reload_realserver(&path, &running).await?;
         let altered = altered(&running, &wanted);
         let plan = session.plan_realserver(&desired(&wanted)).await?;
@@ -145,7 +145,7 @@ impl RunningRealServer {
         file: PathBuf,
         text: Vec<u8>,
     ) -> anyhow::Result<ReloadPlan> {
-        let running = self.config.borrow().clone();
+        let running = self.config.get();
         let wanted = config_file::compare_realserver(file, text, &running).await?;
         let then = session.preview_realserver(&desired(&wanted)).await?;
         let now = session.preview_realserver(&desired(&running)).await.ok();
@@ -176,7 +176,7 @@ impl RunningRealServer {
         }
         self.configure(&wanted, bounds).await?;
         self.bounds = bounds;
-        self.config.send_replace(wanted);
+        self.config.replace(wanted);
         Ok(())
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::bail;
-use tokio::sync::watch;
 
 use super::agent::AgentState;
 use super::fast_path;
@@ -13,6 +12,7 @@ use super::messages::{RealServerMessage, RealServerReport};
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, event};
 use crate::app::events::{EventPublisher, Listener, Span};
 use crate::app::http;
+use crate::app::latest::Latest;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::{Selection, snapshot};
@@ -35,10 +35,10 @@ pub(super) struct RealServerHandler {
     packet_thread: PacketThread<RealServerMessage>,
     commands: AdminCommands,
     tun: String,
-    config: watch::Receiver<config::RealServer>,
+    config: Latest<config::RealServer>,
     path: Option<PathBuf>,
     events: EventPublisher,
-    host: watch::Receiver<HostStatus>,
+    host: Latest<HostStatus>,
     since: Instant,
     started: jiff::Timestamp,
     /// Whether the kernel refused offload when the TUN was created.
@@ -48,16 +48,16 @@ pub(super) struct RealServerHandler {
     /// The fast path's counters, if there is one.
     carried: Option<Arc<ProgramCounters>>,
     /// Where it is attached; `None` before it is known.
-    fast_path: Option<watch::Receiver<FastPathState>>,
+    fast_path: Option<Latest<FastPathState>>,
 }
 
 impl RealServerHandler {
     pub(super) fn new(
         packet_thread: PacketThread<RealServerMessage>,
         commands: AdminCommands,
-        (events, host): (EventPublisher, watch::Receiver<HostStatus>),
+        (events, host): (EventPublisher, Latest<HostStatus>),
         (tun, offload_refused): (String, bool),
-        (config, path): (watch::Receiver<config::RealServer>, Option<PathBuf>),
+        (config, path): (Latest<config::RealServer>, Option<PathBuf>),
         agent: Option<Arc<AgentState>>,
     ) -> Self {
         let (since, started) = (Instant::now(), jiff::Timestamp::now());
@@ -82,34 +82,33 @@ impl RealServerHandler {
     pub(super) fn counting(
         self,
         carried: Option<Arc<ProgramCounters>>,
-        fast_path: watch::Receiver<FastPathState>,
+        fast_path: Latest<FastPathState>,
     ) -> Self {
         Self { carried, fast_path: Some(fast_path), ..self }
     }
 
     fn setup(&self) -> Setup {
-        let config = self.config.borrow();
+        let config = self.config.get();
         let path = self.path.as_ref().map(|path| std::path::absolute(path).unwrap_or_default());
         Setup {
             role: "realserver".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             config: path.map(|path| path.display().to_string()),
             tun: self.tun(),
-            vips: config.vips.clone(),
-            directors: config.directors.clone(),
+            vips: config.vips,
+            directors: config.directors,
             encap: Some(config.encap.name().to_owned()),
             gue_port: Some(config.gue_port),
         }
     }
 
-    /// The name of the TUN. As with [`Self::host`] the lock of the status ends here: who keeps it
-    /// and takes it again waits for ever if a change of the host waits in between.
+    /// The name of the TUN.
     fn tun(&self) -> String {
-        self.host.borrow().tun_or(&self.tun)
+        self.host.get().tun_or(&self.tun)
     }
 
     fn host(&self) -> HostStatus {
-        self.host.borrow().clone()
+        self.host.get()
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
@@ -124,7 +123,7 @@ impl RealServerHandler {
             count: gate.dropped(*refusal),
         };
         let carried = fast_path::carried(self.carried.as_ref());
-        let fast_path_state = self.fast_path.as_ref().map(|state| state.borrow().clone());
+        let fast_path_state = self.fast_path.as_ref().map(|state| state.get());
         let [ipip, gre, gue] = Encap::ALL.map(|encap| gate.carried(encap));
         Ok(RealServerStats {
             uptime_seconds: self.since.elapsed().as_secs(),

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
+use crate::app::latest::{Latest, Published};
 use crate::app::log_throttle::LogThrottle;
 use crate::config;
 use crate::control::{self, AgentCounts, counted};
@@ -43,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct AgentState {
     /// The owner's setting from the control socket.
-    rotation: watch::Sender<Rotation>,
+    rotation: Published<Rotation>,
     asked: AtomicU64,
     refused: AtomicU64,
     busy: AtomicU64,
@@ -52,13 +53,13 @@ pub(super) struct AgentState {
 impl AgentState {
     /// Sets the owner's setting and returns the previous one.
     pub(super) fn set(&self, rotation: Rotation) -> Rotation {
-        self.rotation.send_replace(rotation)
+        self.rotation.replace(rotation)
     }
 
     pub(super) fn counts(&self) -> AgentCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         AgentCounts {
-            state: *self.rotation.borrow(),
+            state: self.rotation.get(),
             asked: read(&self.asked),
             refused: read(&self.refused),
             busy: read(&self.busy),
@@ -71,7 +72,7 @@ impl AgentState {
 pub(super) struct Agent {
     listener: TcpListener,
     /// The running configuration.
-    running: watch::Receiver<config::RealServer>,
+    running: Latest<config::RealServer>,
     answers: Arc<AgentAnswers>,
 }
 
@@ -94,10 +95,10 @@ impl Agent {
     /// # Errors
     /// Listening on the address failed.
     pub(super) fn open(
-        running: watch::Receiver<config::RealServer>,
+        running: Latest<config::RealServer>,
         agent_state: Arc<AgentState>,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(agent) = running.borrow().agent.clone() else { return Ok(None) };
+        let Some(agent) = running.part(|config| config.agent.clone()) else { return Ok(None) };
         let listener = listen(agent.listen)?;
         let sampler = Sampler::new(running.clone(), agent);
         let sampled = Sampled { sampler, last: None, complaints: LogThrottle::default() };
@@ -141,7 +142,7 @@ impl Agent {
 
     fn is_director(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.running.borrow().directors.iter().any(|range| range.contains(&peer))
+        self.running.get().directors.iter().any(|range| range.contains(&peer))
     }
 }
 
@@ -178,7 +179,7 @@ impl AgentAnswers {
                 report
             }
         };
-        let owner = *self.agent_state.rotation.borrow();
+        let owner = self.agent_state.rotation.get();
         LoadReport { state: report.state.stricter(owner), ..report }
     }
 }

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use crate::app::latest::Latest;
 use crate::config;
 use crate::health::load::{ListenQueue, LoadReport, MAX_LISTENING, Pressure, Rotation};
 use crate::sys::sock_diag::{self, TcpSocket};
@@ -31,7 +31,7 @@ const FILE_LEN: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Sampler {
     /// The running configuration.
-    running: watch::Receiver<config::RealServer>,
+    running: Latest<config::RealServer>,
     agent: config::AgentSettings,
     /// The last totals of the pressures, newest first.
     looks: Vec<PressureTotals>,
@@ -45,10 +45,7 @@ struct PressureTotals {
 }
 
 impl Sampler {
-    pub(super) fn new(
-        running: watch::Receiver<config::RealServer>,
-        agent: config::AgentSettings,
-    ) -> Self {
+    pub(super) fn new(running: Latest<config::RealServer>, agent: config::AgentSettings) -> Self {
         Self { running, agent, looks: Vec::with_capacity(LOOKS) }
     }
 
@@ -63,7 +60,7 @@ impl Sampler {
             note(error);
             Rotation::Up
         });
-        let vips = self.running.borrow().vips.clone();
+        let vips = self.running.part(|config| config.vips.clone());
         let connected = spawn_blocking(move || connections(&vips)).await.map_err(io::Error::other);
         let connected = match connected.flatten() {
             Ok(connected) => Some(connected),

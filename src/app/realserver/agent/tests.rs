@@ -29,8 +29,9 @@ fn with_agent<F: Future<Output = ()>>(
             ..config::RealServer::default()
         };
         let agent_state = Arc::new(AgentState::default());
-        let agent =
-            Agent::open(watch::channel(config).1, Arc::clone(&agent_state)).unwrap().unwrap();
+        let agent = Agent::open(Published::new(config).latest(), Arc::clone(&agent_state))
+            .unwrap()
+            .unwrap();
         let address = agent.listener.local_addr().unwrap();
         let running = tokio::spawn(agent.run());
         test(Running { address, agent_state, state: state.clone() }).await;
