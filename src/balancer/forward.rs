@@ -8,6 +8,8 @@
 //! 4. Without a service: reset or port unreachable, within a rate.
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
 
+use std::time::Duration;
+
 use super::Balancer;
 use super::decide::First;
 use super::flood::PROBATION;
@@ -274,29 +276,42 @@ impl Balancer {
         after: ConnState,
         real: RealId,
     ) {
-        if before == after && !before.on_probation() {
+        if before == after && before.is_prolonged() {
             self.tables.connections.touch(
                 handle,
                 after,
                 now,
                 after.timeout(&self.settings.timeouts),
             );
-        } else if !self.too_early(now, handle, before) {
+        } else if !self.too_early(now, handle, before, after) {
             self.enter_state(now, handle, before, after, real);
         }
     }
 
-    /// Whether the connection is on probation, so that the packet does not change it.
+    /// Whether the packet does not change the connection: it is on probation, or was reset and stays
+    /// so.
     #[inline]
-    fn too_early(&self, now: Millis, handle: Handle, state: ConnState) -> bool {
-        if !state.on_probation() {
-            return false;
+    fn too_early(&self, now: Millis, handle: Handle, before: ConnState, after: ConnState) -> bool {
+        match before {
+            ConnState::Close => after == before,
+            _ => before.on_probation() && self.follows_soon(now, handle, before, PROBATION),
         }
+    }
+
+    /// Whether the connection's last packet that counted was less than `span` ago.
+    #[inline]
+    pub(super) fn follows_soon(
+        &self,
+        now: Millis,
+        handle: Handle,
+        state: ConnState,
+        span: Duration,
+    ) -> bool {
         let timeout = state.timeout(&self.settings.timeouts);
         let Some(entry) = self.tables.connections.entry(handle) else { return false };
-        // The timeout may be as short as the probation. If it was longer when the flow began, the
-        // silence is unknown and the probation does not apply.
-        entry.silent(now, timeout).is_some_and(|silent| silent < PROBATION.min(timeout / 2))
+        // The timeout may be as short as the span. If it was longer when that packet came, the
+        // silence is unknown and counts as long.
+        entry.silent(now, timeout).is_some_and(|silent| silent < span.min(timeout / 2))
     }
 
     /// Changes a connection's state and its real server's counts.

@@ -5,12 +5,19 @@
 //! changes the state: a reset, FIN or acknowledgement with other numbers is not the client's, and
 //! both ends ignore it (RFC 5961).
 
+use std::time::Duration;
+
 use super::Balancer;
 use super::flow::Key;
 use super::position::{Position, SegmentFields};
 use super::table::{Handle, Marks};
 use super::tcp::ConnState;
 use crate::model::{Millis, RealId};
+
+/// For how long after a client's reset its segments without new data count as sent before it: on
+/// another path, or from another processor of the client. If they go on for longer, the client has
+/// not sent the reset.
+pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// An entry of the connection table, with its state and real server.
 pub(super) type Found = (Handle, ConnState, RealId);
@@ -59,7 +66,7 @@ impl Balancer {
         if position.fits(segment) {
             self.tables.connections.follow(handle, segment);
             let after = if state.reusable() {
-                self.after_its_end(handle, state, position, marks, segment)
+                self.after_its_end(now, found, position, marks, segment)
             } else {
                 state.next(segment.flags)
             };
@@ -91,12 +98,12 @@ impl Balancer {
 
     /// The state after a fitting segment of a connection whose client has sent a FIN or a reset. If
     /// the client goes on as if it had not, the FIN or reset was forged: new data restores the
-    /// connection. Acknowledgements after a FIN, beyond the one that ends every connection, show
-    /// that the client still receives.
+    /// connection. So do acknowledgements after a reset, except [`LATE`] ones. Those after a FIN,
+    /// beyond the one that ends every connection, show that the client still receives.
     fn after_its_end(
         &mut self,
-        handle: Handle,
-        state: ConnState,
+        now: Millis,
+        (handle, state, _): Found,
         position: Position,
         marks: Marks,
         segment: &SegmentFields,
@@ -110,10 +117,12 @@ impl Balancer {
             self.tables.connections.mark(handle, Marks::HALF_CLOSED, false);
             return ConnState::Established;
         }
-        if state != ConnState::Close {
-            let mark = if marks.has(Marks::TALKS) { Marks::HALF_CLOSED } else { Marks::TALKS };
-            self.tables.connections.mark(handle, mark, true);
+        if state == ConnState::Close {
+            let late = self.follows_soon(now, handle, state, LATE);
+            return if late { state } else { state.next(flags) };
         }
+        let mark = if marks.has(Marks::TALKS) { Marks::HALF_CLOSED } else { Marks::TALKS };
+        self.tables.connections.mark(handle, mark, true);
         state.next(flags)
     }
 }

@@ -44,8 +44,7 @@ impl Balancer {
         if trial.left == 0 {
             trial.left = if refuted { 1 } else { PROBES };
         }
-        if !refuted && address.is_ipv4() {
-            real.room.doubt(now, address, mtu, DOUBTED_FOR);
+        if !refuted && real.room.doubt(now, address, mtu, DOUBTED_FOR) {
             self.take_back_of(id);
         }
         self.try_size_again(now, id);

@@ -173,6 +173,14 @@ impl ConnState {
         matches!(self, Self::SynAck | Self::UdpNew)
     }
 
+    /// Whether each packet that leaves the state as it is prolongs the flow. CLOSE ends at its
+    /// time: what follows a reset is late, or shows that the reset was not the client's.
+    #[inline]
+    #[must_use]
+    pub(super) fn is_prolonged(self) -> bool {
+        !matches!(self, Self::SynAck | Self::UdpNew | Self::Close)
+    }
+
     /// Whether a SYN on this entry starts a new connection from a reused port: IPVS's
     /// `conn_reuse_mode` with FIN_WAIT, which for tunnelled flows is the last state that the
     /// director sees.

@@ -115,7 +115,8 @@ impl Room {
     pub(super) fn narrow(&mut self, now: Millis, real: IpAddr, mtu: u16) {
         let smallest = if real.is_ipv4() { MIN_PATH_MTU_V4 } else { MIN_MTU_V6 };
         if mtu < smallest {
-            return self.doubt(now, real, mtu, PATH_MTU_LIFETIME);
+            self.doubt(now, real, mtu, PATH_MTU_LIFETIME);
+            return;
         }
         self.expire(now);
         self.until = now.after(PATH_MTU_LIFETIME);
@@ -124,14 +125,22 @@ impl Room {
     }
 
     /// An unconfirmed error reports this MTU: for that long larger packets are sent without DF, so
-    /// that IPv4 routers can fragment them.
-    pub(super) fn doubt(&mut self, now: Millis, real: IpAddr, mtu: u16, lifetime: Duration) {
+    /// that IPv4 routers can fragment them. Returns whether that changes which packets these are.
+    pub(super) fn doubt(
+        &mut self,
+        now: Millis,
+        real: IpAddr,
+        mtu: u16,
+        lifetime: Duration,
+    ) -> bool {
+        let before = self.limit();
         if real.is_ipv4() {
             self.expire(now);
             self.doubted_until = self.doubted_until.max(now.after(lifetime));
             self.doubted = self.doubted.min(self.inner(mtu.max(MIN_PATH_MTU_V4)));
             self.limit = self.limit.min(self.doubted);
         }
+        self.limit() != before
     }
 
     /// Bytes of the longest inner packet in an outer one of that many.

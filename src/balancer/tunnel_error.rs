@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Balancer;
 use super::flow::Key;
 use super::position::SEQUENCE_WINDOW;
-use super::real::{Life, Real};
+use super::real::Life;
 use super::tunnel::PATH_MTU_LIFETIME;
 use super::verdict::{Reason, Verdict};
 use crate::model::{Millis, RealId};
@@ -67,10 +67,13 @@ impl Balancer {
                 return self.believe(now, error);
             }
             (Quoted::TooShort, TunnelErrorKind::PathMtu(mtu)) if error.real.is_ipv4() => {
-                self.take_back_at(error.real);
-                let lifetime = PATH_MTU_LIFETIME;
-                let doubt = |real: &mut Real| real.room.doubt(now, error.real, mtu, lifetime);
-                self.registry.change_at(error.real, doubt);
+                let mut narrower = false;
+                self.registry.change_at(error.real, |real| {
+                    narrower |= real.room.doubt(now, error.real, mtu, PATH_MTU_LIFETIME);
+                });
+                if narrower {
+                    self.take_back_at(error.real);
+                }
             }
             _ => {}
         }

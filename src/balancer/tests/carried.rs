@@ -177,6 +177,10 @@ fn a_path_mtu_that_a_router_claims_takes_flows_back() {
         let error = TunnelError { real: A, kind: TunnelErrorKind::PathMtu(1_400) };
         fast.director.balancer.tunnel_error(fast.director.now, error, quoted);
         assert!(!fast.carries(&packet), "{quoted:?}");
+        // Said again, it changes nothing: otherwise a stranger could keep all flows here.
+        assert!(fast.carries(&packet), "{quoted:?}");
+        fast.director.balancer.tunnel_error(fast.director.now, error, quoted);
+        assert!(fast.carries(&packet), "{quoted:?}");
     }
 }
 
@@ -213,7 +217,6 @@ fn a_carried_connection_lives_as_long_as_its_packets_come_and_ends_with_its_own_
     let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let ack = flow(1).segment(Flags::ACK);
     fast.carried(flow(1));
-    // Far outside the windows around the handshake's numbers.
     let mut sequence = 1_001;
     for _ in 0..2_000 {
         fast.director.pass(seconds(1));
@@ -233,6 +236,36 @@ fn a_carried_connection_lives_as_long_as_its_packets_come_and_ends_with_its_own_
     let fin = flow(1).segment(Flags::FIN | Flags::ACK).sequence(sequence - (8 << 20));
     assert!(!fast.carries(&fin.bytes()));
     assert_eq!(fast.director.states(), ["FIN_WAIT"]);
+}
+
+/// The balancer has not seen the segments before the end, and none of the numbers near the end's.
+#[test]
+fn a_carried_connection_ends_by_its_own_end_only() {
+    for (flags, state) in [
+        (Flags::FIN | Flags::ACK, "FIN_WAIT"),
+        (Flags::RST | Flags::ACK, "CLOSE"),
+        (Flags::RST, "CLOSE"),
+    ] {
+        let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+        fast.carried(flow(1));
+        let mut sequence = 1_001_u32;
+        while sequence < 16 << 20 {
+            let segment = flow(1).segment(Flags::ACK).sequence(sequence).data(&[7; 1_400]);
+            assert!(fast.carries(&segment.bytes()));
+            sequence += 1_400;
+        }
+        let end = |sequence| flow(1).segment(flags).flags(flags).sequence(sequence).bytes();
+        let forged = [1_001, sequence + (8 << 20), sequence ^ (1 << 31)];
+        for sequence in forged {
+            assert!(!fast.carries(&end(sequence)));
+            assert_eq!(fast.director.states(), ["ESTABLISHED"], "{flags:#x}");
+        }
+        let ack = flow(1).segment(Flags::ACK).sequence(sequence).bytes();
+        assert!(fast.carries(&ack), "forged segments keep no flow here");
+        fast.send(&end(sequence), true);
+        assert_eq!(fast.director.states(), [state], "{flags:#x}");
+        assert!(!fast.carries(&ack));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::balancer::segment::LATE;
 use SchedulerKind::RoundRobin;
 
 /// The client's next sequence number, and the last one that it has acknowledged.
@@ -153,6 +154,61 @@ fn a_connection_that_goes_on_after_its_end_is_restored() {
     }
 }
 
+/// A reset that has overtaken earlier segments ends its connection all the same.
+#[test]
+fn segments_that_a_reset_has_overtaken_do_not_restore_the_connection() {
+    for data in [0, 300] {
+        let mut director = Director::with(RoundRobin, &[(A, 1)]);
+        let (mut half, _) = open(&mut director, flow(1), 50);
+        let earlier = half.segment(Flags::ACK).data(&vec![7; data]).bytes();
+        half.next += u32::try_from(data).unwrap();
+        director.to(&half.segment(Flags::RST | Flags::ACK).bytes());
+        for _ in 0..3 {
+            director.to(&earlier);
+            assert_eq!(director.states(), ["CLOSE"], "{data}");
+            director.pass(LATE / 4);
+        }
+        director.apply(&add_real(B, 1));
+        director.apply(&set_weight(A, 0));
+        assert_eq!(director.to(&half.segment(Flags::SYN).sequence(FAR).bytes()), B, "{data}");
+    }
+}
+
+/// Acknowledgements show that a client still receives once they can no longer be late; they prolong
+/// nothing until then.
+#[test]
+fn a_client_that_goes_on_receiving_after_a_forged_reset_is_restored() {
+    let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
+    let (mut half, real) = open(&mut director, flow(1), 50);
+    director.to(&half.segment(Flags::RST | Flags::ACK).bytes());
+    let mut passed = Duration::ZERO;
+    while director.states() == ["CLOSE"] {
+        half.acknowledged += 1_448;
+        assert_eq!(half.sends(&mut director, Flags::ACK, 0), real);
+        director.pass(Duration::from_millis(10));
+        passed += Duration::from_millis(10);
+        assert!(passed <= LATE + Duration::from_millis(500), "{passed:?}");
+    }
+    assert!(passed >= LATE, "{passed:?}");
+    assert_eq!(director.states(), ["ESTABLISHED"]);
+}
+
+#[test]
+fn a_reset_connection_goes_at_its_time_whatever_follows() {
+    let mut director = Director::with(RoundRobin, &[(A, 1)]);
+    let (half, _) = open(&mut director, flow(1), 50);
+    let reset = half.segment(Flags::RST | Flags::ACK).bytes();
+    director.to(&reset);
+    for _ in 0..9 {
+        director.pass(seconds(1));
+        assert_eq!(director.states(), ["CLOSE"]);
+        director.to(&forged(&half, Flags::ACK, FAR));
+        director.to(&reset);
+    }
+    director.pass(seconds(2));
+    assert_eq!(director.states(), [""; 0]);
+}
+
 /// Honest clients reuse a port as soon as they may: a new real server gets its share of such
 /// connections at once.
 #[test]
@@ -268,9 +324,26 @@ enum Stage {
     HalfClosed,
 }
 
-/// An attacker's segment: its flags, its number, and whether it goes on from the one before.
-fn segment() -> impl Strategy<Value = (u8, u32, bool)> {
-    (any::<u8>(), any::<u32>(), any::<bool>())
+/// An attacker's segment.
+#[derive(Clone, Debug)]
+struct Attack {
+    flags: u8,
+    number: u32,
+    /// Its number goes on from the one before.
+    goes_on: bool,
+    data: usize,
+    /// It is the first fragment of a datagram.
+    fragment: bool,
+}
+
+fn attack() -> impl Strategy<Value = Attack> {
+    let data = prop_oneof![Just(0), 1_usize..1_400];
+    (any::<u8>(), any::<u32>(), any::<bool>(), data, prop::bool::weighted(0.2)).prop_map(
+        |(flags, number, goes_on, data, fragment)| {
+            let data = if fragment { data.next_multiple_of(8) + 4 } else { data };
+            Attack { flags, number, goes_on, data, fragment }
+        },
+    )
 }
 
 proptest! {
@@ -286,8 +359,8 @@ proptest! {
         ]),
         family in 0_u32..2,
         start: u32,
-        before in prop::collection::vec(segment(), 0..4),
-        attack in prop::collection::vec((segment(), 0_u64..8), 1..12),
+        before in prop::collection::vec(attack(), 0..4),
+        attacks in prop::collection::vec((attack(), 0_u64..8), 1..12),
     ) {
         let mut director = Director::with(scheduler, &[(A, 50), (B, 50), (C, 50)]);
         let flow = flow(family);
@@ -297,15 +370,17 @@ proptest! {
             if distance.wrapping_add(FAR / 4) < FAR / 2 { sequence ^ 0x8000_0000 } else { sequence }
         };
         let mut at = far(start ^ 0x8000_0000);
-        let mut send = |director: &mut Director, flags: u8, number: u32, again: bool| {
-            at = if again { at } else { far(number) };
-            let packet = flow.segment(Flags::ACK).flags(flags & 0x3f).sequence(at)
-                .acknowledgement(at.rotate_left(9) ^ FAR).bytes();
-            at = at.wrapping_add(u32::from(flags & (Flags::SYN | Flags::FIN) != 0));
-            director.forward(&packet);
+        let mut send = |director: &mut Director, attack: &Attack| {
+            at = if attack.goes_on { at } else { far(attack.number) };
+            let packet = flow.segment(Flags::ACK).flags(attack.flags & 0x3f).sequence(at)
+                .acknowledgement(at.rotate_left(9) ^ FAR).data(&vec![6; attack.data]);
+            let packet = if attack.fragment { packet.fragment(0, true) } else { packet };
+            at = at.wrapping_add(u32::try_from(attack.data).unwrap());
+            at = at.wrapping_add(u32::from(attack.flags & (Flags::SYN | Flags::FIN) != 0));
+            director.forward(&packet.bytes());
         };
-        for (flags, number, again) in before {
-            send(&mut director, flags, number, again);
+        for attack in &before {
+            send(&mut director, attack);
         }
         let mut half = Half { flow, next: start, acknowledged: start.rotate_left(16) };
         let real = half.sends(&mut director, Flags::SYN, 0);
@@ -324,11 +399,11 @@ proptest! {
             }
             Stage::Handshake | Stage::Established => {}
         }
-        for ((flags, number, again), pause) in attack {
-            send(&mut director, flags, number, again);
-            director.pass(seconds(pause));
+        for (attack, pause) in &attacks {
+            send(&mut director, attack);
+            director.pass(seconds(*pause));
             // Other connections open and close.
-            let other = director.syn(super::flow(100 + u32::from(flags)));
+            let other = director.syn(super::flow(100 + u32::from(attack.flags)));
             prop_assert!([A, B, C].contains(&other));
         }
         half.acknowledged = half.acknowledged.wrapping_add(1_448);
