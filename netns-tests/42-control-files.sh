@@ -22,9 +22,14 @@ expect_fails "a reload of a FIFO" ask director reload 2>"$WORK/refused.log"
 grep -q 'it is a FIFO; give a regular file' "$WORK/refused.log" ||
     fail "said: $(<"$WORK/refused.log")"
 ask director status
+rm "$WORK/director.toml"
+
+# Somebody tidies up: no command reaches the daemon, and it says so where it still can.
+rm "$CONTROL/director.sock"
+ip -n vt-director address add 203.0.113.9/32 dev lo # the daemon looks at the host
+wait_for "a warning" log_has director "WARN .*control socket $CONTROL/director.sock is gone"
 stop director
 expect_eq "exit code after a FIFO" "$CODE" 0
-rm "$WORK/director.toml"
 
 # All users may write there, as to /tmp, and another user came first.
 CONTROL=$WORK/sticky

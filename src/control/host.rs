@@ -28,7 +28,7 @@ pub struct HostStatus {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Wrong {
     /// Its subject: `vip`, `uplink`, `capture`, `conflict`, `real_server`, `source`, `announcing`,
-    /// `mss`, `step`, `contested`, `gue`, `unknown`.
+    /// `mss`, `step`, `contested`, `gue`, `control`, `unknown`.
     pub what: String,
     /// What it concerns: an address, an interface, a step.
     pub subject: String,

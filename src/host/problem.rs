@@ -33,6 +33,8 @@ pub enum ProblemKind {
     Contested,
     /// Another program has the UDP port on which GUE is received.
     Gue,
+    /// The control socket is not at its path any more.
+    Control,
     /// The host cannot be checked.
     Unknown,
 }
@@ -53,6 +55,7 @@ impl ProblemKind {
             Self::Step => "step",
             Self::Contested => "contested",
             Self::Gue => "gue",
+            Self::Control => "control",
             Self::Unknown => "unknown",
         }
     }

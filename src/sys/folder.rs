@@ -99,7 +99,8 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Those of the system calls; a name that is taken by something that cannot be removed.
+    /// Those of the system calls; a name that is taken by something that cannot be removed. Nothing
+    /// new is left then.
     pub fn replace(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
         let mut new_name = name.to_owned();
         new_name.push(".new");
@@ -119,9 +120,12 @@ impl Folder {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, self.at(name))?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        if let Err(error) = written.and_then(|()| fs::rename(&new, self.at(name))) {
+            // On a full file system a part of it would take the last room.
+            let _ = fs::remove_file(&new);
+            return Err(error);
+        }
         // Also writes the new name to the disk.
         self.handle.sync_all()
     }
@@ -262,6 +266,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
         fs::create_dir(scratch.0.join("d.sock.state.new")).unwrap();
         assert!(folder.replace(OsStr::new(NAME), b"state").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing() {
+        let scratch = Scratch::new("unwritten");
+        let folder = Folder::open(&scratch.0).unwrap();
+        // A file cannot take the name of a folder.
+        fs::create_dir(scratch.0.join(NAME)).unwrap();
+        assert!(folder.replace(OsStr::new(NAME), b"state").is_err());
+        let left: Vec<_> = fs::read_dir(&scratch.0).unwrap().map(|one| one.unwrap()).collect();
+        assert!(left.len() == 1 && left[0].file_name() == NAME, "{left:?}");
     }
 
     #[test]

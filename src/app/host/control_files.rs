@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
@@ -10,6 +10,7 @@ use std::{fs, io};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::app::{slow_io, unix_socket};
+use crate::host::{Problem, ProblemKind};
 use crate::sys::folder::{FileError, Folder};
 use crate::sys::lock::{self, Attempt, Lock};
 
@@ -33,7 +34,12 @@ pub(super) struct ControlFiles {
     lock: Option<Lock>,
     /// Whether a socket there is this daemon's. Another program's is left alone.
     own_socket: bool,
+    /// The file of the socket on which this daemon listens, once there is one.
+    listening: Option<FileId>,
 }
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 impl ControlFiles {
     /// Creates the directory and takes the lock.
@@ -51,6 +57,7 @@ impl ControlFiles {
             made,
             lock: None,
             own_socket: false,
+            listening: None,
         };
         let name = with_suffix(socket, LOCK);
         match lock::take(&files.folder, &name) {
@@ -115,6 +122,31 @@ impl ControlFiles {
             }
         };
         slow_io::run(&what, write).await?.context(what)
+    }
+
+    /// The problem if this daemon's socket is no longer at its path. A file system that does not
+    /// answer says nothing about that.
+    pub(super) async fn missing_socket(&mut self) -> Option<Problem> {
+        let path = self.folder.shown(&self.socket);
+        let what = format!("cannot look at {}", path.display());
+        let look = {
+            let path = path.clone();
+            move || fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
+        };
+        let there = slow_io::run(&what, look).await.ok()?.ok();
+        let Some(own) = self.listening else {
+            self.listening = there;
+            return None;
+        };
+        (there != Some(own)).then(|| {
+            let path = path.display();
+            let what = if there.is_none() { "gone" } else { "another program's now" };
+            let text = format!(
+                "the control socket {path} is {what}: no command reaches this daemon, and a second \
+                 one would not notice it; restart it"
+            );
+            Problem::new(ProblemKind::Control, path.to_string(), text)
+        })
     }
 
     pub(super) fn made(&self) -> &[PathBuf] {

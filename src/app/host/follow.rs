@@ -358,6 +358,7 @@ impl Session {
     pub(super) async fn conclude(&mut self, plan: &HostPlan, facts: &Facts, looked: HostCheck) {
         let HostCheck { mut problems, put_back } = looked;
         problems.extend(self.contended());
+        problems.extend(self.files.missing_socket().await);
         problems.extend(self.default_route.note(plan, facts));
         let questions = capture::questions(&plan.captured, &plan.uplinks, facts);
         for (question, answer) in gather::captures(&self.netlink, questions).await {
