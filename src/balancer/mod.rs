@@ -82,7 +82,7 @@ pub use handshakes::Suspicion;
 pub use latency::{BOUNDS_MICROS, LatencySnapshot, TimesSnapshot};
 pub use outage::{Outage, OutageNotice};
 pub use outlet::Outlet;
-pub use probe_flows::{MAX_PINNED, ProbeFlow};
+pub use probe_flows::{MAX_PINNED, PROBE_HOPS, ProbeFlow};
 pub use record::Record;
 pub use recording::Observation;
 pub use snapshot::Snapshot;

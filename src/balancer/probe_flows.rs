@@ -12,6 +12,10 @@ use crate::wire::{Packet, Transport, protocol};
 /// The most pinned flows at a time: two for each possible check.
 pub const MAX_PINNED: usize = 131_072;
 
+/// The TTL or hop limit of the director's own probes. A packet from elsewhere has been forwarded
+/// into the TUN, which takes one off (RFC 5082), whatever its source address.
+pub const PROBE_HOPS: u8 = u8::MAX;
+
 /// A probe's flow, as in its packets.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ProbeFlow {

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::probe_flows::{Pinned, ProbeFlow, SentProbe};
+use super::probe_flows::{PROBE_HOPS, Pinned, ProbeFlow, SentProbe};
 use super::real::Real;
 use super::verdict::Disposition;
 use super::{Balancer, ChangeError};
@@ -27,7 +27,11 @@ impl Balancer {
         }
         let quoted = QuotedPacket::of(packet)?;
         let pinned = self.tables.probes.flows.get_mut(&ProbeFlow::of(quoted.flow).key())?;
-        pinned.sent = SentProbe::with(pinned.sent, packet, quoted);
+        // The kernel's answers in a closed socket's name have its usual TTL; no error about them
+        // matters.
+        if packet.ttl == PROBE_HOPS {
+            pinned.sent = SentProbe::with(pinned.sent, packet, quoted);
+        }
         let real = pinned.real;
         self.counters.probes += 1;
         Some(self.tunnel(now, packet, real))

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::TakesChanges;
 use super::pins::{FlowRefusal, Pins};
 use super::trace::Trace;
-use crate::balancer::ProbeFlow;
+use crate::balancer::{PROBE_HOPS, ProbeFlow};
 use crate::health::{Patterns, PlannedCheck};
 use crate::sys::disconnect::disconnect;
 use crate::sys::random;
@@ -196,7 +196,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
     async fn pinned(&mut self, kind: Type, protocol: Protocol) -> Result<Socket, String> {
         let destination = self.destination();
         if let Some(flow) = self.kept.as_ref().map(|kept| kept.flow) {
-            let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;
+            let socket = own(destination, kind, protocol).map_err(|error| local(&error))?;
             let own = SocketAddr::new(flow.source, flow.source_port).into();
             // The previous probe's socket may not be closed yet.
             let bound = socket
@@ -211,7 +211,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
         }
         let source = source_towards(destination).map_err(|error| local(&error))?;
         for _ in 0..TRIES {
-            let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;
+            let socket = own(destination, kind, protocol).map_err(|error| local(&error))?;
             socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| local(&error))?;
             let bound = socket.local_addr().map_err(|error| local(&error))?.as_socket();
             let Some(bound) = bound else { break };
@@ -247,6 +247,20 @@ async fn handshake(socket: Socket, destination: SocketAddr, sends: Sends) -> io:
 
 fn open(destination: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     Socket::new(Domain::for_address(destination), kind.nonblocking(), Some(protocol))
+}
+
+/// A socket whose packets the balancer knows as the director's own.
+fn own(destination: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = open(destination, kind, protocol)?;
+    set_hops(&socket, destination.ip())?;
+    Ok(socket)
+}
+
+pub(super) fn set_hops(socket: &Socket, destination: IpAddr) -> io::Result<()> {
+    match destination {
+        IpAddr::V4(_) => socket.set_ttl_v4(PROBE_HOPS.into()),
+        IpAddr::V6(_) => socket.set_unicast_hops_v6(PROBE_HOPS.into()),
+    }
 }
 
 /// The director's own address that the routing table picks towards the destination. Connecting a

@@ -2,7 +2,7 @@
 //! probe's fields.
 
 use super::*;
-use crate::balancer::ProbeFlow;
+use crate::balancer::{PROBE_HOPS, ProbeFlow};
 use crate::model::Encap;
 use crate::wire::build::MIXES;
 use crate::wire::icmp::{Quote, Quoted, QuotedPacket};
@@ -39,7 +39,11 @@ impl Probing {
     }
 
     fn send(&mut self, packet: &Ip) -> QuotedPacket {
-        let bytes = packet.clone().bytes();
+        self.send_from(PROBE_HOPS, packet)
+    }
+
+    fn send_from(&mut self, hops: u8, packet: &Ip) -> QuotedPacket {
+        let bytes = packet.clone().ttl(hops).bytes();
         assert_eq!(self.director.to(&bytes), self.outer.real(11));
         quoted(&bytes)
     }
@@ -106,6 +110,28 @@ fn a_connection_is_refused_by_its_own_sequence_numbers_alone() {
         assert!(!probing.refuses(unsent), "nothing was sent there");
         assert!(probing.refuses(QuotedPacket { number: 70_101, ..syn }), "the reset");
     }
+}
+
+/// The uplink brings packets with any source address, the director's own too (IPv6; IPv4 with
+/// `accept_local`).
+#[test]
+fn a_packet_from_elsewhere_in_the_director_s_name_changes_nothing() {
+    for mix in MIXES {
+        let mut probing = Probing::new(mix, &mix.0.tcp(Flags::SYN));
+        let forged = probing.segment(Flags::SYN, 9);
+        assert!(!forged_counts(&mut probing, &forged), "before the probe");
+        let syn = probing.send(&probing.segment(Flags::SYN, 70_000));
+        let data = probing.segment(Flags::ACK, 70_001 + (1 << 30)).data(&[7; 100]);
+        assert!(!forged_counts(&mut probing, &forged), "its own SYN");
+        assert!(!forged_counts(&mut probing, &data), "data far ahead");
+        assert!(probing.refuses(syn), "the probe");
+    }
+}
+
+/// Whether a quote of this packet refuses the probe after it was forwarded to here.
+fn forged_counts(probing: &mut Probing, forged: &Ip) -> bool {
+    let quoted = probing.send_from(PROBE_HOPS - 1, forged);
+    probing.refuses(quoted)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{ProbeTarget, describe};
+use crate::app::health::socket::{ProbeTarget, describe, set_hops};
 use crate::health::spec::Via;
 use crate::sys::random;
 
@@ -60,6 +60,7 @@ fn open(source: IpAddr, identifier: u16) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.attach_filter(&replies(source.is_ipv4(), identifier))?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
+    set_hops(&socket, source)?;
     UdpSocket::from_std(socket.into())
 }
 
