@@ -288,8 +288,8 @@ impl Balancer {
         }
     }
 
-    /// Whether the packet does not change the connection: it is on probation, or was reset and stays
-    /// so.
+    /// Whether the packet does not change the connection: it is on probation, or was reset and
+    /// stays so.
     #[inline]
     fn too_early(&self, now: Millis, handle: Handle, before: ConnState, after: ConnState) -> bool {
         match before {

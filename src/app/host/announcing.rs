@@ -79,7 +79,7 @@ impl Session {
     }
 
     pub(super) fn announce(&mut self, announcements: &[Announcement], facts: &Facts) {
-        if announcements.is_empty() || self.is_stopping() {
+        if announcements.is_empty() || self.unless_stopping().is_err() {
             return;
         }
         for Announcement { link, address } in announcements {

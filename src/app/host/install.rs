@@ -67,10 +67,7 @@ impl Session {
         self.keep_tun_mtu = true;
         let questions = self.unasked(&plan, &facts, at_once);
         let conflicts = self.ask(&role, &questions, &facts).await;
-        // Before any change: the answers were waited for.
-        if self.is_stopping() {
-            bail!("the daemon is stopping");
-        }
+        self.unless_stopping()?;
         if let Err(error) = refuse(&role, &conflicts, &known) {
             self.rivals.retain(|one, _| known.vips.contains(&one.address));
             return Err(error);

@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use log::warn;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -261,8 +261,11 @@ impl Session {
         self.stopping = Some(stopping);
     }
 
-    fn is_stopping(&self) -> bool {
-        self.stopping.as_ref().is_some_and(Latest::get)
+    fn unless_stopping(&self) -> Result<()> {
+        match self.stopping.as_ref().is_some_and(Latest::get) {
+            true => bail!("the daemon is stopping"),
+            false => Ok(()),
+        }
     }
 
     /// Plans a director's host. Changes nothing. For a reload call it again, then
