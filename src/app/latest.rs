@@ -79,7 +79,7 @@ impl<T> Latest<T> {
     /// Waits until the value is like that, or will not be replaced any more.
     pub(super) async fn until(&mut self, like_that: fn(&T) -> bool) {
         // The result has the lock.
-        drop(self.0.wait_for(|value| like_that(value)).await);
+        drop(self.0.wait_for(like_that).await);
     }
 }
 

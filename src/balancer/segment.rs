@@ -42,14 +42,15 @@ impl Balancer {
         segment: &SegmentFields,
     ) -> SegmentOwner {
         let (handle, state, _) = found;
-        if state.reusable() || !self.tables.connections.follow(handle, segment) {
+        let rare = state.reusable() || state == ConnState::SynRecv;
+        if rare || !self.tables.connections.follow(handle, segment) {
             return self.owner_of_rare(now, key, found, segment);
         }
         SegmentOwner { found, after: state.next(segment.flags) }
     }
 
-    /// As [`Self::owner`], for a segment that does not fit, or whose connection seems to have
-    /// ended.
+    /// As [`Self::owner`], for a segment that does not fit, or whose connection is in its handshake
+    /// or seems to have ended.
     #[cold]
     fn owner_of_rare(
         &mut self,
@@ -65,10 +66,10 @@ impl Balancer {
         let (position, marks) = (entry.position(), entry.marks());
         if position.fits(segment) {
             self.tables.connections.follow(handle, segment);
-            let after = if state.reusable() {
-                self.after_its_end(now, found, position, marks, segment)
-            } else {
-                state.next(segment.flags)
+            let after = match state {
+                ConnState::SynRecv => self.after_its_syn(handle, marks, segment),
+                _ if state.reusable() => self.after_its_end(now, found, position, marks, segment),
+                _ => state.next(segment.flags),
             };
             return SegmentOwner { found, after };
         }
@@ -94,6 +95,23 @@ impl Balancer {
         let former = self.connection(&key.former())?;
         let fits = self.tables.connections.entry(former.0)?.position().fits(segment);
         fits.then_some(former)
+    }
+
+    /// The state after a fitting segment that follows a client's SYN. A reset may have overtaken the
+    /// acknowledgement that ends the handshake; a client that goes on has not sent that reset.
+    fn after_its_syn(
+        &mut self,
+        handle: Handle,
+        marks: Marks,
+        segment: &SegmentFields,
+    ) -> ConnState {
+        let flags = segment.flags;
+        let reset_before = marks.has(Marks::RESET);
+        if flags.rst() != reset_before {
+            self.tables.connections.mark(handle, Marks::RESET, flags.rst());
+        }
+        let late = reset_before && flags.only_acknowledges() && !segment.has_data();
+        if late { ConnState::SynRecv } else { ConnState::SynRecv.next(flags) }
     }
 
     /// The state after a fitting segment of a connection whose client has sent a FIN or a reset. If

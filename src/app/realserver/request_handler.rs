@@ -123,7 +123,7 @@ impl RealServerHandler {
             count: gate.dropped(*refusal),
         };
         let carried = fast_path::carried(self.carried.as_ref());
-        let fast_path_state = self.fast_path.as_ref().map(|state| state.get());
+        let fast_path_state = self.fast_path.as_ref().map(Latest::get);
         let [ipip, gre, gue] = Encap::ALL.map(|encap| gate.carried(encap));
         Ok(RealServerStats {
             uptime_seconds: self.since.elapsed().as_secs(),

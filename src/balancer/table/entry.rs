@@ -114,6 +114,8 @@ impl Marks {
     pub(super) const OPENING: u8 = 1;
     /// One segment has followed the client's FIN, which may be the last acknowledgement.
     pub(in crate::balancer) const TALKS: u8 = 2;
+    /// In SYN_RECV: the client's last segment was a reset.
+    pub(in crate::balancer) const RESET: u8 = Self::TALKS;
     /// More have followed: the client has closed its direction and still receives.
     pub(in crate::balancer) const HALF_CLOSED: u8 = 4;
     /// There is, or was, an earlier connection with the same ends: see [`Key::former`].

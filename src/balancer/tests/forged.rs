@@ -174,6 +174,25 @@ fn segments_that_a_reset_has_overtaken_do_not_restore_the_connection() {
     }
 }
 
+/// It ends the handshake, which no acknowledgement completes afterwards, unless the client goes on.
+#[test]
+fn a_reset_that_overtakes_the_end_of_its_handshake_leaves_no_connection() {
+    for data in [None, Some(0), Some(1)] {
+        let mut director = Director::with(RoundRobin, &[(A, 1)]);
+        let mut half = Half { flow: flow(1), next: 50, acknowledged: 99 };
+        half.sends(&mut director, Flags::SYN, 0);
+        half.sends(&mut director, Flags::RST | Flags::ACK, 0);
+        half.sends(&mut director, Flags::ACK, 0);
+        assert_eq!(director.states(), ["SYN_RECV"]);
+        if let Some(data) = data {
+            half.sends(&mut director, Flags::ACK, data);
+        }
+        director.pass(seconds(100));
+        let alive = data.map(|_| "ESTABLISHED");
+        assert_eq!(director.states(), Vec::from_iter(alive), "{data:?}");
+    }
+}
+
 /// Acknowledgements show that a client still receives once they can no longer be late; they prolong
 /// nothing until then.
 #[test]

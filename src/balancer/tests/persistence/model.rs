@@ -93,18 +93,25 @@ impl Model {
     fn segment(&mut self, number: (u32, u16), flags: u8) -> Option<IpAddr> {
         let now = self.now;
         let connection = self.connections.get_mut(&number)?;
-        connection.state = match (connection.state, flags) {
-            (_, Flags::SYN) => connection.state,
-            ("SYN_RECV", Flags::RST) => "SYN_RECV",
-            ("SYN_RECV", Flags::FIN) => "TIME_WAIT",
+        let before = connection.state;
+        let late = before == "CLOSE" && connection.until == now + 10;
+        connection.state = match (before, flags) {
+            (_, Flags::SYN) => before,
+            ("SYN_RECV" | "RESET", Flags::RST) => "RESET",
+            ("SYN_RECV" | "RESET", Flags::FIN) => "TIME_WAIT",
+            ("RESET", Flags::ACK) => "SYN_RECV",
+            ("CLOSE", Flags::ACK) if late => "CLOSE",
             ("SYN_RECV" | "ESTABLISHED" | "CLOSE", Flags::ACK) => "ESTABLISHED",
             ("ESTABLISHED", Flags::FIN) => "FIN_WAIT",
             (_, Flags::RST) => "CLOSE",
             (state, _) => state,
         };
+        if (before, connection.state) == ("CLOSE", "CLOSE") {
+            return Some(connection.real);
+        }
         connection.until = now
             + match connection.state {
-                "SYN_RECV" => 60,
+                "SYN_RECV" | "RESET" => 60,
                 "ESTABLISHED" => 900,
                 "CLOSE" => 10,
                 _ => 120,
