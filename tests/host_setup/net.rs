@@ -137,7 +137,7 @@ pub(crate) fn picture() -> String {
     for look in [
         "ip -d addr",
         "ip maddr",
-        "ip route show table all",
+        "ip -4 route show table all",
         // Learnt routes have an age.
         "ip -6 route show table all | sed -E 's/ expires [0-9]+sec//'",
         "ip rule",
