@@ -101,7 +101,7 @@ mod tests {
         let mut last = Vec::new();
         while !writer.is_finished() {
             // As a statement that builds one answer from both.
-            let both = (latest.get(), latest.part(|value| value.len()), latest.get());
+            let both = (latest.get(), latest.part(Vec::len), latest.get());
             assert_eq!(both.1, 1);
             last = both.2;
         }
