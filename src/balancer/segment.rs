@@ -97,8 +97,8 @@ impl Balancer {
         fits.then_some(former)
     }
 
-    /// The state after a fitting segment that follows a client's SYN. A reset may have overtaken the
-    /// acknowledgement that ends the handshake; a client that goes on has not sent that reset.
+    /// The state after a fitting segment that follows a client's SYN. A reset may have overtaken
+    /// the acknowledgement that ends the handshake; a client that goes on has not sent that reset.
     fn after_its_syn(
         &mut self,
         handle: Handle,

@@ -143,7 +143,7 @@ impl RealFastPath {
     /// # Errors
     /// `fast_path` is "on", and the program is nowhere.
     pub(super) fn announce(&self) -> anyhow::Result<()> {
-        let FastPathState { at, missing } = &*self.state.borrow();
+        let FastPathState { at, missing } = self.state.get();
         if !at.is_empty() {
             log::info!(
                 "fast path: the kernel takes packets out of the tunnel; firewall rules see them \
