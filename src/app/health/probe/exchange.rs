@@ -13,10 +13,10 @@ use hyper::rt::Executor;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::app::health::socket::describe;
+use crate::app::latest::{Latest, Published};
 
 /// The most bytes that one probe reads. It has room for a head of the length that hyper takes, and
 /// for [`MAX_BODY`](crate::health::spec::MAX_BODY) in chunks of one byte. Interim answers without
@@ -82,13 +82,14 @@ where
 /// Runs the tasks that hyper makes for a connection of HTTP/2, and ends them soon after the probe:
 /// those of a server that reads nothing would wait for ever to write, and keep its socket.
 #[derive(Clone, Debug)]
-struct OwnTasks(watch::Receiver<()>);
+struct OwnTasks(Latest<()>);
 
 impl OwnTasks {
     /// The probe is over when the first value is dropped.
-    fn new() -> (watch::Sender<()>, Self) {
-        let (sender, receiver) = watch::channel(());
-        (sender, Self(receiver))
+    fn new() -> (Published<()>, Self) {
+        let probe = Published::new(());
+        let tasks = Self(probe.latest());
+        (probe, tasks)
     }
 }
 
@@ -97,7 +98,7 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for OwnTasks {
         let Self(mut probe) = self.clone();
         tokio::spawn(async move {
             let ends = async {
-                let _ = probe.changed().await;
+                probe.until(|()| false).await;
                 sleep(CLOSING).await;
             };
             tokio::select! {
