@@ -172,7 +172,8 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
     let (listener, gate) = unix_socket(path, access, "control socket")?;
     let cannot = || format!("could not listen on the control socket {}", path.display());
     let listener = UnixListener::from_std(listener).with_context(cannot)?;
-    Ok(ControlSocket { listener, gate })
+    let meta = fs::symlink_metadata(path).with_context(cannot)?;
+    Ok(ControlSocket { listener, gate, file: (meta.dev(), meta.ino()) })
 }
 
 /// Creates a socket that listens, not blocking; `name` says what for. No client can connect before

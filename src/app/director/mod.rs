@@ -368,7 +368,9 @@ async fn install(
     running.warn_of_unchecked();
     running.warn_of_quorums();
     running.adopt_checks(begun.checks());
-    daemon::listen(&running.config.control, access)
+    let control = daemon::listen(&running.config.control, access)?;
+    session.listens_on(control.file);
+    Ok(control)
 }
 
 pub(super) fn desired(

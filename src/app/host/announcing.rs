@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use anyhow::{Result, bail};
 use log::info;
 use tokio::time::Instant;
 
+use crate::app::latest::Latest;
 use crate::host::{Announcement, Facts, HostPlan, Link};
 
 use super::{Session, conflict};
@@ -76,6 +78,19 @@ impl Session {
         };
         let due: Vec<_> = plan.announcements.iter().filter(moved).cloned().collect();
         self.announce(&due, facts);
+    }
+
+    /// Once `stopping` is true, nothing is announced any more: neighbours would send packets here,
+    /// and another director may have the address already.
+    pub(in crate::app) fn stop_with(&mut self, stopping: Latest<bool>) {
+        self.stopping = Some(stopping);
+    }
+
+    pub(super) fn unless_stopping(&self) -> Result<()> {
+        match self.stopping.as_ref().is_some_and(Latest::get) {
+            true => bail!("the daemon is stopping"),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn announce(&mut self, announcements: &[Announcement], facts: &Facts) {

@@ -34,12 +34,9 @@ pub(super) struct ControlFiles {
     lock: Option<Lock>,
     /// Whether a socket there is this daemon's. Another program's is left alone.
     own_socket: bool,
-    /// The file of the socket on which this daemon listens, once there is one.
-    listening: Option<FileId>,
+    /// The file of the socket on which this daemon listens, by device and inode.
+    listening: Option<(u64, u64)>,
 }
-
-/// Device and inode.
-type FileId = (u64, u64);
 
 impl ControlFiles {
     /// Creates the directory and takes the lock.
@@ -124,9 +121,15 @@ impl ControlFiles {
         slow_io::run(&what, write).await?.context(what)
     }
 
+    /// The daemon listens on the socket with this file.
+    pub(super) fn listens_on(&mut self, file: (u64, u64)) {
+        self.listening = Some(file);
+    }
+
     /// The problem if this daemon's socket is no longer at its path. A file system that does not
     /// answer says nothing about that.
-    pub(super) async fn missing_socket(&mut self) -> Option<Problem> {
+    pub(super) async fn missing_socket(&self) -> Option<Problem> {
+        let own = self.listening?;
         let path = self.folder.shown(&self.socket);
         let what = format!("cannot look at {}", path.display());
         let look = {
@@ -134,10 +137,6 @@ impl ControlFiles {
             move || fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
         };
         let there = slow_io::run(&what, look).await.ok()?.ok();
-        let Some(own) = self.listening else {
-            self.listening = there;
-            return None;
-        };
         (there != Some(own)).then(|| {
             let path = path.display();
             let what = if there.is_none() { "gone" } else { "another program's now" };

@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use log::warn;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -255,17 +255,9 @@ impl Session {
         })
     }
 
-    /// Once `stopping` is true, nothing is announced any more: neighbours would send packets here,
-    /// and another director may have the address already.
-    pub(in crate::app) fn stop_with(&mut self, stopping: Latest<bool>) {
-        self.stopping = Some(stopping);
-    }
-
-    fn unless_stopping(&self) -> Result<()> {
-        match self.stopping.as_ref().is_some_and(Latest::get) {
-            true => bail!("the daemon is stopping"),
-            false => Ok(()),
-        }
+    /// From now on a control socket whose file is not this one, by device and inode, is a problem.
+    pub(in crate::app) fn listens_on(&mut self, file: (u64, u64)) {
+        self.files.listens_on(file);
     }
 
     /// Plans a director's host. Changes nothing. For a reload call it again, then

@@ -164,6 +164,7 @@ async fn steer(
     thread: &mut Thread,
 ) -> anyhow::Result<()> {
     running.http = Some(start_http(&running, &handler).await?);
+    session.listens_on(control.file);
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     let mut reporting = pin!(report(agent));

@@ -54,6 +54,8 @@ const DRAIN: usize = MAX_BODY_LEN + MAX_REQUEST_LEN;
 pub(super) struct ControlSocket {
     pub(super) listener: UnixListener,
     pub(super) gate: SocketGate,
+    /// Its file: device and inode.
+    pub(super) file: (u64, u64),
 }
 
 /// The clients of a unix socket.
@@ -149,7 +151,7 @@ pub(super) async fn serve<D: RequestHandler>(
     control: ControlSocket,
     handler: Arc<D>,
 ) -> anyhow::Result<()> {
-    let ControlSocket { listener, gate } = control;
+    let ControlSocket { listener, gate, .. } = control;
     let slots = ClientSlots::new(SlotLimits { all: CLIENTS, readers: READERS });
     let (refusals, mut moves) = (Arc::new(Refusals::default()), LogThrottle::default());
     loop {

@@ -86,7 +86,7 @@ fn with_server_for(
     let server = thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                _ = serve(ControlSocket { listener, gate }, handler) => {}
+                _ = serve(ControlSocket { listener, gate, file: (0, 0) }, handler) => {}
                 _ = stopped => {}
             }
         });
