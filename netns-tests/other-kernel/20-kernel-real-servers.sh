@@ -25,6 +25,8 @@ kernel_real() { # NAME ENCAP
     ip -n "vt-$1" address replace "$(alone "$VIP")" dev lo
     ip -n "vt-$1" link set dev "$tunnel" up
     [[ $tunnel != ip6* ]] || at "vt-$1" sysctl -qw "net.ipv6.conf.$tunnel.disable_ipv6=0"
+    # By itself it takes IPv6 packets alone.
+    [[ $tunnel != ip6tnl0 ]] || ip -n "vt-$1" -6 tunnel change ip6tnl0 mode any
     at "vt-$1" sysctl -qw net.ipv4.conf.all.rp_filter=0 "net.ipv4.conf.$tunnel.rp_filter=0" \
         net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
     if [[ $2 == gue ]]; then

@@ -7,13 +7,12 @@ source "$here/daemons.sh"
 ipvs() { at vt-director ipvsadm "$@"; }
 
 balanced() { # TUNNEL-OPTION...
-    local service
+    local service flag port
     ipvs -C
-    for service in "-t $(in_url "$VIP"):80" "-u $(in_url "$VIP"):9000"; do
-        # shellcheck disable=SC2086 # options
-        ipvs -A $service -s rr
-        # shellcheck disable=SC2086
-        ipvs -a $service -r "$(in_url "${ADDRESS[real1]}")" -i "$@"
+    for service in "-t 80" "-u 9000"; do
+        read -r flag port <<<"$service"
+        ipvs -A "$flag" "$(in_url "$VIP"):$port" -s rr
+        ipvs -a "$flag" "$(in_url "$VIP"):$port" -r "$(in_url "${ADDRESS[real1]}"):$port" -i "$@"
     done
 }
 
