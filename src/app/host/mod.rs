@@ -149,7 +149,7 @@ pub struct Session {
     light_looks: u32,
     /// The real servers whose routes the next quiet check looks up.
     reals_in_turn: InTurn,
-    /// Whether the daemon stops; `None`: nobody says.
+    /// Whether the daemon stops; `None`: not told yet, as at a real server.
     stopping: Option<Latest<bool>>,
     /// The last field, so that the lock is released after everything else.
     files: ControlFiles,
