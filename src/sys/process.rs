@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// Seconds of CPU that the process has used, in user space and in the kernel (getrusage(2)).
 #[must_use]
@@ -18,6 +19,17 @@ pub fn cpu_seconds() -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// The CPU time that the calling thread has used (clock_gettime(2)). While it waits, or while other
+/// threads have the CPU, it does not grow.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec. The call cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let seconds = Duration::from_secs(time.tv_sec.try_into().unwrap_or_default());
+    seconds + Duration::from_nanos(time.tv_nsec.try_into().unwrap_or_default())
 }
 
 /// Bytes of the process's memory that are in RAM (proc_pid_statm(5)).
@@ -110,6 +122,15 @@ mod tests {
         // A test that was started with the largest value stays there.
         assert_eq!(inherited.join().expect("it ends"), (before + 1).min(19));
         assert_eq!(niceness(), before, "other threads keep theirs");
+    }
+
+    #[test]
+    fn cpu_time_grows_while_the_thread_works_and_not_while_it_waits() {
+        let begun = thread_cpu_time();
+        while thread_cpu_time() - begun < Duration::from_millis(2) {}
+        let busy = thread_cpu_time();
+        thread::spawn(|| while thread_cpu_time() < Duration::from_millis(200) {}).join().unwrap();
+        assert!(thread_cpu_time() - busy < Duration::from_millis(100));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::host::{
     Announcement, Facts, Family, HostPlan, HostStep, Object, Problem, ProblemKind, RouteEvent,
     RouteKey, SelectiveRule, TunnelRoutes, capture, copies, rename, replies, undone,
 };
+use crate::sys::process;
 
 use super::apply::copy;
 use super::conflict::{self, Conflict};
@@ -33,7 +34,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often the host is checked without an event: the kernel sends none for a removed proxy entry
 /// or for `arp_ignore`.
 const LOOK: Duration = Duration::from_secs(4);
-/// Checking takes at most this fraction (1/n) of the time, however large the host is.
+/// Checking takes at most this fraction (1/n) of a CPU, however large the host is. The time that a
+/// check waits for a CPU does not count: a busy host is checked as often as an idle one.
 const LOOK_SHARE: u32 = 50;
 /// How many checks until routes are read too, in case an event was lost.
 const LIGHT_LOOKS: u32 = 15;
@@ -90,11 +92,13 @@ impl Session {
 
     /// Checks the host and reports a failure of that. The error is that of [`Self::follow`].
     async fn check(&mut self) -> Result<()> {
-        let begun = Instant::now();
+        // Netlink answers within the call: the kernel's work counts as this thread's.
+        let begun = process::thread_cpu_time();
         let result = self.sync().await;
         (self.changed, self.due_since) = (false, None);
         if !matches!(result, Ok(Followed::Copies)) {
-            self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
+            let used = process::thread_cpu_time().saturating_sub(begun);
+            self.next_look = Instant::now() + LOOK.max(used * LOOK_SHARE);
         }
         match result {
             Ok(Followed::TunGone(name)) => {
