@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::namespaces;
 use crate::netns::output;
 
-/// The time limit of a start or a stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit of a start or a stop, long enough for a machine that is busy with other work.
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// How many log lines are shown when a process fails.
 const LOG_LINES: usize = 15;

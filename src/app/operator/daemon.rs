@@ -15,8 +15,8 @@ use super::terminal;
 use crate::app::unix_socket;
 use crate::control::{self, ReplyError, Request, Status};
 
-/// How long a daemon may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a daemon may take to answer, on a host without a free CPU too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long it may take for a command that changes something: a reload may compute Maglev tables
 /// for minutes, and other commands wait for it.
@@ -123,7 +123,11 @@ impl Daemon {
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let patience = self.stream.get_ref().read_timeout()?.unwrap_or(PATIENCE);
-                bail!("the daemon at {socket} gave no answer within {} s", patience.as_secs())
+                bail!(
+                    "the daemon at {socket} gave no answer within {} s; its log and this host's \
+                     load may show why",
+                    patience.as_secs()
+                )
             }
             Err(error) => Err(error).with_context(|| format!("cannot read from {socket}")),
             Ok(_) if line.ends_with(b"\n") => Ok(line),
