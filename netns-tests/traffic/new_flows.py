@@ -43,6 +43,8 @@ while (start := began + opened / rate) < began + seconds:
             os.kill(int(command[1]), signal.SIGKILL)
         else:
             subprocess.run(command, check=True)
+        # However long it took, the seconds that are left have as many connections.
+        began += time.monotonic() - done_at
     client = socket.socket(family, socket.SOCK_STREAM)
     client.setblocking(False)
     client.connect_ex((address, port))

@@ -14,6 +14,7 @@ use std::path::Path;
 use super::director::{CONTROL, hosts, no_tun, outlived_by, tun};
 use super::net::{
     alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until, wait_for,
+    wait_for_addresses,
 };
 use vstun::app::host::{DesiredDirector, Session};
 use vstun::host::OuterSources;
@@ -34,6 +35,7 @@ pub(crate) fn hosts6() {
         ip addr add 2001:db8:2::1/64 dev eth1 nodad
         ip -n real addr add 2001:db8:2::2/64 dev eth0 nodad
     ");
+    wait_for_addresses(&["2001:db8:1::1", "2001:db8:2::1"]);
 }
 
 /// Simulates a kernel older than Linux 6.17, without this setting.

@@ -187,6 +187,14 @@ pub(crate) fn wait_for(script: &str) {
     run(until(script));
 }
 
+/// Waits until the host has all of these IPv6 addresses: the kernel adds an address's local route
+/// and multicast group later than the address, in a work queue, also with `nodad`.
+pub(crate) fn wait_for_addresses(addresses: &[&str]) {
+    for address in addresses {
+        wait_for(&format!("ip -6 route show table local | grep -q '^local {address} '"));
+    }
+}
+
 /// Whether the file exists.
 pub(crate) fn there(path: &str) -> bool {
     Path::new(path).symlink_metadata().is_ok()

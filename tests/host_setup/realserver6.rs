@@ -7,7 +7,9 @@
 use std::path::Path;
 
 use super::director::{no_tun, tun};
-use super::net::{alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until};
+use super::net::{
+    alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until, wait_for_addresses,
+};
 use super::realserver::{CONTROL, host, plain};
 use vstun::app::host::{DesiredRealServer, Session};
 
@@ -21,6 +23,7 @@ fn host6() {
         ip -n router addr add fe80::1/64 dev eth0 nodad
         ip -6 route add default via fe80::1 dev eth0
     ");
+    wait_for_addresses(&["2001:db8:2::2"]);
 }
 
 pub(crate) fn dual() -> DesiredRealServer {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use super::net::{alone, sh};
+use super::net::{alone, sh, wait_for_addresses};
 use vstun::sys::raw::{
     BatchMessage, HEADROOM, Inside, ReceiveBuffers, Received, Receiver, SendBatch, Sender,
 };
@@ -280,8 +280,9 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
 #[test]
 fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
     alone("send_batch::a_bound_source_finds_the_route_and_leaves_the_header_unchanged", || {
-        sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad
-            ip -6 rule add from 2001:db8::1 prohibit priority 1
+        sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad");
+        wait_for_addresses(&["2001:db8::1", "2001:db8::2"]);
+        sh("ip -6 rule add from 2001:db8::1 prohibit priority 1
             ip -6 rule add lookup local priority 2; ip -6 rule del priority 0");
         let at = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
         let sender = Sender::open().unwrap();
