@@ -1,5 +1,6 @@
 # `hooks`: a program runs for each change, in order, with the change in its environment. A run that
-# hangs is killed with its children, and the program still runs for the next change.
+# hangs is killed with its children, and the program still runs for the next change. If the programs
+# of hooks and checks are on a file system that does not answer, nothing else waits for them.
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -30,7 +31,14 @@ type = "tcp"
 port = 80
 interval = "200ms"
 fast_interval = "50ms"
+timeout = "500ms"
+[[service.check]]
+type = "exec"
+command = ["'$WORK/check'"]
+interval = "200ms"
 timeout = "500ms"'
+printf '#!/bin/sh\n' >"$WORK/check"
+chmod +x "$WORK/check"
 start_director rr 1 1
 
 stop real1-web KILL
@@ -56,6 +64,22 @@ wait_for "what came after it" has_told "state|web|${ADDRESS[real1]}|disabled|up|
 expect_eq "what it has started" "$(pgrep -f 'sleep 987' | wc -l)" 0
 hooks_counted() { number director stats '.hooks | "\(.failed) \(.killed) \(.dropped)"'; }
 wait_for "the last one to be counted" eval '[[ $(hooks_counted) == "1 1 0" ]]'
+
+# The file system with the programs does not answer.
+mkfifo "$WORK/keep"
+spawn vt-director lease sh -c \
+    "exec python3 '$here/traffic/leased.py' '$WORK/hook' '$WORK/check' <'$WORK/keep'"
+exec {keep}>"$WORK/keep"
+wait_for "the check to be started" log_has lease 'wanted .*/check'
+wait_for "the hook to be started for its failure" log_has lease 'wanted .*/hook'
+ask director status >/dev/null
+expect_eq "checks that pass meanwhile" \
+    "$(number director checks '[.checks[] | select(.state == "up") | .check] | unique | join(" ")')" \
+    tcp
+exec {keep}>&-
+stop lease
+is_up() { [[ $(real_field real1 state) == up ]]; }
+wait_for "the real server to pass its checks again" is_up
 
 # A director that stops does not wait for a hook that hangs.
 ask director disable "${ADDRESS[real1]}"

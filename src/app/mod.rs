@@ -21,6 +21,7 @@ mod log_throttle;
 mod manuals;
 mod operator;
 mod packet_thread;
+mod program_start;
 mod realserver;
 mod serve;
 mod slow_io;

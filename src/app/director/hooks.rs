@@ -10,9 +10,10 @@ use anyhow::{Context, bail};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::app::log_throttle::LogThrottle;
+use crate::app::program_start;
 use crate::control::{Event, HookCounts, counted, hook_environment};
 use crate::sys::process;
 
@@ -128,30 +129,40 @@ impl HookRunner {
     async fn run(mut self) {
         while let Some(run) = self.queue.recv().await {
             self.counts.queued.fetch_sub(1, Ordering::Relaxed);
-            let outcome = self.once(&run).await;
+            let words = Arc::clone(&run.words);
+            let outcome = self.once(run).await;
             self.counts.run.fetch_add(1, Ordering::Relaxed);
             let Err(error) = outcome else { continue };
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
             if let Some(count) = self.complaints.note(Instant::now()) {
-                let program = run.words.first().map_or("", String::as_str);
+                let program = words.first().map_or("", String::as_str);
                 let times = counted(count, "time");
                 log::warn!(who = "hook", count; "hook {program}: {error:#} ({times})");
             }
         }
     }
 
-    async fn once(&self, run: &Run) -> anyhow::Result<()> {
+    async fn once(&self, run: Run) -> anyhow::Result<()> {
+        let limit = tokio::time::Instant::now() + self.limit;
         let lost = self.counts.dropped.load(Ordering::Relaxed);
-        let mut group = HookProcess::start(run, lost)?;
+        let program = run.words.first().cloned().unwrap_or_default();
+        let starting = program_start::start(&program, move || HookProcess::start(&run, lost));
+        let started = timeout_at(limit, starting).await;
+        let slow = || format!("not started within {} s", self.limit.as_secs_f64());
+        let mut group = started.with_context(slow)???;
         self.counts.group.store(group.leader.unwrap_or_default(), Ordering::Relaxed);
-        let outcome = self.wait(&mut group).await;
+        let outcome = self.wait(&mut group, limit).await;
         self.counts.group.store(0, Ordering::Relaxed);
         outcome
     }
 
     /// Waits for the end of the program, up to the limit.
-    async fn wait(&self, group: &mut HookProcess) -> anyhow::Result<()> {
-        match timeout(self.limit, group.child.wait()).await {
+    async fn wait(
+        &self,
+        group: &mut HookProcess,
+        limit: tokio::time::Instant,
+    ) -> anyhow::Result<()> {
+        match timeout_at(limit, group.child.wait()).await {
             Ok(status) => {
                 group.ended = true;
                 success(status.context("its end cannot be waited for")?)

@@ -4,12 +4,13 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::process::{ChildStdout, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::ProbeTarget;
+use crate::app::program_start;
 use crate::control::printable_line;
 use crate::health::PlannedCheck;
 use crate::health::load::Reported;
@@ -32,24 +33,34 @@ pub(super) async fn probe<B: TakesChanges>(
     exec: &ExecProbe,
 ) -> ProbeOutcome {
     let (program, arguments) = exec.command.split_first().ok_or("no program is configured")?;
-    let child = command(program, arguments, target.check).spawn();
-    let mut child = child.map_err(|error| format!("{program} cannot be run: {error}"))?;
-    let _group = child.id().map(ProcessGroup);
+    let mut command = command(program, arguments, target.check);
+    let spawn = move || {
+        command.spawn().map(|child| RunningProgram { _group: child.id().map(ProcessGroup), child })
+    };
+    let started = program_start::start(program, spawn).await;
+    let started = started.and_then(|started| Ok(started?));
+    let mut running = started.map_err(|error| format!("{program} cannot be run: {error:#}"))?;
     target.trace.step("started");
-    let (output, mut said) = (child.stdout.take(), Vec::new());
+    let (output, mut said) = (running.child.stdout.take(), Vec::new());
     let status = {
         let mut read = std::pin::pin!(first_bytes(output, &mut said));
         tokio::select! {
-            status = child.wait() => {
+            status = running.child.wait() => {
                 // Its children may hold the pipe open for ever.
                 let _ = timeout(REST, read).await;
                 status
             }
-            () = &mut read => child.wait().await,
+            () = &mut read => running.child.wait().await,
         }
     };
     let status = status.map_err(|error| format!("{program} was lost: {error}"))?;
     Ok(judge(exec, status, &said))
+}
+
+/// The program and what it has started. The fields are dropped in this order.
+struct RunningProgram {
+    _group: Option<ProcessGroup>,
+    child: Child,
 }
 
 fn command(program: &str, arguments: &[String], check: &PlannedCheck) -> Command {
