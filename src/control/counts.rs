@@ -14,6 +14,12 @@ use super::table::Columns;
 /// The TUN's name in the remedies, which are those of the documentation.
 const DOCUMENTED_TUN: &str = "vstun0";
 
+/// The sum of a daemon's numbers. What answers on its socket may have sent any.
+#[must_use]
+pub fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
+
 /// Named counters; in JSON an object whose fields have this order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counts(pub Vec<(String, u64)>);
@@ -22,7 +28,7 @@ impl Counts {
     /// The sum of all.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.iter().map(|(_, count)| count).sum()
+        total(self.0.iter().map(|(_, count)| *count))
     }
 }
 

@@ -50,7 +50,7 @@ pub use before::Before;
 pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedAgent, ListedCheck};
 pub use cleaned::{Cleaned, CleanedStep};
 pub use connections::{Connection, Connections, PAGE};
-pub use counts::{Counts, Drops};
+pub use counts::{Counts, Drops, total};
 pub use decision::{SentPacket, TraceBegins, TraceEnds, TracedDecision, from_hex, to_hex};
 pub use event::{Credentials, Event, EventText, Forgotten, Missed, Origin};
 pub use explain::{Explained, PassedOver};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::balancer::Snapshot;
 use crate::health::load::Rotation;
 
-use super::counts::{Counts, Drops};
+use super::counts::{Counts, Drops, total};
 use super::hook::HookCounts;
 use super::host::HostStatus;
 use super::last_sources::LastSources;
@@ -477,7 +477,7 @@ impl RealServerStats {
             ("  of them coalesced", self.coalesced_packets),
             ("  into frames", self.coalesced_frames),
             ("bytes delivered", self.bytes_delivered),
-            ("packets dropped", self.dropped.iter().map(|drop| drop.count).sum()),
+            ("packets dropped", total(self.dropped.iter().map(|drop| drop.count))),
             ("  of them refused in the kernel", self.filtered),
             ("lost before they were read", self.socket_dropped),
             ("lost behind the TUN", self.tun_dropped),

@@ -144,7 +144,15 @@ fn stats_fit() {
     state.services[0].reals.push(signalled);
     let stats = DirectorStats { host: host(), ..DirectorStats::from(&state) };
     assert_fits(&Stats::Director(stats).human(LAYOUT));
-    let stats = RealServerStats { host: host(), read: u64::MAX, ..RealServerStats::default() };
+    let drop = RealServerDrop {
+        name: "source".to_owned(),
+        meaning: prose(),
+        remedy: prose(),
+        count: u64::MAX,
+    };
+    let dropped = vec![drop.clone(), drop];
+    let stats =
+        RealServerStats { host: host(), read: u64::MAX, dropped, ..RealServerStats::default() };
     assert_fits(&Stats::RealServer(stats).human(LAYOUT));
 }
 

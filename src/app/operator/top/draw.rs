@@ -11,7 +11,7 @@ use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, Wrap};
 use super::rows::{self, Row, RowOrder};
 use super::view::{Pane, View};
 use super::{detail, keys};
-use crate::control::{Layout as Numbers, ListedReal, Rate, counted};
+use crate::control::{Layout as Numbers, ListedReal, Rate, counted, total};
 use crate::model::duration;
 
 /// Colours, unless the environment disables them.
@@ -60,7 +60,8 @@ pub(super) fn number(number: u64) -> String {
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, palette: Palette) {
     let parts = [Constraint::Length(2), Constraint::Min(1), Constraint::Length(1)];
     let [heading, body, foot] = Layout::vertical(parts).areas(frame.area());
-    frame.render_widget(Paragraph::new(heading_lines(view, palette)), heading);
+    let lines = heading_lines(view, heading.width, palette);
+    frame.render_widget(Paragraph::new(lines), heading);
     if view.help {
         frame.render_widget(Paragraph::new(help_lines()), body);
     } else if let Some(key) = view.detail.clone() {
@@ -71,21 +72,30 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, palette: Palette) {
     frame.render_widget(Paragraph::new(foot_line(view, palette)), foot);
 }
 
+/// The narrowest screen with all columns, and with whole words in the heading.
+const WIDE: u16 = 100;
+
+/// The words of the heading.
+const WORDS: [&str; 4] = ["connections", "packets", "drops", "bytes"];
+
 /// The director's totals, then its worst problem.
-fn heading_lines(view: &View, palette: Palette) -> Vec<Line<'static>> {
+fn heading_lines(view: &View, width: u16, palette: Palette) -> Vec<Line<'static>> {
     let list = &view.sample.list;
     let mut sum = Rate::default();
     for rate in list.services.iter().filter_map(|service| service.rate) {
-        sum.connections += rate.connections;
-        sum.packets += rate.packets;
-        sum.bytes += rate.bytes;
+        sum.connections = sum.connections.saturating_add(rate.connections);
+        sum.packets = sum.packets.saturating_add(rate.packets);
+        sum.bytes = sum.bytes.saturating_add(rate.bytes);
     }
-    let drops: u64 = view.drop_rates.values().sum();
+    let drops = total(view.drop_rates.values().copied());
     let up = duration::Text(std::time::Duration::from_secs(list.uptime_milliseconds / 1_000));
+    let [connections, packet, drop, byte] =
+        if width < WIDE { ["conns", "pkt", "drop", "B"] } else { WORDS };
+    // The time is last: a narrow screen may cut it off.
     let first = format!(
-        "up {up}  connections {}/{}  {} new/s  {} packets/s  {} drops/s  {} bytes/s",
-        list.connections.current,
-        list.connections.capacity,
+        "{connections} {}/{}  {} new/s  {} {packet}/s  {} {drop}/s  {} {byte}/s  up {up}",
+        number(list.connections.current),
+        number(list.connections.capacity),
         number(sum.connections),
         number(sum.packets),
         number(drops),
@@ -228,7 +238,7 @@ fn services(view: &View, window: Range<usize>, width: u16, palette: Palette) -> 
             let name = format!("{sign} {} {}", service.name, service.listen.join(" "));
             let state = format!("{up} of {} up", service.reals.len());
             let style = Style::new().add_modifier(Modifier::BOLD);
-            let inactive = service.reals.iter().map(|real| real.inactive).sum();
+            let inactive = total(service.reals.iter().map(|real| real.inactive));
             let connections = [rows::active(service), inactive];
             let why = service.outage.as_deref().unwrap_or_default();
             let cells = cells(name, Line::from(state), "", connections, service.rate, why);
@@ -247,13 +257,13 @@ fn services(view: &View, window: Range<usize>, width: u16, palette: Palette) -> 
 const COLUMNS: [(&str, Constraint, u16); 9] = [
     ("SERVICE, REAL SERVER", Constraint::Fill(1), 0),
     ("STATE", Constraint::Length(12), 0),
-    ("WEIGHT", Constraint::Length(6), 100),
+    ("WEIGHT", Constraint::Length(6), WIDE),
     ("  ACTIVE", Constraint::Length(8), 0),
-    ("INACTIVE", Constraint::Length(8), 100),
+    ("INACTIVE", Constraint::Length(8), WIDE),
     ("    CPS", Constraint::Length(7), 0),
     ("   INPPS", Constraint::Length(8), 0),
     ("   INBPS", Constraint::Length(8), 0),
-    ("WHY", Constraint::Fill(1), 100),
+    ("WHY", Constraint::Fill(1), WIDE),
 ];
 
 /// The cells whose columns a screen of this width has.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::view::RowKey;
-use crate::control::{ListedReal, ListedService, Rate, ServiceList};
+use crate::control::{ListedReal, ListedService, Rate, ServiceList, total};
 
 /// The order of rows: services by the sums of their real servers, and real servers within their
 /// service.
@@ -89,7 +89,7 @@ impl Row<'_> {
 
 /// Active connections of a service.
 pub(super) fn active(service: &ListedService) -> u64 {
-    service.reals.iter().map(|real| real.active).sum()
+    total(service.reals.iter().map(|real| real.active))
 }
 
 /// The rows. If the filter matches a service, all its real servers are shown, otherwise only

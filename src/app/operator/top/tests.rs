@@ -306,6 +306,49 @@ fn every_size_of_terminal_is_drawn_in_every_pane() {
     }
 }
 
+/// A list with numbers of any size: what listens on the socket need not be a director.
+fn sample_of(uptime: u64, number: u64) -> News {
+    let mut list = list(uptime, number);
+    list.connections.current = number;
+    list.connections.capacity = number;
+    list.drops = Counts(vec![("not_ip".to_owned(), number), ("ttl".to_owned(), number)]);
+    for real in list.services.iter_mut().flat_map(|service| &mut service.reals) {
+        (real.active, real.inactive, real.half_open) = (number, number, number);
+        (real.connections, real.packets, real.bytes) = (number, number, number);
+    }
+    let answered = Counts(vec![("ttl".to_owned(), number), ("echo".to_owned(), number)]);
+    let drops = Drops { drops: list.drops.clone(), answered, ..Drops::default() };
+    News::Sample(Box::new(Sample { list, drops, ..Sample::default() }))
+}
+
+#[test]
+fn the_largest_numbers_are_drawn_in_every_pane() {
+    let mut view = View::default();
+    view.take(sample_of(1_000, 0));
+    view.take(sample_of(2_000, u64::MAX));
+    view.take(News::Missed(u64::MAX));
+    view.take(News::Missed(u64::MAX));
+    for keys in ["1", "ssssss", "2", "3", "4", "1↓\n"] {
+        press(&mut view, keys);
+        expect(&mut view, "connections 18446P/18446P  18446P new/s  18446P packets/s");
+    }
+    expect(&mut view, "new/s       18446P");
+}
+
+#[test]
+fn eighty_columns_hold_the_heading_with_numbers_of_all_their_digits() {
+    const MOST_DIGITS: u64 = 9_999_999;
+    let mut view = View::default();
+    view.take(sample_of(1_000, 0));
+    view.take(sample_of(2_000, MOST_DIGITS / 3));
+    let terminal = terminal(&mut view, 80, 24, true);
+    let heading: String =
+        terminal.backend().buffer().content[..80].iter().map(Cell::symbol).collect();
+    let expected =
+        "conns 3333333/3333333  9999999 new/s  9999999 pkt/s  6666666 drop/s  9999999 B/s";
+    assert_eq!(heading.trim(), expected);
+}
+
 #[test]
 fn a_thousand_services_scroll_with_the_cursor() {
     let mut many = list(1_000, 1);

@@ -77,7 +77,7 @@ impl View {
         match news {
             News::Sample(sample) => self.take_sample(*sample),
             News::Silent(why) => self.fault = Some(why),
-            News::Missed(missed) => self.missed += missed,
+            News::Missed(missed) => self.missed = self.missed.saturating_add(missed),
             News::Event(event) => {
                 self.events.push_front(*event);
                 self.events.truncate(MAX_EVENTS);
@@ -223,7 +223,8 @@ impl View {
     /// packets. Most recent ones come first.
     pub(super) fn drops(&self) -> impl Iterator<Item = (&str, u64, u64, u64)> {
         let rate = |name: &str| self.drop_rates.get(name).copied().unwrap_or_default();
-        let counts = self.sample.drops.rows().filter(|&(_, count, answered)| count + answered > 0);
+        let counts =
+            self.sample.drops.rows().filter(|&(_, count, answered)| count > 0 || answered > 0);
         let mut drops: Vec<_> = counts
             .map(|(name, count, answered)| (name, count, rate(name), answered))
             .filter(|(name, ..)| self.shows(&[name]))
