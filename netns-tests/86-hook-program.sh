@@ -73,9 +73,8 @@ exec {keep}>"$WORK/keep"
 wait_for "the check to be started" log_has lease 'wanted .*/check'
 wait_for "the hook to be started for its failure" log_has lease 'wanted .*/hook'
 ask director status >/dev/null
-expect_eq "checks that pass meanwhile" \
-    "$(number director checks '[.checks[] | select(.state == "up") | .check] | unique | join(" ")')" \
-    tcp
+passing='[.checks[] | select(.state == "up") | .check] | unique | join(" ")'
+expect_eq "checks that pass meanwhile" "$(number director checks "$passing")" tcp
 exec {keep}>&-
 stop lease
 is_up() { [[ $(real_field real1 state) == up ]]; }
