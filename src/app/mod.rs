@@ -10,6 +10,7 @@ mod config_file;
 mod daemon;
 mod director;
 mod doctor;
+mod due;
 mod events;
 mod health;
 pub mod host;

@@ -9,7 +9,7 @@ use super::facts::{Facts, Link, Rule, is_link_local};
 use super::family::Family;
 use super::problem::{Problem, ProblemKind};
 use super::route::RouteKind;
-use super::step::{MAIN, PROTOCOL};
+use super::step::{LOCAL, PROTOCOL, is_kernel_table};
 
 /// A route lookup with the uplink as input interface, as the kernel makes for each packet that it
 /// receives.
@@ -187,7 +187,7 @@ fn suspect(question: &RouteQuestion, answer: RouteAnswer, facts: &Facts) -> Opti
             && rule.from.is_none_or(|range| range.contains(&question.from))
             && match (rule.table, answer) {
                 (Some(table), RouteAnswer::Route { table: found, .. }) => {
-                    table == found && ![MAIN, LOCAL, DEFAULT].contains(&table)
+                    table == found && !is_kernel_table(table)
                 }
                 // Blackhole, unreachable and prohibit have no route as their answer.
                 (None, RouteAnswer::Error(_)) => true,
@@ -197,10 +197,6 @@ fn suspect(question: &RouteQuestion, answer: RouteAnswer, facts: &Facts) -> Opti
     let one = rules.next()?;
     rules.next().is_none().then_some(one.priority)
 }
-
-/// The tables of the kernel's own rules.
-const LOCAL: u32 = 255;
-const DEFAULT: u32 = 253;
 
 // Errnos of Linux, the same on all architectures that this program runs on.
 const EINVAL: i32 = 22;

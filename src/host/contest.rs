@@ -45,14 +45,14 @@ pub enum ContestMove {
     Nothing,
     /// Restore it; it was not undone for a long time.
     PutBack,
-    /// Restore it without a log line.
-    MakeAgain,
+    /// Restore it without a line in the log.
+    PutBackUnlogged,
     /// Not yet: it was restored just now.
     Wait,
     /// Leave it undone, and report that.
     Yield,
     /// Leave it undone, as before.
-    StayAway,
+    LeaveUndone,
 }
 
 impl Contest {
@@ -60,7 +60,7 @@ impl Contest {
     #[must_use]
     pub fn next(self, seen: Presence, now: Instant) -> (Self, ContestMove) {
         use Contest::{Kept, PutBack, Yielded};
-        use ContestMove::{MakeAgain, Nothing, StayAway, Wait, Yield};
+        use ContestMove::{LeaveUndone, Nothing, PutBackUnlogged, Wait, Yield};
         use Presence::{InForce, LostWithLink, Missing};
         let again = |rounds| (PutBack { rounds, at: now }, ContestMove::PutBack);
         match (self, seen) {
@@ -72,9 +72,9 @@ impl Contest {
             (PutBack { at, .. }, Missing) if elapsed(at, now) >= CALM => again(1),
             (PutBack { rounds, .. }, Missing) if rounds >= ROUNDS => (Yielded, Yield),
             (PutBack { rounds, .. }, Missing) => again(rounds + 1),
-            (Yielded, Missing) => (Yielded, StayAway),
-            (state @ (Kept | PutBack { .. }), LostWithLink) => (state, MakeAgain),
-            (Yielded, LostWithLink) => (Kept, MakeAgain),
+            (Yielded, Missing) => (Yielded, LeaveUndone),
+            (state @ (Kept | PutBack { .. }), LostWithLink) => (state, PutBackUnlogged),
+            (Yielded, LostWithLink) => (Kept, PutBackUnlogged),
         }
     }
 

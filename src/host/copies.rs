@@ -16,10 +16,8 @@ use super::plan::AdvertisedMss;
 use super::refusal::HostRefusal;
 use super::route::{Route, RouteKind, attribute, metric};
 use super::routes::RouteEvent;
-use super::step::PROTOCOL;
+use super::step::{LOCAL, PROTOCOL, is_kernel_table};
 
-/// The local table. Its rule comes first, and its routes are not copied.
-const LOCAL: u32 = 255;
 /// Bytes of a TCP header without options.
 const TCP_HEADER: u32 = 20;
 /// The smallest MSS ever advertised (RFC 9293 3.7.1).
@@ -39,7 +37,7 @@ pub enum RouteChange {
 /// Checks that the table and the priority are free.
 pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), HostRefusal> {
     let table = desired.table;
-    if table == 0 || (253..=255).contains(&table) {
+    if table == 0 || is_kernel_table(table) {
         return Err(HostRefusal::TableReserved { key: "table", table });
     }
     let concerned = |family: Family| family.is_among(&desired.vips);
@@ -175,13 +173,13 @@ impl<'a> Copier<'a> {
         self.desired.directors.iter().any(|net| {
             // Among routes within the range, the smallest MTU counts; among routes that contain the
             // range, the longest prefix.
-            let room = way_mtu(route, self.facts)
+            let room = route_mtu(route, self.facts)
                 .map(|mtu| mtu.saturating_sub(outer_of(self.desired, net)));
             let narrow = self.room.is_none() || room.is_some_and(|room| Some(room) <= self.room);
             let hidden = || {
                 let tables = self.tables_of(Family::of_net(net));
-                let longest = way_to(net, self.facts, tables);
-                longest.is_some_and(|way| way.destination.prefix_len() > to.prefix_len())
+                let longest = route_to(net, self.facts, tables);
+                longest.is_some_and(|route| route.destination.prefix_len() > to.prefix_len())
             };
             net.contains(to) && narrow || to.contains(net) && !hidden()
         })
@@ -215,7 +213,7 @@ impl<'a> Copier<'a> {
     /// The MSS for the packets in the other direction. With the outer headers they must not exceed
     /// the route's MTU, nor the size that fits into the tunnels.
     fn mss(&self, route: &Route) -> Option<u32> {
-        let back = way_mtu(route, self.facts)?.saturating_sub(outer(self.desired));
+        let back = route_mtu(route, self.facts)?.saturating_sub(outer(self.desired));
         let packet = self.room.map_or(back, |room| room.min(back));
         let headers = Family::of_net(&route.destination).header() + TCP_HEADER;
         Some(packet.saturating_sub(headers).clamp(MIN_MSS, MAX_MSS))
@@ -357,9 +355,9 @@ pub fn follow(
     Some(difference(&before, after))
 }
 
-/// Whether the copies' inputs other than routes are the same: rules, interfaces, their MTUs.
+/// Whether the inputs of copies other than routes are the same: rules, interfaces, their MTUs.
 #[must_use]
-pub fn same_ways(one: &Facts, other: &Facts) -> bool {
+pub fn same_inputs(one: &Facts, other: &Facts) -> bool {
     let mtus = |facts: &Facts| -> Vec<u32> {
         facts.links.iter().map(|link| facts.mtu(link, Family::V6)).collect()
     };
@@ -380,7 +378,7 @@ pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Adve
     let usual = 1500 - if desired.mss_route { outer(desired) } else { 0 };
     let of = |family: Family| {
         let plain = |route: &Route| {
-            let mtu = way_mtu(route, facts)?;
+            let mtu = route_mtu(route, facts)?;
             Some(mtu.saturating_sub(family.header() + TCP_HEADER).clamp(MIN_MSS, MAX_MSS))
         };
         // Routes hidden by another table are included: at worst the MSS is too small.
@@ -411,17 +409,17 @@ fn tunnel_room(
     let room = |net: &IpNet| {
         let tables = if Family::of_net(net) == Family::V4 { v4 } else { v6 };
         let inside = tables.iter().flat_map(|table| facts.routes.within(*table, *net));
-        let mtus = way_to(net, facts, tables)
+        let mtus = route_to(net, facts, tables)
             .into_iter()
             .chain(inside)
-            .filter_map(|route| way_mtu(route, facts));
+            .filter_map(|route| route_mtu(route, facts));
         Some(mtus.min()?.saturating_sub(outer_of(desired, net)))
     };
     desired.directors.iter().filter_map(room).min()
 }
 
 /// The route to a whole range.
-fn way_to<'a>(net: &IpNet, facts: &'a Facts, tables: &[u32]) -> Option<&'a Route> {
+fn route_to<'a>(net: &IpNet, facts: &'a Facts, tables: &[u32]) -> Option<&'a Route> {
     let covering = |table: &u32| {
         let mut routes = facts.routes.covering(*table, *net);
         routes.find(|route| route.kind == RouteKind::Unicast)
@@ -483,7 +481,7 @@ fn advmss(route: &Route) -> Option<u32> {
 
 /// The smallest MTU of the route's next hops, or its own if that is smaller, in bytes; `None`
 /// without a next hop.
-fn way_mtu(route: &Route, facts: &Facts) -> Option<u32> {
+fn route_mtu(route: &Route, facts: &Facts) -> Option<u32> {
     if route.kind != RouteKind::Unicast {
         return None;
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// RFC 5227 1.1, `DEFEND_INTERVAL`.
 pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// The time without a claim after which the conflict is over.
-pub const PEACE: Duration = Duration::from_secs(60);
+pub const CONFLICT_END: Duration = Duration::from_secs(60);
 /// The least time between two answers to probes.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -21,8 +21,8 @@ pub struct Defence {
     answered: Option<Instant>,
     /// When it was last claimed, and by which hardware address.
     claimed: Option<(Instant, [u8; 6])>,
-    /// It was claimed after it was last defended.
-    owed: bool,
+    /// Whether it was claimed after it was last defended.
+    claimed_since: bool,
 }
 
 /// Another host's packet about the virtual IP.
@@ -36,7 +36,7 @@ pub enum Claim {
 
 impl Defence {
     /// Records a claim. Returns whether to announce the virtual IP now.
-    pub fn claimed(&mut self, claim: Claim, now: Instant) -> bool {
+    pub fn record(&mut self, claim: Claim, now: Instant) -> bool {
         let (last, interval) = match claim {
             Claim::Has(mac) => {
                 self.claimed = Some((now, mac));
@@ -49,22 +49,22 @@ impl Defence {
             *last = Some(now);
         }
         if let Claim::Has(_) = claim {
-            self.owed = !due;
+            self.claimed_since = !due;
         }
         due
     }
 
     /// When to announce the virtual IP again without a further claim.
     #[must_use]
-    pub fn owed(&self) -> Option<Instant> {
-        self.defended.filter(|_| self.owed).map(|last| last + DEFEND_INTERVAL)
+    pub fn next_defence(&self) -> Option<Instant> {
+        self.defended.filter(|_| self.claimed_since).map(|last| last + DEFEND_INTERVAL)
     }
 
-    /// Whether to announce it now without a further claim. Then that is recorded.
-    pub fn repeats(&mut self, now: Instant) -> bool {
-        let due = self.owed().is_some_and(|at| at <= now);
+    /// Whether to announce it now without a further claim. If so, records that it is defended.
+    pub fn take_due(&mut self, now: Instant) -> bool {
+        let due = self.next_defence().is_some_and(|at| at <= now);
         if due {
-            (self.owed, self.defended) = (false, Some(now));
+            (self.claimed_since, self.defended) = (false, Some(now));
         }
         due
     }
@@ -73,6 +73,6 @@ impl Defence {
     #[must_use]
     pub fn rival(&self, now: Instant) -> Option<[u8; 6]> {
         let (at, mac) = self.claimed?;
-        (now.saturating_duration_since(at) < PEACE).then_some(mac)
+        (now.saturating_duration_since(at) < CONFLICT_END).then_some(mac)
     }
 }

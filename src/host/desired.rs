@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::plan::OuterSources;
 
-/// The configured host set-up.
+/// The configured host set-up of a director.
 #[derive(Clone, Debug, Default)]
 pub struct DesiredDirector {
     /// The TUN's name.
@@ -53,7 +53,7 @@ pub struct ServedPorts {
     pub ports: RangeInclusive<u16>,
 }
 
-/// The configured host set-up.
+/// The configured host set-up of a real server.
 #[derive(Clone, Debug, Default)]
 pub struct DesiredRealServer {
     /// The TUN's name.

@@ -11,7 +11,7 @@ use super::ipv6;
 use super::plan::{AdvertisedMss, Announcement, HostPlan, check_tun, distinct, write};
 use super::problem::Problem;
 use super::refusal::HostRefusal;
-use super::step::{HostStep, MAIN, Object, PROTOCOL};
+use super::step::{HostStep, MAIN, Object, PROTOCOL, is_kernel_table};
 use super::sysctl::conf;
 use uplinks::Distinct;
 
@@ -20,7 +20,7 @@ mod forwarding;
 mod neighbours;
 mod uplinks;
 
-pub use egress::ways;
+pub use egress::tunnel_routes;
 
 /// The steps that make the host a director.
 ///
@@ -77,7 +77,7 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
         uplinks: uplinks.iter().map(|link| link.name.clone()).collect(),
         captured: vips,
         advertised_mss: AdvertisedMss::default(),
-        ways: ways(desired, facts),
+        tunnel_routes: tunnel_routes(desired, facts),
         link_mtu: 0,
     })
 }
@@ -104,7 +104,7 @@ fn usable(
     let foreign = |source: &&IpAddr| facts.owners(**source).next().is_none();
     let foreign = desired.sources.iter().filter(foreign);
     problems.extend(foreign.map(|source| HostRefusal::SourceForeign(*source).into()));
-    if (253..=255).contains(&desired.announce_table) {
+    if is_kernel_table(desired.announce_table) {
         let table = desired.announce_table;
         problems.push(HostRefusal::TableReserved { key: "announce_table", table }.into());
     }
@@ -212,9 +212,9 @@ fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Annou
         // other host has the address.
         .filter(|link| link.arp && link.up && link.carrier)
         .flat_map(|link| {
-            let heard = |vip: &&IpAddr| vip.is_ipv4() || ipv6::speaks(link, facts);
+            let answers = |vip: &&IpAddr| vip.is_ipv4() || ipv6::is_on(link, facts);
             let announce = |&address| Announcement { link: link.name.clone(), address };
-            vips.iter().filter(heard).map(announce)
+            vips.iter().filter(answers).map(announce)
         })
         .collect()
 }

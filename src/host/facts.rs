@@ -14,7 +14,8 @@ use super::step::{HostStep, MAIN, Object};
 use super::sysctl;
 
 /// Kernel modules that receive tunnelled packets. Over IPv4: `ipip` for protocol 4 and `sit` for
-/// protocol 41, both through `tunnel4`. Over IPv6: `ip6_tunnel` for both, through `tunnel6`.
+/// protocol 41, both through `tunnel4`, and `ip_gre` for protocol 47. Over IPv6: `ip6_tunnel` for
+/// protocols 4 and 41, through `tunnel6`, and `ip6_gre` for protocol 47.
 pub const TUNNEL_MODULES: [&str; 7] =
     ["ipip", "sit", "tunnel4", "ip6_tunnel", "tunnel6", "ip_gre", "ip6_gre"];
 

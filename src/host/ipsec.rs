@@ -45,7 +45,13 @@ pub fn at_director(
     };
     let of_real = |real: &IpAddr| Stream {
         directions: &[Out],
-        sources: plan.ways.sources.get(real).map(|source| (*source).into()).into_iter().collect(),
+        sources: plan
+            .tunnel_routes
+            .sources
+            .get(real)
+            .map(|source| (*source).into())
+            .into_iter()
+            .collect(),
         destinations: vec![(*real).into()],
         never_from: &[],
         kind: ProblemKind::RealServer,

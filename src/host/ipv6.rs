@@ -17,7 +17,7 @@ pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), Hos
         return Err(HostRefusal::Ipv6Missing(address));
     };
     let others = |link: &&Link| !link.loopback && link.name != tun;
-    if off != 0 && !facts.links.iter().filter(others).any(|link| speaks(link, facts)) {
+    if off != 0 && !facts.links.iter().filter(others).any(|link| is_on(link, facts)) {
         let sysctl = "net.ipv6.conf.all.disable_ipv6".to_owned();
         return Err(HostRefusal::Ipv6Off { address, sysctl });
     }
@@ -25,7 +25,7 @@ pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), Hos
 }
 
 /// Whether the interface has IPv6.
-pub(super) fn speaks(link: &Link, facts: &Facts) -> bool {
+pub(super) fn is_on(link: &Link, facts: &Facts) -> bool {
     facts.conf6(&link.name, "disable_ipv6") == Some(0)
 }
 

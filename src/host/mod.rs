@@ -57,4 +57,4 @@ pub use route::{Hop, Raw, Route, RouteKey, RouteKind, metric};
 pub use routes::{AmbiguousRoute, RouteEvent, Routes};
 pub use selective::SelectiveRule;
 pub use selectors::Selectors;
-pub use step::{HostStep, MAIN, Object, PROTOCOL};
+pub use step::{HostStep, LOCAL, MAIN, Object, PROTOCOL};

@@ -1,4 +1,4 @@
-//! A plan.
+//! A plan of the host's set-up, and the types of its parts.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -72,7 +72,7 @@ pub struct HostPlan {
     /// The MSS that this host's kernel advertises for the virtual IPs (real server).
     pub advertised_mss: AdvertisedMss,
     /// The paths to the real servers (director).
-    pub ways: TunnelRoutes,
+    pub tunnel_routes: TunnelRoutes,
     /// The largest MTU of this host's links in bytes (real server).
     pub link_mtu: u32,
 }

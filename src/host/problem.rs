@@ -156,7 +156,7 @@ impl CurrentProblems {
         let known: HashMap<_, _> =
             before.iter().map(|known| (known.problem.key(), known)).collect();
         let mut keys = HashMap::with_capacity(found.len());
-        let mut turns = Vec::new();
+        let mut changes = Vec::new();
         for problem in found {
             let key = problem.key();
             let same = known.get(&key).filter(|known| known.problem.cause() == problem.cause());
@@ -166,14 +166,14 @@ impl CurrentProblems {
                 Entry::Vacant(free) => free.insert(problem.cause()),
             };
             if since.is_none() {
-                turns.push(ProblemChange::Began(problem.clone()));
+                changes.push(ProblemChange::Began(problem.clone()));
             }
             self.ongoing.push(OngoingProblem { problem, since: since.unwrap_or(now) });
         }
         let lasts = |old: &Problem| keys.get(&old.key()) == Some(&old.cause());
         let over = before.into_iter().filter(|old| !lasts(&old.problem));
-        turns.extend(over.map(ProblemChange::Ended));
-        turns
+        changes.extend(over.map(ProblemChange::Ended));
+        changes
     }
 
     /// Why a virtual IP is not announced although it should be: a problem with the virtual IP

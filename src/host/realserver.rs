@@ -84,7 +84,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         uplinks: Vec::new(),
         captured: Vec::new(),
         advertised_mss: copies::advertised_mss(desired, facts),
-        ways: TunnelRoutes::default(),
+        tunnel_routes: TunnelRoutes::default(),
         link_mtu: link_mtu(desired, facts),
     })
 }

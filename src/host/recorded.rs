@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::family::Family;
-use super::step::{HostStep, Object};
+use super::step::{HostStep, LOCAL, Object};
 use super::sysctl::FORCE_FORWARDING;
 
 /// The longest name of an interface in bytes (`IFNAMSIZ` without the closing zero).
@@ -11,9 +11,6 @@ const MAX_LINK_LEN: usize = 15;
 
 /// The longest number in a setting: an `int`.
 const MAX_VALUE_LEN: usize = 11;
-
-/// The kernel's own table of local addresses, which no plan changes.
-const LOCAL: u32 = 255;
 
 /// The settings that plans write, each below `net/FAMILY/CLASS/LINK`, with their values.
 const SETTINGS: [(Family, &str, &str, &[&str]); 12] = [

@@ -11,10 +11,8 @@ use super::family::Family;
 use super::plan::HostPlan;
 use super::problem::{Problem, ProblemKind};
 use super::realserver;
-use super::step::{HostStep, MAIN, Object, PROTOCOL};
+use super::step::{HostStep, LOCAL, MAIN, Object, PROTOCOL};
 
-/// The local table.
-const LOCAL: u32 = 255;
 /// A host on the internet, where there is a default route (RFC 5737, RFC 3849).
 const FAR_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
@@ -49,12 +47,9 @@ pub fn questions(plan: &HostPlan, facts: &Facts) -> Vec<Reply> {
 
 /// A host that a copied route reaches.
 fn client(family: Family, facts: &Facts) -> Option<IpAddr> {
-    let (all, far): (IpNet, IpAddr) = match family {
-        Family::V4 => (IpNet::new(Ipv4Addr::UNSPECIFIED.into(), 0).ok()?, FAR_V4.into()),
-        Family::V6 => (IpNet::new(Ipv6Addr::UNSPECIFIED.into(), 0).ok()?, FAR_V6.into()),
-    };
+    let all = family.everywhere();
     if !facts.routes.at(MAIN, &all).is_empty() {
-        return Some(far);
+        return Some(far(all.addr()));
     }
     let own = |host: &IpAddr| facts.owners(*host).next().is_some();
     let local =

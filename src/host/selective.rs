@@ -1,6 +1,6 @@
 //! Rules of other programs that match a part of the packets only, by ports, mark or the client's
-//! address. The lookups of [`capture`] and [`replies`] ask for one
-//! packet, which such a rule need not match.
+//! address. The lookups of [`capture`] and [`replies`] ask for one packet, which such a rule need
+//! not match.
 
 use std::net::IpAddr;
 

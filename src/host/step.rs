@@ -15,6 +15,14 @@ pub const PROTOCOL: u8 = 176;
 /// The main routing table.
 pub const MAIN: u32 = 254;
 
+/// The kernel's routing table of local addresses, which no plan changes.
+pub const LOCAL: u32 = 255;
+
+/// Whether the kernel itself uses the routing table: the default, main and local tables.
+pub(super) fn is_kernel_table(table: u32) -> bool {
+    (253..=LOCAL).contains(&table)
+}
+
 /// One change of the host. It is recorded in the state file before it is made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,14 +1,14 @@
-//! The folder of a control socket, and the daemon's own files in it.
+//! A folder of a daemon's own files, such as that of its control socket.
 //!
 //! The daemon neither reads nor writes a file that another user may have put there: root would
 //! carry out the content. The folder is opened once, and names are looked up in that open folder
 //! (`/proc/self/fd` of proc(5) serves std as openat(2)), so another user cannot replace it.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Write access of the group and of others.
@@ -44,6 +44,18 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// Makes the folder with mode 0700, unless it exists.
+    ///
+    /// # Errors
+    ///
+    /// Those of mkdir(2).
+    pub fn make(path: &Path) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the folder.
     ///
     /// # Errors

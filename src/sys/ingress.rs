@@ -12,6 +12,9 @@ use aya::{Ebpf, EbpfLoader};
 use super::errors::{because, number_of};
 use super::interfaces;
 
+/// What loading and attaching a program needs, for error texts.
+pub const NEEDS: &str = "fast_path needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN";
+
 /// The offset of `gso_size` in `struct __sk_buff` of `<linux/bpf.h>`, which is the last field that
 /// a test may set.
 const GSO_SIZE: usize = 176;

@@ -72,7 +72,7 @@ pub(crate) async fn start(desired: &DesiredDirector) -> Session {
     let widest = if desired.reals.iter().any(IpAddr::is_ipv4) { 1480 } else { 1460 };
     assert_eq!(prepared.tun_mtu(), widest);
     let source = "2001:db8:2::1".parse().unwrap();
-    assert_eq!(prepared.ways().sources.get(&REAL.parse().unwrap()), Some(&source));
+    assert_eq!(prepared.tunnel_routes().sources.get(&REAL.parse().unwrap()), Some(&source));
     tun();
     session.install(prepared).await.unwrap();
     session

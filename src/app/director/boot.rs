@@ -22,11 +22,11 @@ pub(super) async fn plan(
     wait: Duration,
 ) -> anyhow::Result<Option<Prepared>> {
     let began = Instant::now();
-    let mut said = String::new();
+    let mut logged = String::new();
     loop {
         let error = match session.plan_director(desired).await {
             Ok(plan) => {
-                if !said.is_empty() {
+                if !logged.is_empty() {
                     log::info!(
                         "the host's network is complete after {} s",
                         began.elapsed().as_secs()
@@ -42,11 +42,11 @@ pub(super) async fn plan(
             return Err(error);
         }
         let why = format!("{error:#}");
-        if why != said {
+        if why != logged {
             let seconds = left.as_secs_f64().ceil();
             log::info!("waiting for the host's network, for {seconds} s at most: {why}");
             daemon::status(&format!("waiting: {why}"));
-            said = why;
+            logged = why;
         }
         tokio::select! {
             () = signals.stop() => return Ok(None),

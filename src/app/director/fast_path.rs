@@ -17,7 +17,7 @@ use crate::config::{self, FastPath};
 use crate::control::FastPathState;
 use crate::model::Millis;
 use crate::sys::fast_path::{self, CarriedCount, FlowKey, MapTunnelSpec, Maps, TUNNELS};
-use crate::sys::ingress::IngressProgram;
+use crate::sys::ingress::{IngressProgram, NEEDS};
 
 /// How many numbers are tried for a new tunnel: slots of open tunnels are skipped.
 const TRIES: u32 = 64;
@@ -51,19 +51,15 @@ pub(super) fn load(
             let state = Published::default();
             Ok((FastPathProgram { program: Some(program), needed, state }, Some(carrier)))
         }
-        Err(error) if needed => Err(error).context(hint()),
+        Err(error) if needed => Err(error).context(NEEDS),
         Err(error) => {
-            let why = format!("{error}; {}", hint());
+            let why = format!("{error}; {}", NEEDS);
             log::warn!("no fast path, all packets come to the director: {why}");
             let none = FastPathProgram::none();
             none.state.replace(FastPathState { at: Vec::new(), missing: vec![why] });
             Ok((none, None))
         }
     }
-}
-
-fn hint() -> &'static str {
-    "fast_path needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN"
 }
 
 impl FastPathProgram {
@@ -79,15 +75,11 @@ impl FastPathProgram {
 
     /// Attaches the program to new uplinks, and detaches it from other interfaces. Failures are
     /// logged; packets that arrive there come to the director.
-    pub(super) fn follow(&mut self, uplinks: &BTreeMap<u32, String>) {
-        for (name, error) in self.attach(uplinks) {
-            log::warn!(
-                link = name.as_str();
-                "no fast path at {name}, its packets come to the director: {error}"
-            );
-        }
+    pub(super) fn set_uplinks(&mut self, uplinks: &BTreeMap<u32, String>) {
+        warn_of_missing(&self.attach(uplinks));
     }
 
+    /// Returns the uplinks where that fails.
     fn attach(&mut self, uplinks: &BTreeMap<u32, String>) -> Vec<(String, io::Error)> {
         let Some(program) = &mut self.program else { return Vec::new() };
         program.detach_others(&uplinks.keys().copied().collect::<Vec<_>>());
@@ -104,32 +96,42 @@ impl FastPathProgram {
     }
 }
 
+fn warn_of_missing(failed: &[(String, io::Error)]) {
+    for (name, error) in failed {
+        log::warn!(
+            link = name.as_str();
+            "no fast path at {name}, its packets come to the director: {error}"
+        );
+    }
+}
+
 impl RunningDirector {
     /// Attaches the program for the first time.
     ///
     /// # Errors
     /// `fast_path` is "on", and the program cannot be attached to any uplink.
-    pub(super) fn attach(&mut self, uplinks: &BTreeMap<u32, String>) -> anyhow::Result<()> {
-        let attached = &mut self.fast_path;
-        if attached.program.is_none() {
+    pub(super) fn attach_fast_path(
+        &mut self,
+        uplinks: &BTreeMap<u32, String>,
+    ) -> anyhow::Result<()> {
+        let fast_path = &mut self.fast_path;
+        if fast_path.program.is_none() {
             return Ok(());
         }
-        let failed = attached.attach(uplinks);
-        if attached.needed && (!failed.is_empty() || uplinks.is_empty()) {
+        let failed = fast_path.attach(uplinks);
+        if fast_path.needed && (!failed.is_empty() || uplinks.is_empty()) {
             let why = failed.first().map_or_else(
                 || "no uplink is an Ethernet".to_owned(),
                 |(name, error)| format!("{name}: {error}"),
             );
-            bail!("fast_path is \"on\": {why}; {}", hint());
+            bail!("fast_path is \"on\": {why}; {}", NEEDS);
         }
-        for (name, error) in &failed {
-            log::warn!(link = name.as_str(); "no fast path at {name}: {error}");
-        }
+        warn_of_missing(&failed);
         if failed.len() < uplinks.len() {
             log::info!(
                 "fast path at {}: the kernel carries established connections; no firewall rule \
                  sees their packets, fast_path = \"off\" undoes it",
-                attached.state.get().at.join(" ")
+                fast_path.state.get().at.join(" ")
             );
         }
         Ok(())

@@ -57,7 +57,7 @@ impl RunningDirector {
     }
 
     /// Publishes a check event; returns what else it requires.
-    pub(super) async fn checked(&self, event: HealthEvent) -> Follows {
+    pub(super) async fn publish_check_event(&self, event: HealthEvent) -> Follows {
         let follows = match event {
             HealthEvent::Quorum { .. } => Follows::Quorum,
             _ => Follows::Nothing,

@@ -165,7 +165,7 @@ impl HookRunner {
         match timeout_at(limit, group.child.wait()).await {
             Ok(status) => {
                 group.ended = true;
-                success(status.context("its end cannot be waited for")?)
+                success(status.context("cannot wait for its end")?)
             }
             Err(_) => {
                 self.counts.killed.fetch_add(1, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use crate::config;
 use crate::model::{Millis, Seed};
 use crate::wire::encap::GuePorts;
 
-use super::packets::Reads;
+use super::packets::LoopCounters;
 use super::recorder::RecordedPiece;
 use super::sent::SendCounters;
 use super::tracing::LiveTrace;
@@ -33,7 +33,7 @@ pub(super) struct DirectorReport {
     pub(super) sent: SendCounters,
     /// How many source ports of GUE another program has.
     pub(super) gue_ports_taken: u64,
-    pub(super) reads: Reads,
+    pub(super) loop_counters: LoopCounters,
     /// Whether flows are carried.
     pub(super) fast_path: bool,
     /// The packets at the uplinks that were not; `None` without the fast path.
@@ -91,7 +91,7 @@ pub(super) enum DirectorMessage {
     /// Asks where a flow goes and why.
     Explain { flow: FlowQuery, answer: Sender<Explanation> },
     /// Begins a trace; the answer is `None` if there are too many.
-    Trace { trace: LiveTrace, answer: Sender<Option<Begun>> },
+    Trace { trace: LiveTrace, answer: Sender<Option<TraceStart>> },
     /// Asks for the recorded decisions, from a number on; `None`: there is no recorder.
     Recorded { from: u64, answer: Sender<Option<RecordedPiece>> },
     /// The reader of a trace has gone.
@@ -100,9 +100,9 @@ pub(super) enum DirectorMessage {
     Flush { which: Flush, from: usize, answer: Sender<Flushed> },
 }
 
-/// A trace has begun.
+/// The start of a trace, with what its reader needs to know.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct TraceStart {
     /// The moment.
     pub(super) now: Millis,
     /// The director's own seed, and that of the hash.

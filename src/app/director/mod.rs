@@ -67,7 +67,7 @@ use operator_states::StatesFile;
 use output::Output;
 use packets::DirectorLoop;
 use quorum::Withdrawn;
-use reload::{RunningDirector, of_ways};
+use reload::{RunningDirector, tunnel_route_changes};
 use request_handler::{Handler, Watched};
 use tables::Builder;
 pub(super) use trace_feed::TraceFeed;
@@ -113,18 +113,18 @@ async fn direct(
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let (states, begun) = StatesFile::open(&config).await;
-    let withdrawn = Withdrawn::at_start(&begun);
+    let (states, starting) = StatesFile::open(&config).await;
+    let withdrawn = Withdrawn::at_start(&starting);
     let wanted = desired(&config, withdrawn.all(), options.force);
     let Some(plan) = boot::plan(session, &wanted, signals, options.wait).await? else {
         return Ok(());
     };
-    let ways = plan.ways();
+    let tunnel_routes = plan.tunnel_routes();
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let offload = tun.offload();
     let started = Instant::now();
-    let (attached, carrier) = fast_path::load(&config, started)?;
+    let (fast_path, carrier) = fast_path::load(&config, started)?;
     let random = seed::load(config.state.as_deref(), config.hash_seed.is_none()).await?;
     let (notices, noticed) = mpsc::channel(NOTICES);
     let (inbox, checks) = HealthThread::new();
@@ -135,12 +135,12 @@ async fn direct(
     let (hooks, hook_runner) = Hooks::new(config.hooks.as_deref());
     let hook_task = hook_runner.start();
     let kept = (random, states);
-    let host_side = (withdrawn, ways, hooks, attached);
+    let host_side = (withdrawn, tunnel_routes, hooks, fast_path);
     let mut running =
         RunningDirector::new(config, options, packet_thread.clone(), checks, kept, host_side);
     let builder = running.builder();
     session.stop_with(builder.stopping());
-    let installing = install(&mut running, &begun, access, session, plan);
+    let installing = install(&mut running, &starting, access, session, plan);
     let outcome = match with_stop_signal(installing, signals, &builder).await {
         // The same as if the signal had arrived a moment later.
         (_, Stop::Requested) => {
@@ -176,7 +176,7 @@ async fn steer(
     thread: &mut Thread,
     offload: bool,
 ) -> anyhow::Result<()> {
-    let (handler, mut inbox) = handler(&mut running, session, offload).await?;
+    let (handler, mut inbox) = start_handler(&mut running, session, offload).await?;
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
@@ -190,8 +190,8 @@ async fn steer(
         let (task, asker) = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
-            ways = session.follow() => {
-                running.follow(ways?).await?;
+            tunnel_routes = session.follow() => {
+                running.host_changed(tunnel_routes?).await?;
                 continue;
             }
             Some(events) = news.recv() => {
@@ -202,7 +202,7 @@ async fn steer(
                 running.notice(notice).await;
                 continue;
             }
-            Some(event) = health.recv() => match checked(&mut running, event).await {
+            Some(event) = health.recv() => match publish_check_event(&mut running, event).await {
                 Some(task) => (task, None),
                 None => continue,
             },
@@ -229,8 +229,8 @@ async fn steer(
 }
 
 /// Publishes a check event; returns the resulting task.
-async fn checked(running: &mut RunningDirector, event: HealthEvent) -> Option<Task> {
-    match running.checked(event).await {
+async fn publish_check_event(running: &mut RunningDirector, event: HealthEvent) -> Option<Task> {
+    match running.publish_check_event(event).await {
         Follows::Quorum => Some(Task::Quorum),
         Follows::Steps => {
             running.want_steps();
@@ -245,9 +245,9 @@ fn reload_by_signal() -> AdminCommand {
     AdminCommand { request: Request::Reload, body: Vec::new(), origin: Origin::Signal }
 }
 
-/// Creates the handler of the control socket's requests, which HTTP requests are answered by from
-/// now on too, and the queue of its commands.
-async fn handler(
+/// Creates the handler of the control socket's requests and the queue of its commands. The HTTP
+/// server, started here, uses the same handler.
+async fn start_handler(
     running: &mut RunningDirector,
     session: &Session,
     offload: bool,
@@ -333,11 +333,11 @@ async fn unless<T, E>(end: impl Future<Output = E>, work: impl Future<Output = T
     }
 }
 
-/// Sets up the balancer, the host and the checks. `begun`: the configuration with the states that
-/// operators have set before.
+/// Sets up the balancer, the host and the checks. `starting`: the configuration with the states
+/// that operators have set before.
 async fn install(
     running: &mut RunningDirector,
-    begun: &config::Director,
+    starting: &config::Director,
     access: SocketAccess,
     session: &mut Session,
     plan: Prepared,
@@ -345,15 +345,15 @@ async fn install(
     let changes = running
         .settings()
         .into_iter()
-        .chain(of_ways(&plan.ways()))
-        .chain(begun.specs().cloned().map(Change::AddService))
+        .chain(tunnel_route_changes(&plan.tunnel_routes()))
+        .chain(starting.specs().cloned().map(Change::AddService))
         .collect::<Vec<_>>();
     let services = running.config.specs();
     let tables = services.filter(|service| service.scheduler == SchedulerKind::Maglev).count();
     if tables >= MANY_TABLES {
         log::info!("making the Maglev tables of {tables} services, which can take seconds");
     }
-    let down = running.down_at_once(&begun.checks()).await;
+    let down = running.down_at_once(&starting.checks()).await;
     running.apply(changes.into_iter().chain(down).collect()).await?;
     if running.states.is_there()
         && let Some(warning) = running.keep_states().await
@@ -361,13 +361,13 @@ async fn install(
         log::warn!("{warning}");
     }
     let _ = running.warned(plan.warnings());
-    let uplinks = plan.ways().uplinks;
+    let uplinks = plan.tunnel_routes().uplinks;
     session.install(plan).await?;
-    running.attach(&uplinks)?;
+    running.attach_fast_path(&uplinks)?;
     running.give_way();
     running.warn_of_unchecked();
     running.warn_of_quorums();
-    running.adopt_checks(begun.checks());
+    running.adopt_checks(starting.checks());
     let control = daemon::listen(&running.config.control, access)?;
     session.listens_on(control.file);
     Ok(control)

@@ -8,10 +8,11 @@ use super::desired;
 use super::health::checks_of;
 use super::messages::DirectorMessage;
 use super::quorum::Withdrawn;
-use super::reload::{RunningDirector, of_ways};
+use super::reload::{RunningDirector, tunnel_route_changes};
+use super::selection;
 use crate::app::commands::{Answer, CommandResult};
 use crate::app::host::Session;
-use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
+use crate::balancer::{Change, Flush, Flushed, Selection, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected};
 use crate::control::{Alteration, Altered, Request, VirtualIp, counted};
 use crate::model::{AdminState, RealValue, Target};
@@ -133,16 +134,9 @@ impl RunningDirector {
     /// Resolves a real server's address; a removed one counts while it has connections.
     async fn known(&self, text: &str, service: Option<&str>) -> anyhow::Result<IpAddr> {
         let address = config::real(text)?;
-        let running = self.snapshot().await?;
-        let services = running.services.iter();
-        let mut asked = services.filter(|one| service.is_none_or(|name| *one.name == *name));
-        if !asked.any(|service| service.reals.iter().any(|real| real.address == address)) {
-            let scope = service.map_or_else(|| "any service".to_owned(), ToOwned::to_owned);
-            bail!(
-                "address: {address} is not a real server of {scope}; `vstun list` names those \
-                 there are"
-            );
-        }
+        let service = service.map(ToOwned::to_owned);
+        let which = Selection { real: Some(address), service, ..Selection::default() };
+        selection::check(&which, &self.snapshot().await?.services)?;
         Ok(address)
     }
 
@@ -163,7 +157,7 @@ impl RunningDirector {
             },
             false => format!("{vip} is announced: {announcements}"),
         };
-        Ok(Answer::done(done, self.publish(vip, false)).with(warnings))
+        Ok(Answer::done(done, self.note_announced(vip, false)).with(warnings))
     }
 
     async fn withdraw(&mut self, session: &mut Session, text: &str) -> CommandResult {
@@ -178,7 +172,7 @@ impl RunningDirector {
             bail!("{vip} is still announced: {}; the log says why", announcements.join(", "));
         }
         let done = format!("{vip} is withdrawn; what arrives for it is forwarded as before");
-        Ok(Answer::done(done, self.publish(vip, false)).with(warnings))
+        Ok(Answer::done(done, self.note_announced(vip, false)).with(warnings))
     }
 
     /// Withdraws exactly these virtual IPs and announces all others; those in `at_once` without a
@@ -194,20 +188,20 @@ impl RunningDirector {
         }
         let desired = desired(&self.config, withdrawn.all(), self.force);
         let plan = session.plan_director(&desired).await?;
-        let (ways, warnings) = (plan.ways(), plan.warnings());
-        self.apply(of_ways(&ways).into()).await?;
+        let (tunnel_routes, warnings) = (plan.tunnel_routes(), plan.warnings());
+        self.apply(tunnel_route_changes(&tunnel_routes).into()).await?;
         let plan = match at_once {
             Some(vip) => plan.at_once(vip),
             None => plan,
         };
         session.install(plan).await?;
-        self.keep(ways);
+        self.set_tunnel_routes(tunnel_routes);
         self.withdrawn = withdrawn;
         Ok(self.warned(warnings))
     }
 
     /// Updates the listings with whether the virtual IP is announced, and returns the change.
-    pub(super) fn publish(&self, vip: IpAddr, by_quorum: bool) -> Vec<Alteration> {
+    pub(super) fn note_announced(&self, vip: IpAddr, by_quorum: bool) -> Vec<Alteration> {
         let announced = !self.withdrawn.contains(vip);
         let mut changes = Vec::new();
         let mut vips = self.vips.get();
@@ -225,8 +219,8 @@ impl RunningDirector {
 
 /// The virtual IPs for listings.
 pub(super) fn virtual_ips(config: &config::Director, withdrawn: &Withdrawn) -> Vec<VirtualIp> {
-    let packet_thread = |address| VirtualIp { address, announced: !withdrawn.contains(address) };
-    config.vips().into_iter().map(packet_thread).collect()
+    let listed = |address| VirtualIp { address, announced: !withdrawn.contains(address) };
+    config.vips().into_iter().map(listed).collect()
 }
 
 /// The services from which this real server was removed and of which it still has connections.

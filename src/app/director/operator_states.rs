@@ -2,9 +2,6 @@
 //! server that was taken out of service must not get connections again by itself.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,7 +28,7 @@ const LOGGED: usize = 20;
 #[derive(Debug)]
 pub(super) struct StatesFile {
     /// The folder and the name; `None`: nothing is kept.
-    place: Option<(PathBuf, OsString)>,
+    path: Option<(PathBuf, OsString)>,
     /// What the file has; `None`: there is no file.
     kept: Option<String>,
 }
@@ -39,9 +36,9 @@ pub(super) struct StatesFile {
 impl StatesFile {
     /// Reads the file, and returns the configuration with the states that apply. Logs them.
     pub(super) async fn open(config: &config::Director) -> (Self, config::Director) {
-        let place = config.state.clone().map(|folder| (folder, name(&config.control)));
-        let mut file = Self { place, kept: None };
-        let Some((folder, name)) = file.place.clone() else { return (file, config.clone()) };
+        let path = config.state.clone().map(|folder| (folder, name(&config.control)));
+        let mut file = Self { path, kept: None };
+        let Some((folder, name)) = file.path.clone() else { return (file, config.clone()) };
         let shown = folder.join(&name);
         let read = move || read(&folder, &name);
         let read = slow_io::run("reading the states that operators have set", read).await;
@@ -60,15 +57,15 @@ impl StatesFile {
                 return (file, config.clone());
             }
         };
-        let (begun, over) = config.clone().with_operator_states(&states, now());
+        let (starting, over) = config.clone().with_operator_states(&states, now());
         log_states(&states, &over);
-        (file, begun)
+        (file, starting)
     }
 
     /// A file that keeps nothing.
     #[cfg(test)]
     pub(super) fn none() -> Self {
-        Self { place: None, kept: None }
+        Self { path: None, kept: None }
     }
 
     /// Whether there is a file.
@@ -85,7 +82,7 @@ impl StatesFile {
         config: &config::Director,
         running: &Snapshot,
     ) -> Result<()> {
-        let Some((folder, name)) = self.place.clone() else { return Ok(()) };
+        let Some((folder, name)) = self.path.clone() else { return Ok(()) };
         let states = config.operator_states(running, now());
         let text = (!states.is_empty()).then(|| config::operator_states_text(&states));
         if text == self.kept {
@@ -149,12 +146,7 @@ fn read(path: &Path, name: &OsStr) -> Result<Option<(String, Vec<OperatorState>)
 
 fn write(path: &Path, name: &OsStr, text: Option<&str>) -> Result<()> {
     let Some(text) = text else { return Ok(Folder::open(path)?.remove(name)?) };
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).context("cannot make the folder");
-        }
-        _ => {}
-    }
+    Folder::make(path).context("cannot make the folder")?;
     Ok(Folder::open(path)?.replace(name, text.as_bytes())?)
 }
 

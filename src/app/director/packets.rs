@@ -61,7 +61,7 @@ const CROWDED_TURNS: u32 = 1;
 
 /// Counters of the loop that the balancer does not have.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Reads {
+pub(super) struct LoopCounters {
     /// Frames read.
     pub(super) frames: u64,
     /// Super-frames among them.
@@ -85,7 +85,7 @@ pub(super) struct DirectorLoop {
     started: Instant,
     /// The key of outer flow labels and UDP hop limits; see [`crate::balancer::outer`].
     label_key: u64,
-    reads: Reads,
+    loop_counters: LoopCounters,
     /// How many reads of the TUN in a row have failed.
     failures: u32,
     tun_ready: bool,
@@ -134,7 +134,7 @@ impl DirectorLoop {
             ends,
             started,
             label_key,
-            reads: Reads::default(),
+            loop_counters: LoopCounters::default(),
             failures: 0,
             tun_ready: true,
             crowded: 0,
@@ -192,12 +192,12 @@ impl DirectorLoop {
                 return Ok(());
             }
             self.tunnel_errors(now);
-            let read = self.reads.frames;
+            let read = self.loop_counters.frames;
             self.frames(now)?;
             self.size_probes(now);
             self.carry();
             // The time runs from the end of a turn, however long the turn was.
-            if self.reads.frames != read {
+            if self.loop_counters.frames != read {
                 self.busy_poll.note(Instant::now);
             }
             // The loop did not read everything, so the TUN's queue may have been full.
@@ -330,7 +330,7 @@ impl DirectorLoop {
         while self.input.has_room() && budget.lasts() {
             match self.tun.read(self.input.room()) {
                 Ok(len) => {
-                    self.reads.frames += 1;
+                    self.loop_counters.frames += 1;
                     budget.take(len);
                     self.failures = 0;
                     self.input.filled(len);
@@ -358,7 +358,7 @@ impl DirectorLoop {
             return Err(error)
                 .with_context(|| format!("the TUN device {name:?} is gone or broken"));
         }
-        self.reads.frames += 1;
+        self.loop_counters.frames += 1;
         self.balancer.refuse(Reason::BadOffload);
         Ok(())
     }
@@ -367,7 +367,7 @@ impl DirectorLoop {
     /// deadline. The current turn began at `began`.
     fn wait(&mut self, events: &mut Events, began: Instant) -> anyhow::Result<()> {
         let moment = Instant::now();
-        self.reads.turns.note(moment - began);
+        self.loop_counters.turns.note(moment - began);
         let ready = self.tun_ready || self.errors_ready || self.messages_ready;
         let busy = ready || self.busy_poll.goes_on(moment);
         let now = self.millis(moment);
@@ -381,7 +381,7 @@ impl DirectorLoop {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error).context("waiting for packets failed"),
         }
-        self.reads.wakeups += u64::from(!busy);
+        self.loop_counters.wakeups += u64::from(!busy);
         for event in events.iter() {
             match event.token() {
                 TUN => self.tun_ready = true,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::reload::RunningDirector;
+use crate::app::due;
 use crate::app::host::Session;
 use crate::config;
 use crate::control::Origin;
@@ -44,8 +45,8 @@ impl Withdrawn {
         let mut after = Self::default();
         for vip in config.vips() {
             let from = if known.contains(&vip) { self } else { &fresh };
-            let word = if old.announce == config.announce { from } else { &fresh };
-            after.by_operator.extend(word.by_operator.get(&vip));
+            let by_operator = if old.announce == config.announce { from } else { &fresh };
+            after.by_operator.extend(by_operator.by_operator.get(&vip));
             after.without_quorum.extend(from.without_quorum.get(&vip));
         }
         after
@@ -84,19 +85,13 @@ impl RunningDirector {
             }
         }
         for &vip in moved {
-            let changes = self.publish(vip, true);
+            let changes = self.note_announced(vip, true);
             self.publish_changes(Origin::Health, "quorum", &changes).await;
         }
     }
 
     /// Completes when [`Self::follow_quorum`] is to be tried again; never if nothing failed.
     pub(super) fn quorum_due(&self) -> impl Future<Output = ()> + use<> {
-        let due = self.quorum_due;
-        async move {
-            match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        }
+        due::reached(self.quorum_due)
     }
 }

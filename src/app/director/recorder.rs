@@ -6,13 +6,11 @@
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::panic;
 use std::path::{Path, PathBuf};
 #[cfg(debug_assertions)]
 use std::sync::LazyLock;
 use std::time::Duration;
-use std::{io, panic};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -137,12 +135,7 @@ fn save(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
         Err(_) => Err(anyhow::anyhow!("the recorder itself has failed")),
     });
     let Some(file) = file.context("the thread has ended")?? else { return Ok(None) };
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).with_context(|| format!("cannot make {}", folder.display()));
-        }
-        _ => {}
-    }
+    Folder::make(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (folder, name) = (Folder::open(folder)?, OsStr::new(NAME));
     folder.replace(name, &file).with_context(|| folder.shown(name).display().to_string())?;
     Ok(Some(folder.shown(name)))

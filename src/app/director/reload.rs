@@ -67,7 +67,7 @@ pub(super) struct RunningDirector {
     pub(super) http: Option<http::Server<Handler>>,
     /// The paths to the real servers last sent to the balancer. Real servers without a path now
     /// keep their last one.
-    ways: TunnelRoutes,
+    tunnel_routes: TunnelRoutes,
     /// Those that the balancer has.
     sent: SentRoutes,
     /// The fast path at the uplinks.
@@ -93,7 +93,12 @@ impl RunningDirector {
         packet_thread: PacketThread<DirectorMessage>,
         checks: HealthThread,
         (random, states): (Seed, StatesFile),
-        (withdrawn, ways, hooks, fast_path): (Withdrawn, TunnelRoutes, Hooks, FastPathProgram),
+        (withdrawn, tunnel_routes, hooks, fast_path): (
+            Withdrawn,
+            TunnelRoutes,
+            Hooks,
+            FastPathProgram,
+        ),
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
@@ -113,7 +118,7 @@ impl RunningDirector {
             following: Following::default(),
             vips,
             http: None,
-            ways,
+            tunnel_routes,
             sent: SentRoutes::default(),
             fast_path,
             maglev_tables,
@@ -166,24 +171,25 @@ impl RunningDirector {
     }
 
     /// After a change on the host: sends the new paths to the real servers to the balancer.
-    pub(super) async fn follow(&mut self, ways: TunnelRoutes) -> anyhow::Result<()> {
-        self.apply(of_ways(&ways).into()).await?;
+    pub(super) async fn host_changed(&mut self, tunnel_routes: TunnelRoutes) -> anyhow::Result<()> {
+        self.apply(tunnel_route_changes(&tunnel_routes).into()).await?;
         let source = |before, after| Altered::Source { before, after };
         let mtu = |before, after| Altered::LinkMtu { before, after };
-        let mut changes = moved(&self.ways.sources, &ways.sources, source);
-        changes.extend(moved(&self.ways.mtus, &ways.mtus, mtu));
-        self.keep(ways);
+        let mut changes = moved(&self.tunnel_routes.sources, &tunnel_routes.sources, source);
+        changes.extend(moved(&self.tunnel_routes.mtus, &tunnel_routes.mtus, mtu));
+        self.set_tunnel_routes(tunnel_routes);
         self.publish_changes(Origin::Host, "follow", &changes).await;
         Ok(())
     }
 
-    /// Remembers the paths that were sent to the balancer.
-    pub(super) fn keep(&mut self, ways: TunnelRoutes) {
-        self.ways.sources.extend(ways.sources);
-        self.ways.mtus.extend(ways.mtus);
-        self.ways.interfaces = ways.interfaces;
-        self.ways.uplinks = ways.uplinks;
-        self.fast_path.follow(&self.ways.uplinks);
+    /// Remembers the paths that were sent to the balancer, and attaches the fast path to the
+    /// current uplinks.
+    pub(super) fn set_tunnel_routes(&mut self, tunnel_routes: TunnelRoutes) {
+        self.tunnel_routes.sources.extend(tunnel_routes.sources);
+        self.tunnel_routes.mtus.extend(tunnel_routes.mtus);
+        self.tunnel_routes.interfaces = tunnel_routes.interfaces;
+        self.tunnel_routes.uplinks = tunnel_routes.uplinks;
+        self.fast_path.set_uplinks(&self.tunnel_routes.uplinks);
     }
 
     /// Publishes a change that the packet thread made by itself.
@@ -298,10 +304,11 @@ impl RunningDirector {
         let mut altered = self.altered(&changes, &running);
         altered.extend(settings::altered(&self.config, &wanted));
         let plan = session.plan_director(&self.desired(&wanted)).await?;
-        let (ways, warnings) = (plan.ways(), plan.warnings());
+        let (tunnel_routes, warnings) = (plan.tunnel_routes(), plan.warnings());
         // A new real server needs its tunnel's source from the start.
         let down = self.down_at_once(&checks_of(&wanted, &running)).await;
-        let changes = of_ways(&ways).into_iter().chain(changes).chain(down).collect();
+        let changes =
+            tunnel_route_changes(&tunnel_routes).into_iter().chain(changes).chain(down).collect();
         let prepared = self.prepare(&wanted, changes).await?;
         if let Err(error) = self.apply_prepared(prepared).await {
             self.checks.repeat();
@@ -313,7 +320,7 @@ impl RunningDirector {
             self.checks.repeat();
             return Err(error);
         }
-        self.keep(ways);
+        self.set_tunnel_routes(tunnel_routes);
         self.withdrawn = self.withdrawn_in(&wanted);
         self.vips.replace(virtual_ips(&wanted, &self.withdrawn));
         self.config = wanted;
@@ -345,7 +352,7 @@ impl RunningDirector {
         let mut maglev_tables = self.maglev_tables.clone();
         let mut all = maglev_tables.remake(hash_seed(wanted, self.random), wanted.maglev_slots);
         all.extend(changes);
-        self.builder.follow(maglev_tables, all).await
+        self.builder.with_tables(maglev_tables, all).await
     }
 
     async fn apply_prepared(
@@ -415,7 +422,8 @@ impl RunningDirector {
             let _ = self.packet_thread.send(DirectorMessage::Configure(settings));
         }
         let Ok(back) = config::diff(wanted, &self.config) else { return };
-        let mut changes: Vec<_> = of_ways(&self.ways).into_iter().chain(back).collect();
+        let mut changes: Vec<_> =
+            tunnel_route_changes(&self.tunnel_routes).into_iter().chain(back).collect();
         // In the same batch, so that a disabled real server gets no packet in between.
         changes.extend(saved.restored());
         if let Err(error) = self.apply(changes).await {
@@ -425,11 +433,11 @@ impl RunningDirector {
 }
 
 /// The changes that set the paths to the real servers in the balancer.
-pub(super) fn of_ways(ways: &TunnelRoutes) -> [Change; 3] {
+pub(super) fn tunnel_route_changes(tunnel_routes: &TunnelRoutes) -> [Change; 3] {
     [
-        Change::SetSources(ways.sources.clone()),
-        Change::SetLinkMtus(ways.mtus.clone()),
-        Change::SetInterfaces(ways.interfaces.clone()),
+        Change::SetSources(tunnel_routes.sources.clone()),
+        Change::SetLinkMtus(tunnel_routes.mtus.clone()),
+        Change::SetInterfaces(tunnel_routes.interfaces.clone()),
     ]
 }
 

@@ -3,9 +3,8 @@
 //! other real servers.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -42,12 +41,7 @@ pub(super) async fn load(state: Option<&Path>, needed: bool) -> anyhow::Result<S
 }
 
 fn keep(path: &Path, new: Seed) -> anyhow::Result<Seed> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).context("cannot make the folder");
-        }
-        _ => {}
-    }
+    Folder::make(path).context("cannot make the folder")?;
     let folder = Folder::open(path)?;
     let mode = fs::metadata(folder.at(OsStr::new(".")))?.mode();
     if mode & 0o077 != 0 {

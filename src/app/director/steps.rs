@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::reload::RunningDirector;
+use crate::app::due;
 
 /// The shortest time between two such updates: each may compute a table for every service.
 const APART: Duration = Duration::from_secs(1);
@@ -54,13 +55,7 @@ impl RunningDirector {
 
     /// Completes when [`Self::follow_steps`] is to run; never if nothing has changed.
     pub(super) fn steps_due(&self) -> impl Future<Output = ()> + use<> {
-        let due = self.following.due;
-        async move {
-            match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        }
+        due::reached(self.following.due)
     }
 }
 

@@ -37,7 +37,7 @@ impl Builder {
     ///
     /// # Errors
     /// The director is stopping; the tables are lost.
-    pub(super) async fn follow(
+    pub(super) async fn with_tables(
         &self,
         mut maglev_tables: MaglevTables,
         mut changes: Vec<Change>,

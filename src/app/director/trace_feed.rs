@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::messages::{Begun, DirectorMessage};
+use super::messages::{DirectorMessage, TraceStart};
 use super::recorder::{self, RecordedPiece};
 use super::tracing::{LiveTrace, QUEUE, TRACES, TracedPacket};
 use crate::app::packet_thread::PacketThread;
@@ -73,7 +73,7 @@ impl TraceFeed {
         let lost = Arc::<AtomicU64>::default();
         let trace = LiveTrace { filter, packets, outbox, lost: Arc::clone(&lost) };
         let begun = packet_thread.ask(|answer| DirectorMessage::Trace { trace, answer }).await?;
-        let Some(Begun { now, seeds }) = begun else {
+        let Some(TraceStart { now, seeds }) = begun else {
             bail!("busy: {TRACES} traces run; end one of them first");
         };
         let first = first_line(begins, packets.is_some().then_some(seeds));

@@ -262,7 +262,8 @@ fn unasked(why: &str) -> Finding {
 fn route(real: IpAddr, tunnelled: Vec<Tunnelled>, survey: &Survey) -> RouteToReal {
     let lookup = survey.facts.lookups.get(&real);
     let link = lookup.and_then(|lookup| survey.facts.link_at(lookup.link?));
-    let planned = survey.plan.as_ref().and_then(|plan| plan.ways.sources.get(&real).copied());
+    let planned =
+        survey.plan.as_ref().and_then(|plan| plan.tunnel_routes.sources.get(&real).copied());
     let usual = lookup.and_then(|lookup| lookup.source);
     let of_link = link.and_then(|link| masqueraded(real, link.index, survey));
     RouteToReal {

@@ -14,13 +14,13 @@ use crate::host::{Announcement, Facts, HostPlan, Link};
 use super::{Session, conflict};
 
 /// The interval at which an address that another host has is probed again.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+const PROBE_AGAIN: Duration = Duration::from_secs(10);
 
 impl Session {
     /// The announcements that need a conflict probe. These are new ones and those whose link was
     /// down, since neighbours may have learnt another host's address meanwhile. Those that another
     /// host had are probed periodically.
-    pub(super) fn unasked(
+    pub(super) fn unprobed(
         &self,
         plan: &HostPlan,
         facts: &Facts,
@@ -28,7 +28,7 @@ impl Session {
     ) -> Vec<Announcement> {
         let (now, first) = (Instant::now(), self.role.is_none());
         let due = |one: &&Announcement| match self.rivals.get(*one) {
-            Some((_, asked)) => now.saturating_duration_since(*asked) >= ASK_AGAIN,
+            Some((_, probed)) => now.saturating_duration_since(*probed) >= PROBE_AGAIN,
             None => first || !self.announced.contains(*one) || self.lost(one, facts),
         };
         let wanted = plan.announcements.iter().filter(|one| Some(one.address) != at_once);
@@ -53,12 +53,12 @@ impl Session {
     }
 
     /// Announces the probed addresses that no other host has.
-    pub(super) fn announce_new(&mut self, plan: &HostPlan, asked: &[Announcement], facts: &Facts) {
+    pub(super) fn announce_new(&mut self, plan: &HostPlan, probed: &[Announcement], facts: &Facts) {
         let wanted: BTreeSet<&Announcement> = plan.announcements.iter().collect();
         self.rivals.retain(|one, _| facts.link(&one.link).is_some_and(|link| link.up));
         self.announced.retain(|one| wanted.contains(one));
         self.defences.retain(|one, _| wanted.contains(one));
-        let due: BTreeSet<_> = asked.iter().filter(|one| wanted.contains(one)).cloned().collect();
+        let due: BTreeSet<_> = probed.iter().filter(|one| wanted.contains(one)).cloned().collect();
         self.announced.extend(due.iter().cloned());
         // The host that has an address until now may defend it against the first announcement.
         self.listening.listen_for(self.announced.iter(), facts);

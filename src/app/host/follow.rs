@@ -20,7 +20,7 @@ use crate::sys::process;
 use super::apply::copy;
 use super::conflict::{self, Conflict};
 use super::failures::Strict;
-use super::heard::PendingEvents;
+use super::pending::PendingEvents;
 use super::{Known, Role, Session, gather, in_turn};
 
 /// After a full check of the host the next one waits this many times its duration …
@@ -64,13 +64,13 @@ impl Session {
     pub async fn follow(&mut self) -> Result<TunnelRoutes> {
         loop {
             // No await from here to the return, or a cancelled call would lose the change.
-            if self.ways != self.reported_ways {
-                self.reported_ways = self.ways.clone();
-                return Ok(self.reported_ways.clone());
+            if self.tunnel_routes != self.reported_tunnel_routes {
+                self.reported_tunnel_routes = self.tunnel_routes.clone();
+                return Ok(self.reported_tunnel_routes.clone());
             }
-            if let Err(error) = self.hear().await {
+            if let Err(error) = self.wait_for_changes().await {
                 self.events = None;
-                warn!("cannot hear of changes of this host: {error:#}");
+                warn!("cannot watch this host for changes: {error:#}");
                 sleep(RETRY).await;
                 continue;
             }
@@ -108,7 +108,7 @@ impl Session {
             Err(error) => {
                 self.report.unknown(
                     format!("cannot keep this host as planned: {error:#}"),
-                    &self.ways.sources,
+                    &self.tunnel_routes.sources,
                 );
             }
         }
@@ -119,7 +119,7 @@ impl Session {
     fn defend_again(&mut self) {
         let now = Instant::now().into_std();
         for (one, defence) in &mut self.defences {
-            if defence.repeats(now) {
+            if defence.take_due(now) {
                 conflict::defend(one, &self.last);
             }
         }
@@ -155,8 +155,8 @@ impl Session {
             facts.copies_undone = self.copies_are_undone(&role, &facts, &unseen.ours);
         }
         // Independent of other problems of the host.
-        self.ways = role.ways(&facts);
-        self.uncover(&role.hiding(&facts)).await;
+        self.tunnel_routes = role.tunnel_routes(&facts);
+        self.stop_hiding(&role.hiding(&facts)).await;
         let plan = role.plan_items(&facts)?;
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
@@ -164,8 +164,8 @@ impl Session {
         looked.problems.extend(plan.problems.clone());
 
         self.forget_rivals(&plan);
-        let questions = self.unasked(&plan, &facts, None);
-        let known = plan.clone().without(&questions).without(&self.held_back());
+        let unprobed = self.unprobed(&plan, &facts, None);
+        let known = plan.clone().without(&unprobed).without(&self.held_back());
         let failed = self.carry_out(&role, &known, &facts, Strict::No).await?;
         looked.failed(failed);
         self.left_copies = self.leaves_copies(&role, &known);
@@ -174,13 +174,13 @@ impl Session {
         }
         self.announce_anew(&known, &facts);
 
-        self.ask(&role, &questions, &facts).await;
+        self.probe_conflicts(&role, &unprobed, &facts).await;
         let plan = plan.without(&self.held_back());
-        if !questions.is_empty() {
+        if !unprobed.is_empty() {
             let failed = self.carry_out(&role, &plan, &facts, Strict::No).await?;
             looked.failed(failed);
         }
-        self.announce_new(&plan, &questions, &facts);
+        self.announce_new(&plan, &unprobed, &facts);
         self.conclude(&plan, &facts, looked).await;
         self.remember_links(&facts);
         self.remember(&role, facts);
@@ -272,7 +272,7 @@ impl Session {
             let mut facts = self.look_with(role, true, Some(routes), &asked).await?;
             self.look_up_others(role, &known.facts, &mut facts, &asked).await;
             let is_director = matches!(role, Role::Director(_));
-            if is_director || copies::same_ways(&known.facts, &facts) {
+            if is_director || copies::same_inputs(&known.facts, &facts) {
                 self.light_looks += 1;
                 return Ok((facts, true));
             }
@@ -337,16 +337,16 @@ impl Session {
 
     /// Probes whether other hosts have these addresses. Addresses in use elsewhere are not
     /// announced, unless the operator has given `--force`.
-    pub(super) async fn ask(
+    pub(super) async fn probe_conflicts(
         &mut self,
         role: &Role,
-        questions: &[Announcement],
+        unprobed: &[Announcement],
         facts: &Facts,
     ) -> Vec<Conflict> {
         let conflicts =
-            if questions.is_empty() { Vec::new() } else { conflict::probe(questions, facts).await };
+            if unprobed.is_empty() { Vec::new() } else { conflict::probe(unprobed, facts).await };
         let forced = matches!(role, Role::Director(desired) if desired.force);
-        for one in questions {
+        for one in unprobed {
             let rival = conflicts.iter().find(|conflict| conflict.is_about(one));
             match rival {
                 Some(Conflict { mac, .. }) if !forced => {
@@ -386,7 +386,7 @@ impl Session {
         let moved = self.own_macs.note(facts);
         self.announce(&moved, facts);
         self.report.name_tun(&plan.tun);
-        self.report.update(problems, &put_back, &self.ways.sources);
+        self.report.update(problems, &put_back, &self.tunnel_routes.sources);
         let down =
             |index: &u32| facts.link_at(*index).is_some_and(|link| !link.up || !link.carrier);
         self.bounced.retain(down);

@@ -17,7 +17,7 @@ use crate::sys::netlink::Netlink;
 use crate::sys::netlink::packet_route::route::RouteMessage;
 use crate::sys::sysctl;
 
-use super::heard::Concern;
+use super::pending::Concern;
 use super::{messages, routes};
 
 /// The facts that plans depend on, with a route lookup for each of `destinations`. `routes`: the

@@ -19,7 +19,7 @@ use super::apply::{apply, copy};
 use super::conflict::Conflict;
 use super::failures::{Failures, KnownParts, Strict};
 use super::follow::HostCheck;
-use super::heard::Concern;
+use super::pending::Concern;
 use super::state::{self, StateFile};
 use super::undo::Mode;
 use super::{Prepared, Role, Session};
@@ -48,7 +48,7 @@ impl Session {
     /// file cannot be written. Then the changes of this call are undone; on the first call those of
     /// a predecessor as well.
     pub async fn install(&mut self, prepared: Prepared) -> Result<()> {
-        let Prepared { role: wanted, plan: promised, at_once } = prepared;
+        let Prepared { role: wanted, plan: prepared_plan, at_once } = prepared;
         let first = self.role.is_none();
         let facts = self.look(&wanted, true).await?;
         if first {
@@ -65,8 +65,8 @@ impl Session {
         // A change by the operator ends the contests about steps.
         self.contests.clear();
         self.keep_tun_mtu = true;
-        let questions = self.unasked(&plan, &facts, at_once);
-        let conflicts = self.ask(&role, &questions, &facts).await;
+        let unprobed = self.unprobed(&plan, &facts, at_once);
+        let conflicts = self.probe_conflicts(&role, &unprobed, &facts).await;
         self.unless_stopping()?;
         if let Err(error) = refuse(&role, &conflicts, &known) {
             self.rivals.retain(|one, _| known.vips.contains(&one.address));
@@ -97,10 +97,10 @@ impl Session {
         self.concern = Concern::of(&wanted);
         self.role = Some(wanted);
         let taken = plan.announcements.iter().filter(|one| Some(one.address) == at_once);
-        let announced: Vec<_> = taken.chain(&questions).cloned().collect();
+        let announced: Vec<_> = taken.chain(&unprobed).cloned().collect();
         self.announce_new(&plan, &announced, &facts);
-        self.ways.clone_from(&promised.ways);
-        self.reported_ways = promised.ways;
+        self.tunnel_routes.clone_from(&prepared_plan.tunnel_routes);
+        self.reported_tunnel_routes = prepared_plan.tunnel_routes;
         self.conclude(&plan, &facts, looked).await;
         self.remember_links(&facts);
         // Other routes may be relevant now.
@@ -127,7 +127,7 @@ impl Session {
     ) -> Result<Vec<Problem>> {
         self.forget_lost_links(facts);
         let mut failures = Failures { strict, problems: Vec::new() };
-        let others = state::living(&self.files, &self.state.namespace);
+        let others = state::of_running_daemons(&self.files, &self.state.namespace);
         let on_tun = self.due(&plan.on_tun, facts, &others, &mut failures)?;
         let steps = self.due(&plan.steps, facts, &others, &mut failures)?;
         self.note_forwarding(on_tun.iter().chain(&steps), facts);
@@ -156,7 +156,7 @@ impl Session {
         let mut left = HashSet::new();
         let tun_down = facts.link(&plan.tun).is_some_and(|tun| !tun.up);
         for step in plan.on_tun.iter().chain(&plan.steps) {
-            if self.state.steps.same_end(step).is_none() && !self.was_right(step) {
+            if self.state.steps.same_end(step).is_none() && !self.was_as_planned(step) {
                 continue;
             }
             let seen = match facts.holds(step) {
@@ -168,7 +168,7 @@ impl Session {
             };
             let subject = step.subject();
             match self.decide(&subject, seen, now) {
-                ContestMove::Nothing | ContestMove::MakeAgain => {}
+                ContestMove::Nothing | ContestMove::PutBackUnlogged => {}
                 ContestMove::PutBack => looked.put_back.push(subject),
                 decision => {
                     left.insert(step.record_key());
@@ -177,7 +177,7 @@ impl Session {
             }
         }
         self.contest_tun(&plan, facts, &mut looked, now);
-        self.note_right(&plan, facts);
+        self.note_as_planned(&plan, facts);
         plan.on_tun.retain(|step| !left.contains(&step.record_key()));
         plan.steps.retain(|step| !left.contains(&step.record_key()));
         plan.announcements
@@ -186,18 +186,18 @@ impl Session {
     }
 
     /// Whether a setting was as planned at the last check, and nothing had to be done for it.
-    fn was_right(&self, step: &HostStep) -> bool {
-        matches!(step, HostStep::Write { sysctl, .. } if self.right.contains(sysctl))
+    fn was_as_planned(&self, step: &HostStep) -> bool {
+        matches!(step, HostStep::Write { sysctl, .. } if self.as_planned.contains(sysctl))
     }
 
     /// Remembers the settings that are as planned.
-    fn note_right(&mut self, plan: &HostPlan, facts: &Facts) {
-        let right = plan.on_tun.iter().chain(&plan.steps).filter(|step| facts.holds(step));
+    fn note_as_planned(&mut self, plan: &HostPlan, facts: &Facts) {
+        let in_force = plan.on_tun.iter().chain(&plan.steps).filter(|step| facts.holds(step));
         let setting = |step: &HostStep| match step {
             HostStep::Write { sysctl, .. } => Some(sysctl.clone()),
             _ => None,
         };
-        self.right = right.filter_map(setting).collect();
+        self.as_planned = in_force.filter_map(setting).collect();
     }
 
     /// As [`Self::contest`], for the TUN itself. It is set up each time, since nothing is forwarded
@@ -219,7 +219,7 @@ impl Session {
         let subject = format!("MTU {} of {}", plan.tun_mtu, tun.name);
         self.keep_tun_mtu = true;
         match self.decide(&subject, presence(undone.is_some()), now) {
-            ContestMove::Nothing | ContestMove::MakeAgain => {}
+            ContestMove::Nothing | ContestMove::PutBackUnlogged => {}
             ContestMove::PutBack => looked.put_back.push(subject),
             decision => {
                 self.keep_tun_mtu = false;
@@ -264,7 +264,7 @@ impl Session {
         let now = &self.indices;
         let lost = |name: &str| known.get(name).is_some_and(|index| now.get(name) != Some(index));
         self.state.steps.retain(|step| !step.link().is_some_and(lost));
-        self.right.retain(|setting| !host_sysctl::link(setting).is_some_and(lost));
+        self.as_planned.retain(|setting| !host_sysctl::link(setting).is_some_and(lost));
     }
 
     fn due(
@@ -435,7 +435,7 @@ impl Session {
     }
 
     /// Removes steps that hide another program's route and are not in `hiding`.
-    pub(super) async fn uncover(&mut self, hiding: &[HostStep]) {
+    pub(super) async fn stop_hiding(&mut self, hiding: &[HostStep]) {
         let wanted: HostRecord = hiding.iter().cloned().collect();
         let hiding = |step: &&HostStep| step.hides() && wanted.same_end(step).is_none();
         let hiding: Vec<_> = self.state.steps.iter().filter(hiding).cloned().collect();

@@ -16,14 +16,13 @@ mod control_files;
 mod failures;
 mod follow;
 pub(super) mod gather;
-mod heard;
-mod hearing;
 mod in_turn;
 mod inherit;
 mod install;
 mod listening;
 mod messages;
 mod neighbour_socket;
+mod pending;
 mod prepared;
 pub(crate) mod reply_lookup;
 mod report;
@@ -31,6 +30,7 @@ mod routes;
 mod state;
 pub(crate) mod survey;
 mod undo;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -63,10 +63,10 @@ pub use crate::host::DesiredDirector;
 pub use crate::host::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
-use heard::{Concern, PendingEvents};
 use in_turn::InTurn;
 use inherit::{OtherNamespace, inherit};
 use listening::ClaimListener;
+use pending::{Concern, PendingEvents};
 use report::HostReport;
 use state::StateFile;
 
@@ -88,9 +88,9 @@ pub struct Session {
     /// The current names of the configured uplinks.
     uplinks: Uplinks,
     /// The paths to the real servers last returned to the caller.
-    reported_ways: TunnelRoutes,
+    reported_tunnel_routes: TunnelRoutes,
     /// The paths to the real servers at the last check.
-    ways: TunnelRoutes,
+    tunnel_routes: TunnelRoutes,
     /// Warnings already logged.
     warned: BTreeSet<String>,
     /// The current announcements, and the tasks that repeat them.
@@ -111,7 +111,7 @@ pub struct Session {
     /// The state of steps that another program undoes, by their subject.
     contests: BTreeMap<String, Contest>,
     /// Settings that were as planned at the last check without a step of ours.
-    right: BTreeSet<String>,
+    as_planned: BTreeSet<String>,
     /// The MTU that the TUN was set to.
     tun_mtu: Option<u16>,
     /// Whether its MTU is set: not if another program sets another one again and again.
@@ -220,8 +220,8 @@ impl Session {
             indices: BTreeMap::new(),
             tun: None,
             uplinks: Uplinks::default(),
-            reported_ways: TunnelRoutes::default(),
-            ways: TunnelRoutes::default(),
+            reported_tunnel_routes: TunnelRoutes::default(),
+            tunnel_routes: TunnelRoutes::default(),
             warned: BTreeSet::new(),
             announcing: Vec::new(),
             announced: BTreeSet::new(),
@@ -231,7 +231,7 @@ impl Session {
             default_route: DefaultRoute::default(),
             listening: ClaimListener::new(),
             contests: BTreeMap::new(),
-            right: BTreeSet::new(),
+            as_planned: BTreeSet::new(),
             tun_mtu: None,
             keep_tun_mtu: true,
             had_copies: Vec::new(),
@@ -292,7 +292,7 @@ impl Session {
 
     /// Replaces the problems that the daemon finds itself; they are reported with the host's.
     pub fn report_own(&mut self, problems: Vec<Problem>) {
-        self.report.set_own(problems, &self.ways.sources);
+        self.report.set_own(problems, &self.tunnel_routes.sources);
     }
 
     async fn prepare(&mut self, role: Role) -> Result<Prepared> {
@@ -350,7 +350,7 @@ impl Session {
                 _ => true,
             };
             if kept {
-                desired.known_sources.clone_from(&self.ways.sources);
+                desired.known_sources.clone_from(&self.tunnel_routes.sources);
             }
             if let Some(names) = &mut desired.uplinks {
                 *names = self.uplinks.clone().current(names, facts);
@@ -452,9 +452,9 @@ impl Role {
         name.clone_into(tun);
     }
 
-    fn ways(&self, facts: &Facts) -> TunnelRoutes {
+    fn tunnel_routes(&self, facts: &Facts) -> TunnelRoutes {
         match self {
-            Self::Director(desired) => director::ways(desired, facts),
+            Self::Director(desired) => director::tunnel_routes(desired, facts),
             Self::RealServer(_) => TunnelRoutes::default(),
         }
     }

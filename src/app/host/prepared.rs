@@ -40,10 +40,10 @@ impl Prepared {
         self.plan.link_mtu
     }
 
-    /// The ways to the real servers (director). [`Session::follow`](super::Session::follow) returns
-    /// when they change.
+    /// The paths to the real servers (director). [`Session::follow`](super::Session::follow)
+    /// returns when they change.
     #[must_use]
-    pub fn ways(&self) -> TunnelRoutes {
-        self.plan.ways.clone()
+    pub fn tunnel_routes(&self) -> TunnelRoutes {
+        self.plan.tunnel_routes.clone()
     }
 }

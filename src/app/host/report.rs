@@ -97,7 +97,7 @@ impl HostReport {
         sources: &OuterSources,
     ) {
         problems.extend(self.own.iter().cloned());
-        let turns = self.ledger.update(SystemTime::now(), problems);
+        let changes = self.ledger.update(SystemTime::now(), problems);
         self.put_back += put_back.len() as u64;
         let of_host = |change| event(Origin::Host, "follow", change);
         let steps: Vec<Event> = put_back.iter().map(|step| of_host(of_step(step))).collect();
@@ -108,11 +108,12 @@ impl HostReport {
                 format_args!("{step}: it was gone, and is put back"),
             );
         }
-        let problems: Vec<Event> = turns.iter().map(|turn| of_host(of_turn(turn))).collect();
-        for (turn, event) in turns.iter().zip(&problems).take(LOGGED) {
-            log(turn, event);
+        let problems: Vec<Event> =
+            changes.iter().map(|change| of_host(of_change(change))).collect();
+        for (change, event) in changes.iter().zip(&problems).take(LOGGED) {
+            log(change, event);
         }
-        let more = (turns.len() + put_back.len()).saturating_sub(LOGGED);
+        let more = (changes.len() + put_back.len()).saturating_sub(LOGGED);
         if more > 0 {
             let more = counted(more as u64, "more change");
             warn!("and up to {more} of the host, which `vstun list --json` shows");
@@ -140,8 +141,8 @@ impl HostReport {
     }
 }
 
-fn log(turn: &ProblemChange, event: &Event) {
-    match turn {
+fn log(change: &ProblemChange, event: &Event) {
+    match change {
         ProblemChange::Began(problem) if problem.kind == ProblemKind::Contested => {
             log_lines::event(Level::Error, event, &problem.text);
         }
@@ -158,8 +159,8 @@ fn of_step(step: &str) -> Alteration {
     Alteration::of(Altered::PutBack { step: step.to_owned() })
 }
 
-fn of_turn(turn: &ProblemChange) -> Alteration {
-    let (address, what) = match turn {
+fn of_change(change: &ProblemChange) -> Alteration {
+    let (address, what) = match change {
         ProblemChange::Began(problem) => {
             (problem.address, Altered::HostWrong { problem: problem.text.clone() })
         }

@@ -185,7 +185,7 @@ pub(super) fn not_believed(stranger: &NotOurs) -> String {
 }
 
 /// The states of other running daemons, in this directory and this network namespace.
-pub(super) fn living(files: &ControlFiles, namespace: &str) -> Vec<StateFile> {
+pub(super) fn of_running_daemons(files: &ControlFiles, namespace: &str) -> Vec<StateFile> {
     let folder = files.folder();
     let Ok(entries) = fs::read_dir(folder.at(OsStr::new("."))) else { return Vec::new() };
     let suffix = format!(".{STATE}");

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 
-use super::heard::Concern;
+use super::pending::Concern;
 use super::{Role, gather, messages};
 use crate::host::{
     self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, SelectiveRule,

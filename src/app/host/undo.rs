@@ -93,7 +93,7 @@ impl Session {
     }
 
     pub(super) async fn undo_steps(&mut self, steps: Vec<HostStep>, mode: Mode) -> Vec<UndoReport> {
-        let others = state::living(&self.files, &self.state.namespace);
+        let others = state::of_running_daemons(&self.files, &self.state.namespace);
         let mut outcomes = Vec::new();
         for step in steps.into_iter().rev() {
             if let Some(left) = self.left_on(&step, &others) {

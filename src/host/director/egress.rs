@@ -34,7 +34,7 @@ pub(super) fn links<'a>(
             Some(lookup) if lookup.kind == RouteKind::Unicast => {
                 links.extend(lookup.link.and_then(|index| facts.link_at(index)));
                 let chosen = configured_source(desired, Family::of(*real)).is_some();
-                if !chosen && lookup.source.is_some_and(is_of_the_link) {
+                if !chosen && lookup.source.is_some_and(is_ipv6_link_local) {
                     problems.push(wrong(real, format!(
                         "no address but a link-local one leads to real server {real}; its packets \
                          are lost until there is another"
@@ -65,7 +65,7 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
 
 /// The paths to the reachable real servers.
 #[must_use]
-pub fn ways(desired: &DesiredDirector, facts: &Facts) -> TunnelRoutes {
+pub fn tunnel_routes(desired: &DesiredDirector, facts: &Facts) -> TunnelRoutes {
     let sources = outer_sources(desired, facts);
     let interface = |real: &IpAddr| {
         let link = unicast(real, facts)?.link?;
@@ -195,7 +195,7 @@ fn configured_source(desired: &DesiredDirector, family: Family) -> Option<IpAddr
 /// others are tentative or missing it picks a link-local address, which is useless: the real server
 /// refuses it, routers drop it, and no route into the TUN may prefer it.
 fn picked(real: IpAddr, facts: &Facts) -> Option<IpAddr> {
-    let source = unicast(&real, facts)?.source.filter(|source| !is_of_the_link(*source))?;
+    let source = unicast(&real, facts)?.source.filter(|source| !is_ipv6_link_local(*source))?;
     Some(lasting(source, real, facts).unwrap_or(source))
 }
 
@@ -209,7 +209,7 @@ fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
             && own.address.is_ipv6()
             && !own.temporary
             && !own.tentative
-            && !is_of_the_link(own.address)
+            && !is_ipv6_link_local(own.address)
     };
     // The order of the kernel's own rules (RFC 6724 5): preferred before deprecated, then the one
     // closest to the destination; of two equal ones that of the subnet chosen by the kernel.
@@ -247,7 +247,7 @@ pub(super) fn temporary(desired: &DesiredDirector, facts: &Facts) -> Vec<Problem
     found.into_iter().map(problem).collect()
 }
 
-fn is_of_the_link(address: IpAddr) -> bool {
+fn is_ipv6_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 

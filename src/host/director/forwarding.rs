@@ -29,7 +29,7 @@ pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<HostStep> {
 /// IPv6. `ip6_forward()` checks `all/forwarding`, or the uplink's own `force_forwarding` if it
 /// exists; neighbour discovery is proxied if the uplink's own `forwarding` and `proxy_ndp` are on.
 pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) -> Vec<HostStep> {
-    let uplinks: Vec<&&Link> = uplinks.iter().filter(|link| ipv6::speaks(link, facts)).collect();
+    let uplinks: Vec<&&Link> = uplinks.iter().filter(|link| ipv6::is_on(link, facts)).collect();
     let mut steps = accept_ra(&desired.tun, facts);
     if uplinks.iter().any(|link| !forces(link, facts)) {
         steps.extend(forward_everywhere(&desired.tun, facts));
@@ -94,7 +94,7 @@ pub(super) fn warnings(
                 firewall(&format!("iifname \"{name}\" oifname != \"{tun}\" drop"))
             ));
         }
-        if v6 && !ipv6::speaks(link, facts) {
+        if v6 && !ipv6::is_on(link, facts) {
             let text = format!(
                 "IPv6 is off on uplink {name}, so no packet for an IPv6 virtual IP arrives there; \
                  turn it on with `sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`"
@@ -162,7 +162,7 @@ fn forward_everywhere(tun: &str, facts: &Facts) -> Option<HostStep> {
 }
 
 fn all_force(uplinks: &[&Link], facts: &Facts) -> bool {
-    uplinks.iter().filter(|link| ipv6::speaks(link, facts)).all(|link| forces(link, facts))
+    uplinks.iter().filter(|link| ipv6::is_on(link, facts)).all(|link| forces(link, facts))
 }
 
 /// Whether the kernel has the setting for the interface, and it is readable.

@@ -24,14 +24,14 @@ pub(super) fn find<'a>(
     };
     let address = vips.iter().copied().find(IpAddr::is_ipv6);
     if let (Some(address), Some(first)) = (address, links.first())
-        && !links.iter().any(|link| ipv6::speaks(link, facts))
+        && !links.iter().any(|link| ipv6::is_on(link, facts))
     {
         let sysctl = sysctl::conf6(&first.name, "disable_ipv6");
         problems.push(HostRefusal::Ipv6Off { address, sysctl }.into());
     }
     problems.extend(links.iter().filter_map(|link| unfit(link, facts)));
     if desired.arp {
-        problems.extend(links.iter().filter_map(|link| unheard(link)));
+        problems.extend(links.iter().filter_map(|link| unanswering(link)));
     }
     (links, problems)
 }
@@ -79,7 +79,7 @@ fn unfit(link: &Link, facts: &Facts) -> Option<Problem> {
 
 /// The problem of an uplink on which neither ARP nor neighbour discovery is answered
 /// (`IFF_NOARP`). An interface without a hardware address needs none.
-fn unheard(link: &Link) -> Option<Problem> {
+fn unanswering(link: &Link) -> Option<Problem> {
     let name = &link.name;
     let silent = link.up && link.carrier && !link.arp && link.mac.is_some();
     let text = format!(
@@ -104,12 +104,12 @@ fn default<'a>(
             indices = default_route_links(Family::of(vip), facts);
         }
         let fit = |link: &&Link| !link.loopback && link.name != desired.tun;
-        let ways: Vec<&Link> =
+        let fitting: Vec<&Link> =
             indices.into_iter().filter_map(|index| facts.link_at(index)).filter(fit).collect();
-        if ways.is_empty() {
+        if fitting.is_empty() {
             missing.push(HostRefusal::UplinkMissing(vip).into());
         }
-        links.extend(ways);
+        links.extend(fitting);
     }
     if !links.0.is_empty() {
         missing.iter_mut().for_each(|problem| problem.refusal = None);

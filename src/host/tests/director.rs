@@ -113,11 +113,15 @@ fn the_tun_s_mtu_is_the_largest_link_s_less_the_outer_header() {
         let plan = director::plan(&desired, &way("10.3.0.2", mtu)).unwrap();
         assert_eq!(plan.tun_mtu, expected, "way of {mtu}");
         let mtus = [(ip("10.3.0.2"), mtu), (ip("10.3.0.3"), 68)];
-        assert_eq!(plan.ways.mtus, mtus.into(), "each real server has its own");
+        assert_eq!(plan.tunnel_routes.mtus, mtus.into(), "each real server has its own");
     }
     let wide = way("10.3.0.2", 9_000);
     let plan = director::plan(&desired, &wide).unwrap();
-    assert_eq!((plan.tun_mtu, plan.ways.mtus[&ip("10.3.0.2")]), (1480, 1500), "the link's");
+    assert_eq!(
+        (plan.tun_mtu, plan.tunnel_routes.mtus[&ip("10.3.0.2")]),
+        (1480, 1500),
+        "the link's"
+    );
     let jumbo = |mtu| {
         let mut facts = facts.clone();
         facts.lookups.remove(&ip("10.3.0.2"));

@@ -56,7 +56,7 @@ fn one_uplink_alone_forwards_where_the_kernel_allows_it() {
             "proxy neighbour entry 2001:db8:1::10 dev eth0",
         ]
     );
-    assert_eq!(plan.ways.sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
+    assert_eq!(plan.tunnel_routes.sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
     assert!(plan.warnings[0].starts_with("IPv6 forwarding is turned on for interface eth0"));
 }
@@ -178,15 +178,22 @@ fn the_tun_s_mtu_by_mix() {
     }
     let plan = director::plan(&desired(), &facts6()).unwrap();
     assert_eq!((plan.tun_mtu, plan.problems.len()), (1480, 0), "both");
-    assert_eq!(plan.ways.mtus, [(ip(v4.1), 1500), (ip(v6.1), 1500)].into());
+    assert_eq!(plan.tunnel_routes.mtus, [(ip(v4.1), 1500), (ip(v6.1), 1500)].into());
     let mut announced = facts6();
     set(&mut announced, "net/ipv6/conf/eth1/mtu", "1400");
     let plan = director::plan(&only6(), &announced).unwrap();
-    assert_eq!((plan.tun_mtu, plan.ways.mtus), (1360, [(ip(v6.1), 1400)].into()), "by a router");
+    assert_eq!(
+        (plan.tun_mtu, plan.tunnel_routes.mtus),
+        (1360, [(ip(v6.1), 1400)].into()),
+        "by a router"
+    );
     let mut unknown = facts6();
     unknown.lookups.clear();
     let plan = director::plan(&only6(), &unknown).unwrap();
-    assert_eq!((plan.tun_mtu, without_uplinks(plan.ways)), (1460, TunnelRoutes::default()));
+    assert_eq!(
+        (plan.tun_mtu, without_uplinks(plan.tunnel_routes)),
+        (1460, TunnelRoutes::default())
+    );
 }
 
 #[test]
@@ -230,7 +237,10 @@ fn sources_by_family() {
     assert_eq!(source(&plan, "10.1.0.10"), Some(ip("10.1.0.1")));
     assert_eq!(source(&plan, "2001:db8:1::10"), Some(ip("2001:db8:1::1")));
     let (v4, v6) = (ip("10.2.0.2"), ip("2001:db8:2::2"));
-    assert_eq!(plan.ways.sources, [(v4, ip("10.1.0.1")), (v6, ip("2001:db8:1::1"))].into());
+    assert_eq!(
+        plan.tunnel_routes.sources,
+        [(v4, ip("10.1.0.1")), (v6, ip("2001:db8:1::1"))].into()
+    );
 
     // The kernel refuses a route with a tentative source.
     let mut tentative = facts6();
@@ -238,19 +248,19 @@ fn sources_by_family() {
     own.unwrap().tentative = true;
     let plan = director::plan(&wished, &tentative).unwrap();
     assert_eq!(source(&plan, "2001:db8:1::10"), None);
-    assert_eq!(plan.ways.sources.len(), 2);
+    assert_eq!(plan.tunnel_routes.sources.len(), 2);
 
     let mut unreachable = facts6();
     for lookup in unreachable.lookups.values_mut() {
         lookup.kind = RouteKind::Unreachable;
     }
     let plan = director::plan(&wished, &unreachable).unwrap();
-    assert_eq!(without_uplinks(plan.ways), TunnelRoutes::default(), "no route");
+    assert_eq!(without_uplinks(plan.tunnel_routes), TunnelRoutes::default(), "no route");
 }
 
 /// The paths to the real servers, without the uplinks.
-fn without_uplinks(ways: TunnelRoutes) -> TunnelRoutes {
-    TunnelRoutes { uplinks: BTreeMap::new(), ..ways }
+fn without_uplinks(tunnel_routes: TunnelRoutes) -> TunnelRoutes {
+    TunnelRoutes { uplinks: BTreeMap::new(), ..tunnel_routes }
 }
 
 /// The lookup's choice while the interface's other addresses are still tentative (RFC 4862 5.4).
@@ -259,7 +269,7 @@ fn a_link_local_address_is_no_source() {
     let mut facts = facts6();
     facts.lookups.insert(ip("2001:db8:2::2"), towards(3, "fe80::3"));
     let plan = director::plan(&only6(), &facts).unwrap();
-    assert_eq!(plan.ways.sources, [].into());
+    assert_eq!(plan.tunnel_routes.sources, [].into());
     let object = Object::Route {
         address: ip("2001:db8:1::10"),
         link: "vstun0".into(),
@@ -270,7 +280,7 @@ fn a_link_local_address_is_no_source() {
     assert!(wrong(&plan, "link-local"));
     let desired = DesiredDirector { sources: vec![ip("2001:db8:2::1")], ..only6() };
     let plan = director::plan(&desired, &facts).unwrap();
-    assert_eq!(plan.ways.sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
+    assert_eq!(plan.tunnel_routes.sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
     assert!(!wrong(&plan, "link-local"));
 }
 
@@ -281,7 +291,7 @@ fn a_temporary_address_is_a_source_only_where_there_is_no_other() {
     let source = |facts: &Facts| {
         let plan = director::plan(&only6(), facts).unwrap();
         let warned = wrong(&plan, "temporary");
-        (plan.ways.sources[&ip("2001:db8:2::2")], warned)
+        (plan.tunnel_routes.sources[&ip("2001:db8:2::2")], warned)
     };
     let mut facts = facts6();
     facts.addresses.push(temporary("2001:db8:2::7e3b/64"));

@@ -122,8 +122,8 @@ fn no_interface_is_known_towards_real_servers_under_a_policy() {
     ];
     for (policies, expected) in rows {
         let facts = Facts { policies, ..facts() };
-        let ways = crate::host::director::ways(&desired_director(), &facts);
-        let known = ways.interfaces.contains_key(&ip("10.2.0.2"));
+        let tunnel_routes = crate::host::director::tunnel_routes(&desired_director(), &facts);
+        let known = tunnel_routes.interfaces.contains_key(&ip("10.2.0.2"));
         assert_eq!(known, expected, "{:?}", facts.policies);
     }
 }

@@ -120,14 +120,14 @@ fn a_source_in_use_is_kept_while_the_host_has_it_on_the_same_interface() {
     facts.addresses.push(own(3, "10.2.0.7/24"));
     facts.lookups.insert(real, towards(3, "10.2.0.7"));
     let plan = director::plan(&desired, &facts).unwrap();
-    assert_eq!(plan.ways.sources, [(real, ip("10.2.0.1"))].into());
+    assert_eq!(plan.tunnel_routes.sources, [(real, ip("10.2.0.1"))].into());
     assert!(
         texts(&plan)[0]
             .contains("source 10.2.0.7 towards real server 10.2.0.2; tunnels keep 10.2.0.1")
     );
     let fresh = director::plan(&desired_director(), &facts).unwrap();
     assert_eq!(
-        fresh.ways.sources,
+        fresh.tunnel_routes.sources,
         [(real, ip("10.2.0.7"))].into(),
         "at a start, what is preferred"
     );
@@ -135,10 +135,10 @@ fn a_source_in_use_is_kept_while_the_host_has_it_on_the_same_interface() {
     let mut elsewhere = facts.clone();
     elsewhere.lookups.insert(real, towards(2, "10.1.0.1"));
     let plan = director::plan(&desired, &elsewhere).unwrap();
-    assert_eq!(plan.ways.sources, [(real, ip("10.1.0.1"))].into());
+    assert_eq!(plan.tunnel_routes.sources, [(real, ip("10.1.0.1"))].into());
     facts.addresses.retain(|own| own.address != ip("10.2.0.1"));
     let plan = director::plan(&desired, &facts).unwrap();
-    assert_eq!(plan.ways.sources, [(real, ip("10.2.0.7"))].into());
+    assert_eq!(plan.tunnel_routes.sources, [(real, ip("10.2.0.7"))].into());
     assert_eq!(plan.problems, []);
 }
 

@@ -45,7 +45,7 @@ fn ipv6_alone_needs_no_arp_settings() {
     );
     let tun = lines(&plan.on_tun);
     assert_eq!(tun.last().unwrap(), "sysctl net/ipv6/conf/vstun0/disable_ipv6 = 0 (was 0)");
-    assert_eq!(plan.ways, TunnelRoutes::default());
+    assert_eq!(plan.tunnel_routes, TunnelRoutes::default());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::*;
 use crate::host::capture::{RouteAnswer, RouteQuestion, judge, questions};
 use crate::host::contest::{CALM, Contest, ContestMove, Presence, ROUNDS};
 use crate::host::default_route::DefaultRoute;
-use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
+use crate::host::defence::{CONFLICT_END, Claim, DEFEND_INTERVAL, Defence};
 use crate::host::realserver;
 use crate::host::rename::{Uplinks, renamed};
 use crate::host::replies::{self, Reply};
@@ -90,7 +90,7 @@ fn every_state_of_a_contest_over_everything_that_can_be_seen() {
     let table = [
         (Contest::Kept, Presence::InForce, 0, Contest::Kept, ContestMove::Nothing),
         (Contest::Kept, Presence::Missing, 0, put_back(1, 0), ContestMove::PutBack),
-        (Contest::Kept, Presence::LostWithLink, 0, Contest::Kept, ContestMove::MakeAgain),
+        (Contest::Kept, Presence::LostWithLink, 0, Contest::Kept, ContestMove::PutBackUnlogged),
         (put_back(1, 0), Presence::InForce, 599, put_back(1, 0), ContestMove::Nothing),
         (put_back(1, 0), Presence::InForce, 600, Contest::Kept, ContestMove::Nothing),
         (put_back(1, 0), Presence::Missing, 0, put_back(1, 0), ContestMove::Wait),
@@ -102,10 +102,10 @@ fn every_state_of_a_contest_over_everything_that_can_be_seen() {
         (put_back(ROUNDS, 0), Presence::Missing, 15, put_back(ROUNDS, 0), ContestMove::Wait),
         (put_back(ROUNDS, 0), Presence::Missing, 16, Contest::Yielded, ContestMove::Yield),
         (put_back(ROUNDS, 0), Presence::Missing, 600, put_back(1, 600), ContestMove::PutBack),
-        (put_back(3, 0), Presence::LostWithLink, 0, put_back(3, 0), ContestMove::MakeAgain),
+        (put_back(3, 0), Presence::LostWithLink, 0, put_back(3, 0), ContestMove::PutBackUnlogged),
         (Contest::Yielded, Presence::InForce, 0, Contest::Kept, ContestMove::Nothing),
-        (Contest::Yielded, Presence::Missing, 9999, Contest::Yielded, ContestMove::StayAway),
-        (Contest::Yielded, Presence::LostWithLink, 0, Contest::Kept, ContestMove::MakeAgain),
+        (Contest::Yielded, Presence::Missing, 9999, Contest::Yielded, ContestMove::LeaveUndone),
+        (Contest::Yielded, Presence::LostWithLink, 0, Contest::Kept, ContestMove::PutBackUnlogged),
     ];
     for (state, seen, second, next, decision) in table {
         assert_eq!(state.next(seen, at(second)), (next, decision), "{state:?} {seen:?} {second}");
@@ -161,25 +161,25 @@ fn a_claimed_address_is_defended_once_in_ten_seconds() {
     let mut defence = Defence::default();
     let mac = [2, 0, 0, 0, 0, 9];
     assert_eq!(defence.rival(start), None);
-    assert!(defence.claimed(Claim::Has(mac), start));
-    assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL - Duration::from_millis(1)));
-    assert!(defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL));
-    assert_eq!(defence.owed(), None);
+    assert!(defence.record(Claim::Has(mac), start));
+    assert!(!defence.record(Claim::Has(mac), start + DEFEND_INTERVAL - Duration::from_millis(1)));
+    assert!(defence.record(Claim::Has(mac), start + DEFEND_INTERVAL));
+    assert_eq!(defence.next_defence(), None);
     assert_eq!(defence.rival(start + DEFEND_INTERVAL), Some(mac));
-    assert_eq!(defence.rival(start + DEFEND_INTERVAL + PEACE), None);
+    assert_eq!(defence.rival(start + DEFEND_INTERVAL + CONFLICT_END), None);
     // The last claim is answered too, when the interval is over.
     let mut defence = Defence::default();
-    assert!(defence.claimed(Claim::Has(mac), start));
-    assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL / 2));
-    assert_eq!(defence.owed(), Some(start + DEFEND_INTERVAL));
-    assert!(!defence.repeats(start + DEFEND_INTERVAL - Duration::from_millis(1)));
-    assert!(defence.repeats(start + DEFEND_INTERVAL));
-    assert!(!defence.repeats(start + DEFEND_INTERVAL * 2), "once");
-    assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL), "just announced");
+    assert!(defence.record(Claim::Has(mac), start));
+    assert!(!defence.record(Claim::Has(mac), start + DEFEND_INTERVAL / 2));
+    assert_eq!(defence.next_defence(), Some(start + DEFEND_INTERVAL));
+    assert!(!defence.take_due(start + DEFEND_INTERVAL - Duration::from_millis(1)));
+    assert!(defence.take_due(start + DEFEND_INTERVAL));
+    assert!(!defence.take_due(start + DEFEND_INTERVAL * 2), "once");
+    assert!(!defence.record(Claim::Has(mac), start + DEFEND_INTERVAL), "just announced");
     // A probe is answered whatever was defended, and is not a conflict.
     let mut defence = Defence::default();
-    assert!(defence.claimed(Claim::Probes, start));
-    assert!(!defence.claimed(Claim::Probes, start + Duration::from_millis(999)));
+    assert!(defence.record(Claim::Probes, start));
+    assert!(!defence.record(Claim::Probes, start + Duration::from_millis(999)));
     assert_eq!(defence.rival(start), None);
 }
 

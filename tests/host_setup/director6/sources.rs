@@ -53,7 +53,7 @@ fn a_director_starts_while_its_only_usable_address_is_link_local() {
                 let mut session = Session::open(Path::new(CONTROL)).unwrap();
                 let desired = DesiredDirector { uplinks: Some(vec!["eth0".into()]), ..only6() };
                 let prepared = session.plan_director(&desired).await.unwrap();
-                assert_eq!(prepared.ways().sources, [].into());
+                assert_eq!(prepared.tunnel_routes().sources, [].into());
                 tun();
                 session.install(prepared).await.unwrap();
                 sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");

@@ -1,7 +1,7 @@
 //! One frame: offload, verdict, its execution, and its record.
 
 use super::DirectorLoop;
-use crate::app::director::messages::Begun;
+use crate::app::director::messages::TraceStart;
 use crate::app::director::sending::Sending;
 use crate::app::director::tracing::LiveTrace;
 use crate::balancer::outer::Inner;
@@ -13,11 +13,11 @@ use crate::wire::virtio::{self, Offload, OffloadError};
 
 impl DirectorLoop {
     /// Begins a trace; `None` if there are too many.
-    pub(super) fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<Begun> {
+    pub(super) fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<TraceStart> {
         // A trace has to show every packet, also of carried flows.
         self.balancer.take_all_back();
         let seeds = self.balancer.seeds();
-        self.tracing.begin(trace).then_some(Begun { now, seeds })
+        self.tracing.begin(trace).then_some(TraceStart { now, seeds })
     }
 
     /// Processes one frame: offload, verdict, and its execution.
@@ -38,7 +38,7 @@ impl DirectorLoop {
             self.tracing.note(record, packet.bytes())
         });
         let split = plan.is_some() && matches!(verdict, Verdict::Tunnel(_));
-        self.reads.super_frames += u64::from(split);
+        self.loop_counters.super_frames += u64::from(split);
         if tapped {
             self.output.tap(&self.input);
         }

@@ -103,7 +103,7 @@ impl DirectorLoop {
             snapshot: self.balancer.figures(),
             sent: self.output.sent().clone(),
             gue_ports_taken: self.output.gue_ports_taken(),
-            reads: self.reads,
+            loop_counters: self.loop_counters,
             fast_path: self.balancer.carries(),
             next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),
         }

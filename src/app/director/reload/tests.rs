@@ -52,12 +52,12 @@ fn running(config: config::Director) -> RunningDirector {
                 }
                 DirectorMessage::Report(answer) => {
                     let snapshot = balancer.figures();
-                    let (sent, reads, next_timer) = Default::default();
+                    let (sent, loop_counters, next_timer) = Default::default();
                     drop(answer.send(DirectorReport {
                         gue_ports_taken: 0,
                         snapshot,
                         sent,
-                        reads,
+                        loop_counters,
                         fast_path: false,
                         not_carried: None,
                         next_timer,

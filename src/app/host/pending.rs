@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use crate::host::{PROTOCOL, Route, RouteEvent, RouteKey};
+use crate::host::{LOCAL, PROTOCOL, Route, RouteEvent, RouteKey};
 use crate::sys::netlink::HostChange;
 
 use super::{Role, routes};
 
-/// The local table. Its routes follow from the addresses.
-const LOCAL: u32 = 255;
 /// Routes that are followed one by one between two checks. With more, all are read again.
 const EVENTS: usize = 10_000;
 
@@ -39,6 +37,7 @@ impl Concern {
     /// Whether the route matters.
     pub(super) fn includes(&self, route: &Route) -> bool {
         match self {
+            // The routes of the local table follow from the addresses.
             Self::Leaving => route.table != LOCAL,
             Self::Addresses(addresses) => {
                 let net = route.destination.trunc();
@@ -62,8 +61,8 @@ pub(super) struct PendingEvents {
 
 impl PendingEvents {
     /// Remembers the event; returns whether it matters.
-    pub(super) fn note(&mut self, heard: HostChange, concern: &Concern) -> bool {
-        let event = match heard {
+    pub(super) fn note(&mut self, change: HostChange, concern: &Concern) -> bool {
+        let event = match change {
             HostChange::AddressGone(_) | HostChange::Other | HostChange::Lost => None,
             HostChange::RouteMade { route, replaces } => match routes::listed(&route) {
                 Some(route) => Some(RouteEvent::Made { route, replaces }),

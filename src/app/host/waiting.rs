@@ -23,7 +23,7 @@ const BURST: Duration = Duration::from_millis(500);
 
 impl Session {
     /// Waits for the end of a burst of changes, or for the time of the next check.
-    pub(super) async fn hear(&mut self) -> Result<()> {
+    pub(super) async fn wait_for_changes(&mut self) -> Result<()> {
         if self.events.is_none() {
             // Events before the subscription were missed.
             (self.changed, self.known) = (true, None);
@@ -32,9 +32,9 @@ impl Session {
             self.events = Some((events, HostEvents::open().with_context(context)?));
         }
         while !self.changed {
-            let owed = self.defences.values().filter_map(Defence::owed).min();
-            let wake = owed.map_or(self.next_look, |owed| self.next_look.min(owed.into()));
-            if let Err(_silence) = timeout_at(wake, self.hear_one()).await {
+            let next = self.defences.values().filter_map(Defence::next_defence).min();
+            let wake = next.map_or(self.next_look, |next| self.next_look.min(next.into()));
+            if let Err(_silence) = timeout_at(wake, self.next_event()).await {
                 (self.changed, self.look_due) = (true, true);
                 self.due_since.get_or_insert_with(Instant::now);
                 return Ok(());
@@ -47,14 +47,14 @@ impl Session {
         if self.unseen.other {
             let rest = async {
                 loop {
-                    self.hear_one().await?;
+                    self.next_event().await?;
                 }
             };
             timeout_at(not_before, rest).await.unwrap_or(Ok::<(), Error>(()))?;
         }
         let burst = async {
-            while let Ok(heard) = timeout(self.quiet(), self.hear_one()).await {
-                heard?;
+            while let Ok(event) = timeout(self.burst_end(), self.next_event()).await {
+                event?;
             }
             Ok(())
         };
@@ -63,7 +63,7 @@ impl Session {
     }
 
     /// How long without an event is the end of a burst.
-    fn quiet(&self) -> Duration {
+    fn burst_end(&self) -> Duration {
         let real_server = matches!(self.role, Some(Role::RealServer(_)));
         let known = self.known.is_some() && self.report.is_well();
         let routes_alone = known && !self.unseen.other && !self.look_due;
@@ -74,35 +74,35 @@ impl Session {
     }
 
     /// Waits for one event and remembers it.
-    async fn hear_one(&mut self) -> Result<()> {
+    async fn next_event(&mut self) -> Result<()> {
         let Some((events, host_events)) = &mut self.events else { return Ok(()) };
         let lost = tokio::select! {
-            heard = events.next() => {
-                let heard = heard?;
-                let lost = matches!(heard, HostChange::Lost);
-                if let HostChange::AddressGone(link) = heard {
+            change = events.next() => {
+                let change = change?;
+                let lost = matches!(change, HostChange::Lost);
+                if let HostChange::AddressGone(link) = change {
                     self.unaddressed.insert(link);
                 }
-                self.changed |= self.unseen.note(heard, &self.concern);
+                self.changed |= self.unseen.note(change, &self.concern);
                 lost
             }
-            heard = host_events.next() => {
-                let heard = heard?;
-                self.note(&heard);
+            events = host_events.next() => {
+                let events = events?;
+                self.note(&events);
                 false
             }
             (one, claim) = self.listening.next() => {
-                self.claimed(&one, claim);
+                self.defend(&one, claim);
                 false
             }
         };
-        if lost { self.hear_anew() } else { Ok(()) }
+        if lost { self.subscribe_again() } else { Ok(()) }
     }
 
-    /// Subscribes anew after lost messages. Those still in the old queue are older than the next
-    /// look at the routes: if they were followed after it, a route whose last message is among the
-    /// lost ones would be taken for what it was before.
-    fn hear_anew(&mut self) -> Result<()> {
+    /// Subscribes again after the kernel has lost messages. Those still in the old queue are older
+    /// than the routes that the next check reads. If they were applied after that, a route whose
+    /// last message is among the lost ones would be restored to what it was before.
+    fn subscribe_again(&mut self) -> Result<()> {
         if let Some((events, _)) = &mut self.events {
             *events = NetlinkEvents::open(&self.netlink).context("cannot open a netlink socket")?;
         }
@@ -128,15 +128,16 @@ impl Session {
         }
     }
 
-    /// Another host claims or wants a virtual IP that is announced here.
-    fn claimed(&mut self, one: &Announcement, claim: Claim) {
+    /// Records that another host claims a virtual IP that is announced here, or probes for it, and
+    /// defends it.
+    fn defend(&mut self, one: &Announcement, claim: Claim) {
         if !self.announced.contains(one) {
             return;
         }
         let now = Instant::now().into_std();
         let defence = self.defences.entry(one.clone()).or_default();
         let before = defence.rival(now);
-        if defence.claimed(claim, now) {
+        if defence.record(claim, now) {
             conflict::defend(one, &self.last);
         }
         if defence.rival(now) != before {
