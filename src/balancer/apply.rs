@@ -122,15 +122,15 @@ impl Balancer {
         self.registry.names.remove_service(name);
         for &listen in &*service.listens {
             self.registry.listens.remove(listen);
-            self.listen_is_lost(id, listen);
+            self.note_lost_listen(id, listen);
         }
-        self.may_stray(id, &service.reals, service.policy.persistence);
+        self.note_candidates(id, &service.reals, service.policy.persistence);
         for id_of_real in service.reals {
             let real = &mut self.registry.reals[id_of_real];
             real.set_life(Life::Gone);
             self.registry.names.remove_real(id, real.address());
             self.tables.fragments.real_is_gone(id_of_real);
-            self.collect(id_of_real);
+            self.free_if_idle(id_of_real);
         }
         Ok(())
     }
@@ -155,10 +155,10 @@ impl Balancer {
         let service = &mut self.registry.services[id];
         let before = std::mem::replace(&mut service.listens, listens.into());
         let (reals, persistence) = (service.reals.clone(), service.policy.persistence);
-        self.may_stray(id, &reals, persistence);
+        self.note_candidates(id, &reals, persistence);
         for &listen in &*before {
             self.registry.listens.remove(listen);
-            self.listen_is_lost(id, listen);
+            self.note_lost_listen(id, listen);
         }
         for &listen in listens {
             self.registry.listens.insert(listen, id);
@@ -204,7 +204,7 @@ impl Balancer {
         let flooded = self.flooded(id);
         self.registry.reals[real].set_flooded(flooded);
         self.registry.services[id].reals.push(real);
-        self.start(now, real);
+        self.update_ramp(now, real);
         self.registry.pool_changed(id);
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Balancer {
         let until =
             self.registry.services[id].policy.drain_deadline.map(|deadline| now.after(deadline));
         self.alter(now, real, |real| real.remove(until));
-        self.give_up(real);
+        self.free_if_idle_in_batch(real);
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl Balancer {
         self.alter(now, id, |real| real.availability_mut().restore(now, saved));
         if saved.grown {
             let real = &mut self.registry.reals[id];
-            real.start(None);
+            real.set_ramp(None);
             let service = real.service();
             self.registry.pool_changed(service);
         }
@@ -267,31 +267,32 @@ impl Balancer {
         let (service, before) = (real.service(), real.in_service());
         change(real);
         if !(before && real.in_service()) {
-            self.start(now, id);
+            self.update_ramp(now, id);
         }
         self.watch_deadline(id);
         self.registry.pool_changed(service);
     }
 
-    /// A real server has become available for new connections, or unavailable.
-    fn start(&mut self, now: Millis, id: RealId) {
+    /// Begins the slow start of a real server that has become available for new connections, or
+    /// ends that of one that has become unavailable.
+    fn update_ramp(&mut self, now: Millis, id: RealId) {
         let real = &mut self.registry.reals[id];
         let service = &mut self.registry.services[real.service()];
         let ramp = Ramp::new(now, service.policy.slow_start).filter(|_| real.in_service());
-        real.start(ramp);
+        real.set_ramp(ramp);
         service.ramping |= ramp.is_some();
     }
 
     /// Removes a removed real server from its service's list when it has no connections left, and
-    /// frees it when no template names it either.
-    pub(super) fn collect(&mut self, id: RealId) {
-        self.give_up(id);
+    /// frees it when no template names it either. Refreshes the schedulers.
+    pub(super) fn free_if_idle(&mut self, id: RealId) {
+        self.free_if_idle_in_batch(id);
         self.registry.refresh_pools();
     }
 
-    /// As [`Self::collect`], within a batch. While connections follow their listens, it waits for
-    /// their end.
-    pub(super) fn give_up(&mut self, id: RealId) {
+    /// As [`Self::free_if_idle`], within a batch, which refreshes the schedulers at its end. While
+    /// connections follow their listens, nothing is freed.
+    pub(super) fn free_if_idle_in_batch(&mut self, id: RealId) {
         let real = &self.registry.reals[id];
         if real.life() == Life::Configured || !real.idle() || self.follows_listens() {
             return;

@@ -1,4 +1,4 @@
-//! Real servers and services by typed id.
+//! Real servers and services by typed ID.
 //!
 //! A lookup of an existing value is an index ([`Arena`] implements `Index`). It never fails
 //! silently: a stale ID is a bug of the balancer and panics. Packets and requests contain no IDs,
@@ -10,7 +10,7 @@ use std::ops::{Index, IndexMut};
 
 use crate::model::{RealId, ServiceId};
 
-/// The id of a value in an arena.
+/// The ID of a value in an arena.
 pub(super) trait Id: Copy {
     /// The ID of the `generation`th value at that index.
     fn new(index: u32, generation: u32) -> Self;

@@ -90,7 +90,7 @@ impl Balancer {
             state: state.name(),
             active: state.active(),
             carried: entry.marks().has(Marks::CARRIED),
-            expires: self.lives(now, entry),
+            expires: self.remaining_life(now, entry),
         })
     }
 }

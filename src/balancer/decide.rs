@@ -158,9 +158,14 @@ impl Balancer {
         Decision { service: id, outcome: Outcome::Enter(real, state), by, template, count }
     }
 
-    /// Where a flow without an entry belongs, while such flows may be alive: for ICMP errors and
-    /// the like that refer to it.
-    pub(super) fn home(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
+    /// The real server of a flow without an entry, while such flows may be alive: for ICMP errors
+    /// and the like that refer to it.
+    pub(super) fn real_without_entry(
+        &self,
+        now: Millis,
+        key: &Key,
+        id: ServiceId,
+    ) -> Option<RealId> {
         let service = &self.registry.services[id];
         let adopts = key.protocol() == protocol::TCP && service.adopts();
         let eligible = service.expects_unknown(now, adopts)?;

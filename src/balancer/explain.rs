@@ -218,7 +218,7 @@ impl Balancer {
         }
         for key in [*key, key.former()] {
             if let Some(handle) = self.tables.connections.find(&key) {
-                self.bring_home(now, handle);
+                self.move_to_owner(now, handle);
             }
         }
     }
@@ -319,7 +319,7 @@ impl Balancer {
         syn: Option<Option<IpAddr>>,
     ) -> Explanation {
         let real = &self.registry.reals[entry.real()];
-        let expires = self.lives(now, entry);
+        let expires = self.remaining_life(now, entry);
         let whole = match entry.state() {
             ConnState::Established | ConnState::Idle => self.settings.timeouts.tcp_established,
             state => state.timeout(&self.settings.timeouts),

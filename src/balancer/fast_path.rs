@@ -122,7 +122,7 @@ impl Balancer {
             return None;
         }
         // Its next packet shows where it belongs.
-        if self.registry.reals[entry.real()].stray.follows {
+        if self.registry.reals[entry.real()].moves.follows {
             return None;
         }
         let protocol = Protocol::from_number(entry.key().protocol())?;

@@ -220,7 +220,7 @@ impl Balancer {
         }
         let protocol = Protocol::from_number(quote.protocol)?;
         let service = self.registry.listens.find(protocol, quote.source, quote.source_port)?;
-        self.home(now, &key, service)
+        self.real_without_entry(now, &key, service)
     }
 
     /// The connection with this key, unless its service was removed.
@@ -228,7 +228,7 @@ impl Balancer {
     pub(super) fn connection(&mut self, key: &Key) -> Option<Found> {
         let found = self.tables.connections.look_up(key)?;
         let real = &self.registry.reals[found.2];
-        if (real.life() == Life::Gone) | real.stray.follows {
+        if (real.life() == Life::Gone) | real.moves.follows {
             return self.unsettled(key, found);
         }
         Some(found)
@@ -238,7 +238,7 @@ impl Balancer {
     /// removed: a former connection with the same ends has its key then.
     #[cold]
     fn unsettled(&mut self, key: &Key, (handle, state, _): Found) -> Option<Found> {
-        let real = self.bring_home(self.now, handle)?;
+        let real = self.move_to_owner(self.now, handle)?;
         if self.registry.reals[real].life() != Life::Gone {
             return Some((handle, state, real));
         }

@@ -13,45 +13,46 @@ use super::real::Life;
 use super::table::{Entry, Handle};
 use crate::model::{Listen, Millis, Persistence, Protocol, RealId, ServiceId};
 
-/// Where the connection of an entry belongs.
-enum Home {
-    /// Where it is, or nowhere.
-    Here,
-    /// To this real server of another service.
-    There(RealId),
-    /// To a service that does not have its real server.
-    Unknown,
+/// Where a connection goes because listens have moved.
+enum ConnectionMove {
+    /// Nowhere: no other service listens there.
+    Stays,
+    /// To this real server of the service that listens there now.
+    To(RealId),
+    /// Nowhere: the service that listens there now does not have its real server.
+    NoOwner,
 }
 
 impl Balancer {
-    /// A service no longer listens there.
-    pub(super) fn listen_is_lost(&mut self, id: ServiceId, listen: Listen) {
-        self.registry.strays.lost.push((id, listen));
+    /// Notes that a service no longer listens there.
+    pub(super) fn note_lost_listen(&mut self, id: ServiceId, listen: Listen) {
+        self.registry.moved_listens.lost.push((id, listen));
     }
 
-    /// A service may lose listens: connections of its real servers may belong to another one soon.
-    pub(super) fn may_stray(
+    /// Notes a service that may lose listens, so that connections of its real servers may belong to
+    /// another one after the batch.
+    pub(super) fn note_candidates(
         &mut self,
         id: ServiceId,
         reals: &[RealId],
         persistence: Option<Persistence>,
     ) {
-        self.registry.strays.candidates.extend(reals);
-        self.registry.strays.former.extend(persistence.map(|persistence| (id, persistence)));
+        self.registry.moved_listens.candidates.extend(reals);
+        self.registry.moved_listens.former.extend(persistence.map(|persistence| (id, persistence)));
     }
 
     /// Whether connections still follow their listens. Until then counts are partly those of their
     /// former services.
     #[must_use]
     pub fn follows_listens(&self) -> bool {
-        self.registry.strays.unseen.is_some()
+        self.registry.moved_listens.unseen.is_some()
     }
 
     /// Moves connections to the services that listen there after these changes: the first ones now,
     /// the others in the following turns.
     pub(super) fn follow_listens(&mut self, now: Millis, changes: &[Change]) {
-        let lost = std::mem::take(&mut self.registry.strays.lost);
-        let candidates = std::mem::take(&mut self.registry.strays.candidates);
+        let lost = std::mem::take(&mut self.registry.moved_listens.lost);
+        let candidates = std::mem::take(&mut self.registry.moved_listens.candidates);
         let has_owner = |&(before, listen): &(ServiceId, Listen)| {
             self.registry.listens.overlap(listen, |owner| owner != before).is_some()
         };
@@ -60,25 +61,25 @@ impl Balancer {
             for id in candidates {
                 // A later change of the batch may have removed it.
                 if let Some(real) = self.registry.reals.get_mut(id) {
-                    real.stray.follows = true;
+                    real.moves.follows = true;
                 }
             }
         }
-        if moved || self.registry.strays.left && self.take_in(changes) {
+        if moved || self.registry.moved_listens.left && self.adds_owner(changes) {
             for real in self.registry.reals.iter_mut() {
-                real.stray.follows |= std::mem::take(&mut real.stray.left_behind);
+                real.moves.follows |= std::mem::take(&mut real.moves.left_behind);
             }
-            self.registry.strays.left = false;
-            self.registry.strays.unseen = Some(0..self.tables.connections.entry_count());
+            self.registry.moved_listens.left = false;
+            self.registry.moved_listens.unseen = Some(0..self.tables.connections.entry_count());
         }
         match self.follows_listens() {
             true => self.follow(now),
-            false => self.registry.strays.former.clear(),
+            false => self.registry.moved_listens.former.clear(),
         }
     }
 
     /// Whether the changes add a real server for connections that have stayed behind.
-    fn take_in(&self, changes: &[Change]) -> bool {
+    fn adds_owner(&self, changes: &[Change]) -> bool {
         changes.iter().any(|change| match change {
             Change::AddReal { real, .. } => self.registry.has_left_behind(real.address),
             Change::AddService(spec) => {
@@ -91,79 +92,79 @@ impl Balancer {
     /// At most this many entries are looked at in a turn.
     #[cfg(test)]
     pub(crate) fn follow_at_most(&mut self, a_turn: usize) {
-        self.registry.strays.a_turn = a_turn;
+        self.registry.moved_listens.a_turn = a_turn;
     }
 
     /// Looks at the entries of one turn.
     pub(super) fn follow(&mut self, now: Millis) {
-        let strays = &mut self.registry.strays;
-        let Some(unseen) = strays.unseen.take() else { return };
-        let end = unseen.start.saturating_add(strays.a_turn).min(unseen.end);
-        strays.unseen = Some(end..unseen.end);
+        let moved = &mut self.registry.moved_listens;
+        let Some(unseen) = moved.unseen.take() else { return };
+        let end = unseen.start.saturating_add(moved.a_turn).min(unseen.end);
+        moved.unseen = Some(end..unseen.end);
         for index in unseen.start..end {
-            self.bring_home(now, Handle::at(index));
+            self.move_to_owner(now, Handle::at(index));
         }
         if end == unseen.end {
-            self.have_followed();
+            self.end_search();
         }
     }
 
-    /// The end of the search.
+    /// Ends the search, and frees the real servers that it has kept.
     #[cold]
-    fn have_followed(&mut self) {
-        self.registry.strays.unseen = None;
-        self.registry.strays.former.clear();
+    fn end_search(&mut self) {
+        self.registry.moved_listens.unseen = None;
+        self.registry.moved_listens.former.clear();
         for real in self.registry.reals.iter_mut() {
-            real.stray.follows = false;
+            real.moves.follows = false;
         }
         let reals = self.registry.reals.entries();
         let left = reals.filter(|(_, real)| real.life() != Life::Configured && real.idle());
         let left: Vec<RealId> = left.map(|(id, _)| id).collect();
-        left.into_iter().for_each(|real| self.give_up(real));
+        left.into_iter().for_each(|real| self.free_if_idle_in_batch(real));
         self.registry.refresh_pools();
     }
 
     /// The real server that a connection belongs to, whether it has followed already or not.
     pub(super) fn real_of(&self, entry: &Entry) -> RealId {
-        match self.home_of(entry) {
-            Home::There(real) => real,
-            Home::Here | Home::Unknown => entry.real(),
+        match self.move_of(entry) {
+            ConnectionMove::To(real) => real,
+            ConnectionMove::Stays | ConnectionMove::NoOwner => entry.real(),
         }
     }
 
-    fn home_of(&self, entry: &Entry) -> Home {
+    fn move_of(&self, entry: &Entry) -> ConnectionMove {
         let real = &self.registry.reals[entry.real()];
-        if !real.stray.follows {
-            return Home::Here;
+        if !real.moves.follows {
+            return ConnectionMove::Stays;
         }
         let key = entry.key();
         let owner = Protocol::from_number(key.protocol()).and_then(|protocol| {
             self.registry.listens.find(protocol, key.vip(), key.virtual_port())
         });
         let Some(owner) = owner.filter(|&owner| owner != real.service()) else {
-            return Home::Here;
+            return ConnectionMove::Stays;
         };
         let found = self.registry.names.real(owner, real.address());
         // One that the owner has removed too keeps the connection only if nothing else does.
         let keeps = |&id: &RealId| {
             self.registry.reals[id].life() == Life::Configured || real.life() == Life::Gone
         };
-        found.filter(keeps).map_or(Home::Unknown, Home::There)
+        found.filter(keeps).map_or(ConnectionMove::NoOwner, ConnectionMove::To)
     }
 
-    /// Moves a connection to where it belongs. Returns its real server.
-    pub(super) fn bring_home(&mut self, now: Millis, handle: Handle) -> Option<RealId> {
+    /// Moves a connection to the service that listens there now. Returns its real server.
+    pub(super) fn move_to_owner(&mut self, now: Millis, handle: Handle) -> Option<RealId> {
         let entry = self.tables.connections.entry(handle)?;
-        match self.home_of(entry) {
-            Home::Here => Some(entry.real()),
-            Home::There(real) => {
+        match self.move_of(entry) {
+            ConnectionMove::Stays => Some(entry.real()),
+            ConnectionMove::To(real) => {
                 self.move_connection(now, handle, real);
                 Some(real)
             }
-            Home::Unknown => {
+            ConnectionMove::NoOwner => {
                 let real = entry.real();
-                self.registry.reals[real].stray.left_behind = true;
-                self.registry.strays.left = true;
+                self.registry.reals[real].moves.left_behind = true;
+                self.registry.moved_listens.left = true;
                 Some(real)
             }
         }
@@ -192,7 +193,7 @@ impl Balancer {
     /// the one that the template of its former service names, if a connection holds that.
     #[cold]
     pub(super) fn followed_template(&self, key: &Key, id: ServiceId) -> Option<RealId> {
-        let former = self.registry.strays.former.iter().filter(|(former, _)| *former != id);
+        let former = self.registry.moved_listens.former.iter().filter(|(former, _)| *former != id);
         former.rev().find_map(|(former, persistence)| {
             let client = key.of_persistent_client(persistence, former.index);
             let (template, real) = self.tables.templates.find(&client)?;

@@ -33,6 +33,7 @@ mod limit;
 mod listen_moves;
 pub mod listing;
 pub mod maglev;
+mod moved_listens;
 mod names;
 pub mod not_carried;
 mod outage;
@@ -61,7 +62,6 @@ mod service;
 mod size_probes;
 mod size_trial;
 pub mod snapshot;
-mod strays;
 mod suspicion;
 pub mod table;
 pub mod tcp;
@@ -233,7 +233,7 @@ impl Balancer {
         self.look_for_deadlines(now);
         let mut budget = table::EXPIRE_BUDGET - templates::EXPIRE_BUDGET;
         while let Some(handle) = self.tables.connections.due(now, &mut budget) {
-            self.time_is_up(now, handle);
+            self.expire_connection(now, handle);
         }
         // After the connections: a template expires with the last of its connections.
         let mut budget = budget + templates::EXPIRE_BUDGET;
@@ -243,7 +243,7 @@ impl Balancer {
     }
 
     /// Ends an expired connection, or moves it to the state that follows its own.
-    fn time_is_up(&mut self, now: Millis, handle: Handle) {
+    fn expire_connection(&mut self, now: Millis, handle: Handle) {
         if self.carriage.on && self.tables.connections.goes_on(handle, now, &self.settings.timeouts)
         {
             return;
@@ -310,7 +310,7 @@ impl Balancer {
     }
 
     /// How long a connection lives without a further packet, through all the states that follow.
-    fn lives(&self, now: Millis, entry: &Entry) -> Duration {
+    fn remaining_life(&self, now: Millis, entry: &Entry) -> Duration {
         let next = entry.state().after_timeout(&self.settings.timeouts);
         let rest = next.map(|next| next.timeout(&self.settings.timeouts)).unwrap_or_default();
         entry.expires(now) + rest
@@ -326,7 +326,7 @@ impl Balancer {
     /// Updates the counts for a connection that was removed from the table.
     fn settle(&mut self, entry: &Entry) {
         self.unbind(entry);
-        self.collect(entry.real());
+        self.free_if_idle(entry.real());
     }
 
     /// A connection has left the table: its real server and its template have one less.

@@ -86,7 +86,7 @@ impl Balancer {
             let template = TemplateStep::Arm(template);
             return Choice { real: Some(real), by: By::Template, template };
         }
-        if !self.registry.strays.former.is_empty()
+        if !self.registry.moved_listens.former.is_empty()
             && let Some(real) = self.followed_template(key, id)
             && self.honoured(now, real, persistence.quiescent)
         {
@@ -221,7 +221,7 @@ impl Balancer {
 
     fn forget_template(&mut self, id: RealId) {
         self.registry.reals[id].forget();
-        self.collect(id);
+        self.free_if_idle(id);
     }
 }
 

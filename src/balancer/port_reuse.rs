@@ -153,7 +153,7 @@ impl Balancer {
         }
         // The new flow may have made room for itself with the real server's last entry.
         if self.registry.reals.get(entry.real()).is_some() {
-            self.collect(entry.real());
+            self.free_if_idle(entry.real());
         }
         verdict
     }

@@ -10,9 +10,9 @@ use super::carrier::{Carried, TunnelNumber};
 use super::handshakes::Handshakes;
 use super::hash;
 use super::latency::Latency;
+use super::moved_listens::MoveMarks;
 use super::ramp::{FULL, Ramp};
 use super::size_trial::SizeTrial;
-use super::strays::Stray;
 use super::tcp::ConnState;
 use super::tunnel::{LocalRoute, Room, Tunnel};
 use crate::model::{
@@ -75,7 +75,7 @@ pub(super) struct Real {
     bytes: u64,
     pub(super) carried: CarriedShare,
     /// Whether connections of it may belong to another service.
-    pub(super) stray: Stray,
+    pub(super) moves: MoveMarks,
     /// See [`Sources`](super::tunnel::Sources).
     source: Option<IpAddr>,
     pub(super) room: Room,
@@ -137,7 +137,7 @@ impl Real {
             packets: 0,
             bytes: 0,
             carried: CarriedShare::default(),
-            stray: Stray::default(),
+            moves: MoveMarks::default(),
             source: route.source,
             room: Room::behind(spec.address, spec.values.encap, route.mtu),
             size_trial: SizeTrial::default(),
@@ -376,8 +376,8 @@ impl Real {
         self.availability.readd(now, spec.state, until);
     }
 
-    /// Starts its slow start, if `ramp` has one.
-    pub(super) fn start(&mut self, ramp: Option<Ramp>) {
+    /// Sets its slow start; `None`: it has none.
+    pub(super) fn set_ramp(&mut self, ramp: Option<Ramp>) {
         self.ramp = ramp;
     }
 

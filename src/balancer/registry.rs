@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::arena::Arena;
+use super::moved_listens::MovedListens;
 use super::names::Names;
 use super::outage::OutageNotice;
 use super::real::{Life, Real, Reals};
 use super::service::{Listens, Service};
-use super::strays::Strays;
 use super::tunnel::{LinkMtus, LocalRoute, Sources};
 use crate::model::{RealId, ServiceId};
 
@@ -25,7 +25,7 @@ pub(super) struct Registry {
     by_address: HashMap<IpAddr, Vec<RealId>>,
     /// Services whose schedulers have to be refreshed before the next packet.
     stale: Vec<ServiceId>,
-    pub(super) strays: Strays,
+    pub(super) moved_listens: MovedListens,
     /// Services that have lost their last available real server, or have one again.
     pub(super) outages: Vec<OutageNotice>,
 }
@@ -42,7 +42,7 @@ impl Registry {
             by_address: HashMap::new(),
             // Ending the last connection of a real server must not allocate.
             stale: Vec::with_capacity(1),
-            strays: Strays::default(),
+            moved_listens: MovedListens::default(),
             outages: Vec::new(),
         }
     }
@@ -102,7 +102,7 @@ impl Registry {
     /// Whether a connection of a real server with this address has stayed behind.
     pub(super) fn has_left_behind(&self, address: IpAddr) -> bool {
         let ids = self.by_address.get(&address).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().any(|&id| self.reals[id].stray.left_behind)
+        ids.iter().any(|&id| self.reals[id].moves.left_behind)
     }
 
     /// Changes each real server with this address, whichever service it is of.

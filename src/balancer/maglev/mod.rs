@@ -111,7 +111,7 @@ impl MaglevTable {
 impl fmt::Debug for MaglevTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { members, slots, checksum } = self;
-        write!(f, "Table({} members, {} slots, {checksum:016x})", members.len(), slots.len())
+        write!(f, "MaglevTable({} members, {} slots, {checksum:016x})", members.len(), slots.len())
     }
 }
 

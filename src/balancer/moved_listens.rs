@@ -1,5 +1,5 @@
-//! Connections that may belong to another service than their real server does: see
-//! [`super::listen_moves`].
+//! Listens that have moved between services, and how far connections have followed them
+//! ([`super::listen_moves`]).
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ const FOLLOWED_A_TURN: usize = 4_096;
 
 /// Whether connections of a real server may belong to another service.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stray {
+pub(super) struct MoveMarks {
     /// They may, and follow now.
     pub(super) follows: bool,
     /// They do, but that service does not have their real server.
@@ -20,7 +20,7 @@ pub(super) struct Stray {
 
 /// What a batch has moved, and how far its connections have followed.
 #[derive(Debug)]
-pub(super) struct Strays {
+pub(super) struct MovedListens {
     /// Listens that services have lost in this batch.
     pub(super) lost: Vec<(ServiceId, Listen)>,
     /// The real servers of these services.
@@ -37,7 +37,7 @@ pub(super) struct Strays {
     pub(super) a_turn: usize,
 }
 
-impl Default for Strays {
+impl Default for MovedListens {
     fn default() -> Self {
         Self {
             lost: Vec::new(),
