@@ -141,7 +141,7 @@ impl Board {
                 self.queue.insert((check.due, id));
             }
             self.of_real.entry(planned.real).or_default().push(id);
-            self.checks.insert(id, Check { users: Vec::new(), begun: false, ..check });
+            self.checks.insert(id, Check { users: Vec::new(), inherited: false, ..check });
             ids.push(id);
         }
         (ids, before)
@@ -168,9 +168,9 @@ impl Board {
                 let Some(before) = before.find(|one| one.reporter() == Some(reporter)) else {
                     continue;
                 };
-                let heard = before.heard.before_first_probe();
+                let last = before.last_report.before_first_probe();
                 if let Some(new) = self.checks.get_mut(id) {
-                    new.heard = heard;
+                    new.last_report = last;
                 }
             }
         }
@@ -196,8 +196,8 @@ impl Board {
                 // A new check starts from its real server's state, if that had checks before: up if
                 // any of its services has it up, since no result has taken it down there.
                 if let Some(old) = old.filter(|old| check.runs == 0 && !old.checks.is_empty()) {
-                    let up = old.passes || check.begun && check.state.phase().is_up();
-                    let waits = old.waits && (check.waits || !check.begun);
+                    let up = old.passes || check.inherited && check.state.phase().is_up();
+                    let waits = old.waits && (check.waits || !check.inherited);
                     check.begin_as(if up { Initial::Up } else { Initial::Down }, waits);
                 }
             }
@@ -246,7 +246,7 @@ impl Board {
     pub fn finish(&mut self, now: Millis, id: CheckId, finding: ProbeResult) {
         let Some(check) = self.checks.get_mut(&id) else { return };
         let (before, waited) = (check.state.phase(), check.waits);
-        check.heard.take(now, finding.reported.as_ref());
+        check.last_report.take(now, finding.reported.as_ref());
         let finding = match check.is_of_agent() {
             // The last report of an agent that does not answer stays in force.
             true => ProbeResult { passed: check.is_believed_up(), ..finding },
@@ -341,7 +341,7 @@ impl Board {
     }
 
     /// The health last reported to the balancer, for every real server.
-    pub fn words(&self) -> impl Iterator<Item = (&str, IpAddr, Health)> {
+    pub fn reported_health(&self) -> impl Iterator<Item = (&str, IpAddr, Health)> {
         self.services.iter().flat_map(|service| {
             let reals = service.reals.iter();
             reals.map(|real| (service.name.as_str(), real.address, real.health))

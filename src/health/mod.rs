@@ -7,7 +7,7 @@
 //! 4. [`schedule`]: when the next probe is due.
 //! 5. [`pattern`]: the regular expressions that answers must match.
 //! 6. [`rule`]: a service's rules for its real servers' checks: quorum and panic.
-//! 7. [`board`]: the state of all checks. Orders for probes and [`event`]s go out, results come in.
+//! 7. [`board`]: the state of all checks: returns due probes and [`event`]s, takes results.
 //! 8. [`load`]: the load that real servers report.
 //!
 //! Time and seeds are arguments; `app::health` sends the probes.

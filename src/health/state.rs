@@ -76,7 +76,7 @@ pub struct Needed {
 }
 
 impl Needed {
-    /// For an owner's own word, which is no measurement: each counts.
+    /// For the words of an agent's owner, which are no measurements: each one counts.
     pub const EACH: Self = Self { rise: 1, fall: 1 };
 }
 

@@ -96,8 +96,8 @@ impl Weighed {
     }
 
     /// After a run of its program.
-    pub(super) fn after_program(&self, heard: &LastReport) -> Self {
-        Self { weight: heard.weight(), ..self.clone() }
+    pub(super) fn after_program(&self, report: &LastReport) -> Self {
+        Self { weight: report.weight(), ..self.clone() }
     }
 
     /// After a report of its agent, which is asked by `timing`. `load`: whether the service goes by
@@ -105,18 +105,18 @@ impl Weighed {
     pub(super) fn after_agent(
         &self,
         now: Millis,
-        heard: &LastReport,
+        report: &LastReport,
         timing: &Timing,
         load: bool,
         listens: &[Listen],
     ) -> Self {
-        let (owner, taken_out) = (heard.rotation(), heard.is_taken_out());
-        let fresh = heard.is_fresh(now, timing);
+        let (owner, taken_out) = (report.rotation(), report.is_taken_out());
+        let fresh = report.is_fresh(now, timing);
         let (weighting, connections) = match (load, fresh) {
             (false, _) => (Weighting::default(), None),
             (true, true) => {
-                let weighting = self.weighting.after(now, heard.thousandths());
-                (weighting, connections(heard, listens))
+                let weighting = self.weighting.after(now, report.thousandths());
+                (weighting, connections(report, listens))
             }
             (true, false) => (self.weighting.after(now, Load::default().thousandths), None),
         };
@@ -129,15 +129,15 @@ impl Weighed {
 }
 
 /// Established connections to the service. Agents do not report UDP.
-fn connections(heard: &LastReport, listens: &[Listen]) -> Option<Established> {
+fn connections(report: &LastReport, listens: &[Listen]) -> Option<Established> {
     if listens.iter().any(|listen| listen.protocol != Protocol::Tcp) {
         return None;
     }
-    let count = heard.report()?.established_to(|address, port| {
+    let count = report.report()?.established_to(|address, port| {
         let here = |listen: &Listen| {
             listen.address == address && (listen.ports.first..=listen.ports.last).contains(&port)
         };
         listens.iter().any(here)
     })?;
-    Some(Established { count, at: heard.at()? })
+    Some(Established { count, at: report.at()? })
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::late::LateProbes;
 use super::pins::Pins;
@@ -16,6 +16,7 @@ use super::prober::Prober;
 use super::socket::KeptProbe;
 use super::{CheckRun, HealthMessage, TakesChanges};
 use crate::app::budgets::director::CHANGES_A_PIECE;
+use crate::app::due;
 use crate::balancer::Change;
 use crate::health::{
     Board, CheckId, Doubt, DueProbe, HealthEvent, Patterns, Plan, PlannedCheck, ProbeResult,
@@ -102,10 +103,9 @@ impl<B: TakesChanges> Runner<B> {
             let due = self.board.next_due().filter(|_| self.has_room());
             let due = due.map(|due| self.prober.started + Duration::from_millis(due.0));
             let wait = async {
-                match due {
-                    _ if more => tokio::task::yield_now().await,
-                    Some(due) => sleep_until(due.into()).await,
-                    None => std::future::pending().await,
+                match more {
+                    true => tokio::task::yield_now().await,
+                    false => due::reached(due.map(Into::into)).await,
                 }
             };
             tokio::select! {
@@ -184,7 +184,7 @@ impl<B: TakesChanges> Runner<B> {
                 drop(answer.send(board.down()));
             }
             HealthMessage::Repeat => {
-                let changes = self.board.words().map(|(service, address, health)| {
+                let changes = self.board.reported_health().map(|(service, address, health)| {
                     Change::SetHealth { service: service.to_owned(), address, health }
                 });
                 let loads = self.board.loads();

@@ -40,9 +40,9 @@ pub(super) struct Check {
     pub(super) since: Millis,
     pub(super) findings: VecDeque<ProbeResult>,
     /// The last reports of its agent or its program.
-    pub(super) heard: LastReport,
+    pub(super) last_report: LastReport,
     /// Whether this plan has given it the state of a real server.
-    pub(super) begun: bool,
+    pub(super) inherited: bool,
     /// Whether it is down only because it has not passed yet: it has never failed either.
     pub(super) waits: bool,
     /// Its services and real servers, as indexes on the board.
@@ -67,8 +67,8 @@ impl Check {
             lag: Duration::ZERO,
             since: now,
             findings: VecDeque::new(),
-            heard: LastReport::default(),
-            begun: false,
+            last_report: LastReport::default(),
+            inherited: false,
             waits: initial == Initial::Down,
             users: Vec::new(),
         }
@@ -77,7 +77,7 @@ impl Check {
     /// Until its first result a check has the state of its real server. `waits`: that waits for its
     /// first result too.
     pub(super) fn begin_as(&mut self, initial: Initial, waits: bool) {
-        (self.state, self.begun, self.waits) = (CheckState::new(initial), true, waits);
+        (self.state, self.inherited, self.waits) = (CheckState::new(initial), true, waits);
     }
 
     /// Takes a result into its state.
@@ -180,8 +180,8 @@ impl Check {
     }
 
     fn agent(&self, now: Millis) -> AgentReport {
-        let (reports, errors) = self.heard.counts();
-        let stale = !self.heard.is_fresh(now, &self.planned.spec.timing);
+        let (reports, errors) = self.last_report.counts();
+        let stale = !self.last_report.is_fresh(now, &self.planned.spec.timing);
         AgentReport { reports, errors, stale }
     }
 

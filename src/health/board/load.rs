@@ -32,8 +32,8 @@ impl Check {
     /// Whether its agent has its real server up. One that has never answered brings no real server
     /// up that waits for its first result, and takes none down.
     pub(super) fn is_believed_up(&self) -> bool {
-        match self.heard.at() {
-            Some(_) => self.heard.rotation() != Rotation::Down,
+        match self.last_report.at() {
+            Some(_) => self.last_report.rotation() != Rotation::Down,
             None => self.planned.spec.timing.initial == Initial::Up || self.state.phase().is_up(),
         }
     }
@@ -63,9 +63,9 @@ impl CheckedService {
         let timing = &check.planned.spec.timing;
         Some(match check.reporter()? {
             Reporter::Agent => {
-                before.after_agent(now, &check.heard, timing, self.load, &self.listens)
+                before.after_agent(now, &check.last_report, timing, self.load, &self.listens)
             }
-            Reporter::Program => before.after_program(&check.heard),
+            Reporter::Program => before.after_program(&check.last_report),
         })
     }
 

@@ -2,15 +2,15 @@
 //!
 //! 1. [`report`]: a load agent's answer to a director's greeting, a line of JSON.
 //! 2. [`reply`]: HAProxy's agent-check protocol, a line of words.
-//! 3. [`heard`]: the state of one agent or program.
+//! 3. [`last_report`]: the state of one agent or program.
 //! 4. [`weight`]: the resulting effective weight.
 
-pub mod heard;
+pub mod last_report;
 pub mod reply;
 pub mod report;
 pub mod weight;
 
-pub use heard::{LastReport, Reported};
+pub use last_report::{LastReport, Reported};
 pub use reply::{AgentReply, Rotation};
 pub use report::{GREETING, ListenQueue, LoadReport, MAX_LISTENING, MAX_REPORT_LEN, Pressure};
 pub use weight::Weighting;

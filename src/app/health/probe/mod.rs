@@ -62,7 +62,7 @@ pub(super) async fn run<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> Pro
         Ok(FlowRefusal { why, by_end }) = refused => {
             return ProbeAnswer { refused: by_end, ..ProbeAnswer::fail(why) };
         }
-        outcome = tokio::time::timeout(patience(target), probe(target)) => outcome,
+        outcome = tokio::time::timeout(time_limit(target), probe(target)) => outcome,
     };
     match outcome {
         Ok(Ok(answer)) => answer,
@@ -73,7 +73,7 @@ pub(super) async fn run<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> Pro
 
 /// The time limit of a probe. A probe that passes if nothing comes within its timeout waits for
 /// that itself, and has longer.
-fn patience<B: TakesChanges>(target: &ProbeTarget<'_, B>) -> Duration {
+fn time_limit<B: TakesChanges>(target: &ProbeTarget<'_, B>) -> Duration {
     let limit = target.check.spec.timing.timeout;
     match &target.check.spec.probe {
         Probe::Udp(UdpProbe { expect: None, .. }) => limit * 2,

@@ -128,7 +128,7 @@ fn is_fresh((made, _): &&(Instant, Arc<ClientConfig>)) -> bool {
     made.elapsed() < KEPT
 }
 
-/// The place of the configuration. Those that no probe wants any more are removed.
+/// The cache's entry for the configuration. Removes entries that no probe wants any more.
 fn cached(tls: &TlsProbe, alpn: Alpn) -> CachedConfiguration {
     let key = (tls.clone(), alpn);
     let mut all = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -80,7 +80,7 @@ impl Watched {
     }
 
     fn health(&self) -> Health {
-        self.board.words().next().unwrap().2
+        self.board.reported_health().next().unwrap().2
     }
 }
 

@@ -36,7 +36,7 @@ impl LastReport {
     /// Records a probe and its report, if it has brought one.
     pub fn take(&mut self, now: Millis, reported: Option<&Reported>) {
         match reported {
-            Some(reported) => self.hear(now, reported),
+            Some(reported) => self.record(now, reported),
             None => self.misses += 1,
         }
     }
@@ -53,7 +53,7 @@ impl LastReport {
         Self { reports: 0, misses: 0, ..self.clone() }
     }
 
-    fn hear(&mut self, now: Millis, reported: &Reported) {
+    fn record(&mut self, now: Millis, reported: &Reported) {
         self.at = Some(now);
         self.reports += 1;
         match reported {
@@ -125,16 +125,16 @@ mod tests {
 
     #[test]
     fn reported_rotation_stays_and_reported_load_expires() {
-        let mut heard = LastReport::default();
-        assert!(!heard.is_fresh(Millis(0), &Timing::DEFAULT));
-        heard.take(Millis(0), Some(&Reported::Line("drain 40%".to_owned())));
-        assert_eq!((heard.rotation(), heard.thousandths()), (Rotation::Drain, 400));
-        assert!(heard.is_fresh(Millis(10_000), &Timing::DEFAULT));
-        assert!(!heard.is_fresh(Millis(10_001), &Timing::DEFAULT));
-        assert_eq!(heard.rotation(), Rotation::Drain);
-        heard.take(Millis(11_000), None);
-        assert_eq!((heard.counts(), heard.at()), ((1, 1), Some(Millis(0))));
+        let mut last = LastReport::default();
+        assert!(!last.is_fresh(Millis(0), &Timing::DEFAULT));
+        last.take(Millis(0), Some(&Reported::Line("drain 40%".to_owned())));
+        assert_eq!((last.rotation(), last.thousandths()), (Rotation::Drain, 400));
+        assert!(last.is_fresh(Millis(10_000), &Timing::DEFAULT));
+        assert!(!last.is_fresh(Millis(10_001), &Timing::DEFAULT));
+        assert_eq!(last.rotation(), Rotation::Drain);
+        last.take(Millis(11_000), None);
+        assert_eq!((last.counts(), last.at()), ((1, 1), Some(Millis(0))));
         let slow = Timing { interval: Duration::from_secs(20), ..Timing::DEFAULT };
-        assert!(heard.is_fresh(Millis(60_000), &slow) && !heard.is_fresh(Millis(60_001), &slow));
+        assert!(last.is_fresh(Millis(60_000), &slow) && !last.is_fresh(Millis(60_001), &slow));
     }
 }
