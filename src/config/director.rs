@@ -79,7 +79,8 @@ pub struct Director {
     pub control: PathBuf,
     /// Who may use the control socket.
     pub access: Access,
-    /// The folder that keeps a random seed over restarts; `None`: the seed is not kept.
+    /// The folder of what outlasts a restart: the random seed, the states that operators have set,
+    /// and the recorder's file after a crash; `None`: nothing is kept.
     pub state: Option<PathBuf>,
     /// The address of the server of metrics, JSON and the status page; `None`: no server.
     pub http: Option<HttpAddress>,
@@ -211,7 +212,7 @@ impl Director {
             connections.and_then(|entry| entry.number(1..=value::MAX_CONNECTIONS, faults));
         let maglev = section.entry("maglev_slots");
         let maglev = maglev.and_then(|entry| maglev_slots(&entry, &services, faults));
-        let (arp, announce_table) = ways_to_announce(&section, faults);
+        let (arp, announce_table) = announcing(&section, faults);
         let announces = arp || announce_table != 0;
         let withdraw = section.entry("withdraw_without_quorum");
         let withdraw_without_quorum =
@@ -269,7 +270,7 @@ pub(super) fn fast_path_of(section: &Section<'_>, faults: &mut Faults) -> FastPa
 
 /// Whether the director answers for the virtual IPs, and the table that a routing daemon reads; 0:
 /// none.
-fn ways_to_announce(section: &Section<'_>, faults: &mut Faults) -> (bool, u32) {
+fn announcing(section: &Section<'_>, faults: &mut Faults) -> (bool, u32) {
     let arp = boolean(section, "arp", faults);
     let table = section.entry("announce_table");
     (arp, table.and_then(|entry| announce_table_of(&entry, faults)).unwrap_or(0))
@@ -334,7 +335,10 @@ fn hooks(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Option<Vec<String>> {
     }
     if elements.len() > value::MAX_HOOK_WORDS {
         let most = value::MAX_HOOK_WORDS;
-        entry.fault(format!("{} elements; at most {most} are taken", elements.len()), faults);
+        entry.fault(
+            format!("{} elements; at most {most} are taken, write fewer", elements.len()),
+            faults,
+        );
         return None;
     }
     let mut words = Vec::with_capacity(elements.len());

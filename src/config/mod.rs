@@ -1,5 +1,5 @@
-//! Configuration: text → value → checked model → list of changes. Pure; imports `balancer`, `model`
-//! and `wire`.
+//! Configuration: text → value → checked model → list of changes. Pure; imports `balancer`,
+//! `health`, `model` and `wire`.
 //!
 //! 1. `document`: TOML to tables with line numbers; a syntax error ends the reading here.
 //! 2. `section`: one table, its known keys, its entries.

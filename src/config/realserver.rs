@@ -187,7 +187,11 @@ fn flags<T: Eq + std::hash::Hash + Clone>(
         faults.add(0, flag, "missing; give it at least once, or --config FILE");
     }
     if texts.len() > most {
-        faults.add(0, flag, format!("given {} times; at most {most} are taken", texts.len()));
+        faults.add(
+            0,
+            flag,
+            format!("given {} times; at most {most} are taken, give fewer", texts.len()),
+        );
         return Vec::new();
     }
     let mut seen = std::collections::HashSet::new();

@@ -72,7 +72,10 @@ pub(super) fn read_all<'a>(document: &'a Document<'_>, faults: &mut Faults) -> S
     };
     let tables = entry.tables(faults);
     if tables.len() > MAX_SERVICES {
-        entry.fault(format!("{} services; at most {MAX_SERVICES} are taken", tables.len()), faults);
+        entry.fault(
+            format!("{} services; at most {MAX_SERVICES} are taken, write fewer", tables.len()),
+            faults,
+        );
         return services;
     }
     if entry.is_empty_list() {
@@ -205,7 +208,7 @@ impl<'a> Services<'a> {
         if tables.len() > MAX_REALS_PER_SERVICE {
             let count = tables.len();
             let message = format!("{count} real servers; a service has at most");
-            entry.fault(format!("{message} {MAX_REALS_PER_SERVICE}"), faults);
+            entry.fault(format!("{message} {MAX_REALS_PER_SERVICE}, write fewer"), faults);
             return Vec::new();
         }
         let mut reals = Vec::with_capacity(tables.len());
@@ -260,7 +263,10 @@ impl<'a> Services<'a> {
             ("checks of real servers", checks, MAX_CHECKS),
         ] {
             if count > most {
-                entry.fault(format!("{count} {what} in all; at most {most} are taken"), faults);
+                entry.fault(
+                    format!("{count} {what} in all; at most {most} are taken, write fewer"),
+                    faults,
+                );
             }
         }
     }

@@ -210,7 +210,7 @@ pub(super) fn source_ports(text: &str) -> Result<SourcePorts, String> {
     }
     SourcePorts::new(first, last).ok_or_else(|| {
         let (count, most) = (u32::from(last - first) + 1, SourcePorts::MOST);
-        format!("{text} are {count} ports; at most {most} are taken")
+        format!("{text} are {count} ports; at most {most} are taken, write fewer")
     })
 }
 
@@ -262,7 +262,10 @@ pub(super) fn set<T: Clone + Eq + Hash + ToString>(
 ) -> Vec<T> {
     let elements = entry.list(faults);
     if elements.len() > most {
-        entry.fault(format!("{} elements; at most {most} are taken", elements.len()), faults);
+        entry.fault(
+            format!("{} elements; at most {most} are taken, write fewer", elements.len()),
+            faults,
+        );
         return Vec::new();
     }
     let mut first_lines = HashMap::new();

@@ -33,10 +33,10 @@ pub struct EventText {
     /// The operator's user ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// The operator's group number.
+    /// The operator's group ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gid: Option<u32>,
-    /// The operator's process number; absent where it is of another process namespace.
+    /// The operator's process ID; absent where it is of another process namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// What was asked for: `set-weight`, `reload`, …
@@ -70,7 +70,7 @@ pub struct Credentials {
     pub uid: u32,
     /// The group number.
     pub gid: u32,
-    /// The process number; `None` where it is of another process namespace.
+    /// The process ID; `None` where it is of another process namespace.
     pub pid: Option<i32>,
 }
 

@@ -1,5 +1,5 @@
-//! The control socket's requests and replies, and how they print. Pure; imports `balancer`, `model`
-//! and `wire`.
+//! The control socket's requests and replies, and how they print. Pure; imports `balancer`,
+//! `health`, `model` and `wire`.
 //!
 //! JSON lines on a Unix stream socket: one request object per line, and for each one reply object
 //! per line; `connections` answers with several lines, all but the last with `"more":true`. Every

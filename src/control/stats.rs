@@ -147,7 +147,7 @@ pub struct DirectorStats {
     pub outer_fragments: u64,
     /// Bytes of them, with the outer headers.
     pub bytes_sent: u64,
-    /// `sendmmsg` calls.
+    /// Calls of `sendmmsg`, and of `sendmsg` for GUE.
     pub batches: u64,
     /// Segments and replies in GUE that the kernel took from UDP sockets, many in a call.
     pub gue_joined: u64,

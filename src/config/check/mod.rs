@@ -132,7 +132,8 @@ fn checks(section: &Section<'_>, listens: &[Listen], faults: &mut Faults) -> Vec
     let tables = entry.tables(faults);
     if tables.len() > MAX_CHECKS_PER_SERVICE {
         let count = tables.len();
-        let message = format!("{count} checks; a service has at most {MAX_CHECKS_PER_SERVICE}");
+        let message =
+            format!("{count} checks; a service has at most {MAX_CHECKS_PER_SERVICE}, write fewer");
         entry.fault(message, faults);
         return Vec::new();
     }

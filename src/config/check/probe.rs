@@ -92,7 +92,8 @@ fn statuses(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Vec<StatusRange> {
         entry.fault("the list is empty; write expect_status = [200, \"300-399\"]", faults);
     }
     if elements.len() > MAX_STATUSES {
-        let message = format!("{} elements; at most {MAX_STATUSES} are taken", elements.len());
+        let message =
+            format!("{} elements; at most {MAX_STATUSES} are taken, write fewer", elements.len());
         entry.fault(message, faults);
         return Vec::new();
     }
@@ -109,7 +110,8 @@ fn statuses(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Vec<StatusRange> {
 fn headers(entry: &ConfigEntry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
     let pairs = entry.pairs(faults);
     if pairs.len() > MAX_HEADERS {
-        let message = format!("{} headers; at most {MAX_HEADERS} are sent", pairs.len());
+        let message =
+            format!("{} headers; at most {MAX_HEADERS} are sent, write fewer", pairs.len());
         entry.fault(message, faults);
         return Vec::new();
     }
@@ -206,7 +208,8 @@ fn exec(section: &Section<'_>, faults: &mut Faults) -> Option<ExecProbe> {
         entry.fault(format!("the list is empty; {hint}"), faults);
     }
     if words.len() > MAX_ARGUMENTS {
-        let message = format!("{} words; at most {MAX_ARGUMENTS} are taken", words.len());
+        let message =
+            format!("{} words; at most {MAX_ARGUMENTS} are taken, write fewer", words.len());
         entry.fault(message, faults);
         return None;
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config::bounds::MAX_REALS_PER_SERVICE;
 use crate::config::fault::quoted;
 use crate::config::value::{one_of, within};
 use crate::health::pattern;
@@ -15,6 +16,7 @@ use crate::model::MAX_WEIGHT;
 
 /// The largest quorum: as many real servers as a service may have, each of the largest weight.
 pub(super) const MAX_QUORUM: u32 = MAX_WEIGHT * 1024;
+const _: () = assert!(MAX_QUORUM as usize == MAX_WEIGHT as usize * MAX_REALS_PER_SERVICE);
 /// The longest path of a request, and of a file, in bytes.
 pub(super) const MAX_PATH_LEN: usize = 2_048;
 /// The longest regular expression in bytes.
@@ -60,7 +62,10 @@ pub(super) fn method(text: &str) -> Result<String, String> {
 /// A path with its query, in the form of a request (RFC 3986 sections 3.3 and 3.4).
 pub(super) fn path(text: &str) -> Result<String, String> {
     if text.len() > MAX_PATH_LEN {
-        return Err(format!("{} bytes long; at most {MAX_PATH_LEN} are sent", text.len()));
+        return Err(format!(
+            "{} bytes long; at most {MAX_PATH_LEN} are sent, write a shorter one",
+            text.len()
+        ));
     }
     let legal = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\"<>`".contains(&byte));
     if !legal || !(text.starts_with('/') || text == "*") {
@@ -170,7 +175,10 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
 /// The payload of a datagram.
 pub(super) fn send(text: &str) -> Result<String, String> {
     if text.len() > MAX_SEND_LEN {
-        return Err(format!("{} bytes long; at most {MAX_SEND_LEN} are sent", text.len()));
+        return Err(format!(
+            "{} bytes long; at most {MAX_SEND_LEN} are sent, write a shorter one",
+            text.len()
+        ));
     }
     Ok(text.to_owned())
 }
