@@ -19,8 +19,8 @@
 //! verifies the inner header's checksum and complete TCP and UDP checksums.
 //!
 //! Linux delivers an IPv4 datagram with its outer header, and only the payload of an IPv6 or UDP
-//! datagram: hence [`Gate::open`] and [`Gate::open_bare`]. GUE datagrams that it has merged are
-//! opened one by one: [`Gate::open_piece`].
+//! datagram: [`Gate::open`] takes the former, [`Gate::open_bare`] the latter. Merged GUE datagrams
+//! are opened one by one: [`Gate::open_piece`].
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -140,14 +140,14 @@ impl Gate {
     /// checksum counts as a whole one up to this length, outer header included, and as a merged one
     /// above.
     #[must_use]
-    pub fn link_mtu(self, link_mtu: u32) -> Self {
+    pub fn with_link_mtu(self, link_mtu: u32) -> Self {
         Self { limits: MergeLimits { link_mtu, ..self.limits }, ..self }
     }
 
     /// Sets the UDP port on which this host receives GUE. Inner packets to it are refused as
     /// tunnels in the tunnel.
     #[must_use]
-    pub fn gue_port(self, gue_port: Option<u16>) -> Self {
+    pub fn with_gue_port(self, gue_port: Option<u16>) -> Self {
         Self { gue_port, ..self }
     }
 

@@ -178,7 +178,7 @@ fn vips() -> [IpAddr; 2] {
 fn gate() -> Gate {
     let directors = ["10.0.0.0/8", "fd00::/64"].map(|net| net.parse().expect("a network"));
     let mss = Mss { v4: 1440, v6: 1420 };
-    Gate::new(directors.to_vec(), vips().to_vec(), mss).gue_port(Some(gue::PORT))
+    Gate::new(directors.to_vec(), vips().to_vec(), mss).with_gue_port(Some(gue::PORT))
 }
 
 /// GUE datagrams that the kernel has merged: after the traffic class and the length of each but the

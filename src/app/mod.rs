@@ -26,5 +26,7 @@ mod program_start;
 mod realserver;
 mod serve;
 mod slow_io;
+mod source_address;
+mod tcp_listener;
 mod turns;
 mod unix_socket;

@@ -38,7 +38,7 @@ pub struct RealServerFacts {
     pub ruleset: Option<Ruleset>,
     /// The virtual IPs whose replies have no route to hosts outside of this host's networks.
     pub no_reply_route: Vec<IpAddr>,
-    /// The fast path, as the daemon says and the kernel: `None` without a daemon that says it.
+    /// The fast path, as the daemon and the kernel report it; `None` if no daemon does.
     pub fast_path: Option<FastPathState>,
     /// Tunnelled packets read, and how many of them came from strangers; `None` without a daemon.
     pub read: Option<(u64, u64)>,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::reply_routes::named_networks;
+use super::reply_routes::{ip, named_networks};
 use super::{Cause, Finding, Severity};
 
 /// What is known of a client.
@@ -102,10 +102,6 @@ fn finding(one: &RefusedClient) -> Finding {
 /// Whether the route is for one address alone: an operator may have banned that client.
 fn alone(why: &SourceRefusal) -> bool {
     matches!(why, SourceRefusal::Route { net, .. } if net.prefix_len() == net.max_prefix_len())
-}
-
-fn ip(vip: IpAddr) -> &'static str {
-    if vip.is_ipv4() { "ip" } else { "ip -6" }
 }
 
 fn mend(RefusedClient { vip, why, .. }: &RefusedClient) -> String {

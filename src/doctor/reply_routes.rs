@@ -69,7 +69,8 @@ fn shown(ReplyRoute { vip, client, .. }: &ReplyRoute) -> String {
     format!("{} route get {client} from {vip}", ip(*vip))
 }
 
-fn ip(vip: IpAddr) -> &'static str {
+/// The command for the address's family.
+pub(super) fn ip(vip: IpAddr) -> &'static str {
     if vip.is_ipv4() { "ip" } else { "ip -6" }
 }
 

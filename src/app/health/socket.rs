@@ -2,7 +2,7 @@
 //! port whose flow is pinned.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::TakesChanges;
 use super::pins::{FlowRefusal, Pins};
 use super::trace::Trace;
+use crate::app::source_address;
 use crate::balancer::{PROBE_HOPS, ProbeFlow};
 use crate::health::{Patterns, PlannedCheck};
 use crate::sys::disconnect::disconnect;
@@ -187,7 +188,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
     /// # Errors
     /// The reason as text.
     pub(super) fn own_echo(&self) -> Result<(IpAddr, u16), String> {
-        let source = source_towards(self.destination()).map_err(|error| local(&error))?;
+        let source = source_address::towards(self.destination()).map_err(|error| local(&error))?;
         let [word] = random::words::<1>().map_err(|error| local(&error))?;
         Ok((source, u16::try_from(word & 0xffff).unwrap_or_default()))
     }
@@ -209,7 +210,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
             }
             self.leave();
         }
-        let source = source_towards(destination).map_err(|error| local(&error))?;
+        let source = source_address::towards(destination).map_err(|error| local(&error))?;
         for _ in 0..TRIES {
             let socket = own(destination, kind, protocol).map_err(|error| local(&error))?;
             socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| local(&error))?;
@@ -261,18 +262,6 @@ pub(super) fn set_hops(socket: &Socket, destination: IpAddr) -> io::Result<()> {
         IpAddr::V4(_) => socket.set_ttl_v4(PROBE_HOPS.into()),
         IpAddr::V6(_) => socket.set_unicast_hops_v6(PROBE_HOPS.into()),
     }
-}
-
-/// The director's own address that the routing table picks towards the destination. Connecting a
-/// UDP socket sends nothing.
-fn source_towards(destination: SocketAddr) -> io::Result<IpAddr> {
-    let any: SocketAddr = match destination {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(SocketAddr::new(destination.ip(), destination.port().max(1)))?;
-    Ok(socket.local_addr()?.ip())
 }
 
 /// The network error as text.

@@ -1,7 +1,6 @@
 //! The listening socket of the HTTP server.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::app::daemon::{self, SocketAccess};
 use crate::app::serve::SocketGate;
+use crate::app::tcp_listener;
 use crate::app::unix_socket;
 use crate::config::HttpAddress;
 
@@ -30,7 +30,7 @@ impl HttpSocket {
     /// The address is not one of this host, is in use, or is not permitted.
     pub(super) fn open(address: &HttpAddress, access: SocketAccess) -> anyhow::Result<Self> {
         match address {
-            HttpAddress::Tcp(address) => tcp(*address),
+            HttpAddress::Tcp(address) => tcp_listener::listen("http", *address).map(Self::Tcp),
             HttpAddress::Unix(path) => unix(path, access),
         }
     }
@@ -53,20 +53,6 @@ impl HttpSocket {
             Self::Unix(..) => false,
         }
     }
-}
-
-fn tcp(address: SocketAddr) -> anyhow::Result<HttpSocket> {
-    let listener = net::TcpListener::bind(address).map_err(|error| {
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "; another program listens there, write another port",
-            io::ErrorKind::AddrNotAvailable => "; write an address of this host",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-            _ => "",
-        };
-        anyhow::anyhow!("http: could not listen on {address}: {error}{advice}")
-    })?;
-    listener.set_nonblocking(true).context("http: could not set up the socket")?;
-    Ok(HttpSocket::Tcp(listener))
 }
 
 fn unix(path: &Path, access: SocketAccess) -> anyhow::Result<HttpSocket> {

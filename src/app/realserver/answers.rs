@@ -5,7 +5,7 @@
 //! reply to the inquiry's outer packet. It is never longer than the inquiry, and there are at most
 //! fifty a second.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -16,6 +16,7 @@ use super::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::app::latest::Latest;
 use crate::app::listeners::kind;
+use crate::app::source_address;
 use crate::config;
 use crate::control::HostStatus;
 use crate::doctor::inquiry::{
@@ -150,7 +151,7 @@ impl InquiryAnswers {
 
     fn send(&mut self, asked: &Asked, answer: &InquiryAnswer) {
         let destination = asked.director;
-        let source = asked.here.or_else(|| source_towards(destination));
+        let source = asked.here.or_else(|| towards(destination));
         let gue_port = self.config.part(|config| config.gue_port);
         let Some(bytes) = source.and_then(|source| reply(asked, answer, source, gue_port)) else {
             return;
@@ -178,14 +179,8 @@ fn reply(asked: &Asked, answer: &InquiryAnswer, from: IpAddr, gue_port: u16) -> 
 }
 
 /// The address that the routing table picks towards the director.
-fn source_towards(director: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr = match director {
-        IpAddr::V4(_) => [0; 4].into(),
-        IpAddr::V6(_) => [0; 16].into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect((director, ANY_PORT)).ok()?;
-    Some(socket.local_addr().ok()?.ip())
+fn towards(director: IpAddr) -> Option<IpAddr> {
+    source_address::towards((director, ANY_PORT).into()).ok()
 }
 
 fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> EndState {

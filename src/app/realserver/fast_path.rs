@@ -14,6 +14,7 @@ use crate::config::{self, FastPath};
 use crate::control::FastPathState;
 use crate::host::ipsec;
 use crate::sys::host_events::HostEvents;
+use crate::sys::ingress::NEEDS;
 use crate::sys::interfaces::{self, HostInterfaces};
 use crate::sys::real_path::{self, Admitted, Count, Program, ProgramCounters};
 
@@ -23,8 +24,6 @@ const BURST: Duration = Duration::from_millis(10);
 /// How often the state of the host is read without a change that the kernel reports: it reports
 /// none of IPsec policies here.
 const LOOK: Duration = Duration::from_secs(4);
-
-const HINT: &str = "fast_path needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN";
 
 /// The ends of the tunnels that the program may serve.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -62,9 +61,9 @@ impl RealFastPath {
             Ok((program, counts)) => {
                 (loaded.program, loaded.counts) = (Some(program), Some(Arc::new(counts)));
             }
-            Err(error) if needed => return Err(error).context(HINT),
+            Err(error) if needed => return Err(error).context(NEEDS),
             Err(error) => {
-                let why = format!("{error}; {HINT}");
+                let why = format!("{error}; {NEEDS}");
                 log::warn!("no fast path, all packets come to the daemon: {why}");
                 loaded.state.replace(FastPathState { at: Vec::new(), missing: vec![why] });
             }
@@ -142,7 +141,7 @@ impl RealFastPath {
     ///
     /// # Errors
     /// `fast_path` is "on", and the program is nowhere.
-    pub(super) fn announce(&self) -> anyhow::Result<()> {
+    pub(super) fn check_attached(&self) -> anyhow::Result<()> {
         let FastPathState { at, missing } = self.state.get();
         if !at.is_empty() {
             log::info!(
@@ -151,7 +150,7 @@ impl RealFastPath {
             );
         } else if self.needed {
             let why = missing.first().map_or("no interface is an Ethernet", String::as_str);
-            bail!("fast_path is \"on\": {why}; {HINT}");
+            bail!("fast_path is \"on\": {why}; {NEEDS}");
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ fn open(port: u16) -> io::Result<Vec<Receiver>> {
     Ok(receivers)
 }
 
-/// No GUE is taken.
+/// The problem that GUE is not received.
 pub(crate) fn problem(port: u16, error: &io::Error) -> Problem {
     let text = format!(
         "no GUE is taken: cannot open UDP port {port}: {error}; `ss -ulnp 'sport = {port}'` shows \

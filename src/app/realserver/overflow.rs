@@ -34,12 +34,12 @@ impl SocketLosses {
     pub(super) fn watch(&mut self, receiver: &Receiver, filtered: bool) {
         let now = Instant::now();
         if self.asked.is_none_or(|asked| now.duration_since(asked) >= INTERVAL) {
-            self.ask(receiver, filtered, now);
+            self.read(receiver, filtered, now);
         }
     }
 
     /// Reads the kernel's counter; `filtered`: whether the socket has a filter.
-    pub(super) fn ask(&mut self, receiver: &Receiver, filtered: bool, now: Instant) {
+    pub(super) fn read(&mut self, receiver: &Receiver, filtered: bool, now: Instant) {
         self.asked = Some(now);
         let Ok(dropped) = receiver.dropped() else { return };
         let new = self.count(dropped, filtered && receiver.inside() == Inside::Gue);

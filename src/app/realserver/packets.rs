@@ -165,7 +165,7 @@ impl RealServerLoop {
                 RealServerMessage::Report(answer) => {
                     let now = Instant::now();
                     for Source { receiver, overflow, filter, .. } in &mut self.sources {
-                        overflow.ask(receiver, filter.refuses(), now);
+                        overflow.read(receiver, filter.refuses(), now);
                     }
                     let lost = self.sources.iter().map(|source| source.overflow.total());
                     let socket_dropped = lost.sum();

@@ -55,8 +55,8 @@ impl GateInputs {
     /// The gate for a configuration.
     pub(super) fn gate(self, config: &config::RealServer) -> Gate {
         Gate::new(config.directors.clone(), config.vips.clone(), self.mss)
-            .link_mtu(self.link_mtu)
-            .gue_port(self.gue_port)
+            .with_link_mtu(self.link_mtu)
+            .with_gue_port(self.gue_port)
     }
 }
 
@@ -68,7 +68,7 @@ impl RunningRealServer {
     pub(super) fn admit(&mut self) -> anyhow::Result<()> {
         let config = self.config.get();
         self.fast_path.admit(&config);
-        self.fast_path.announce()
+        self.fast_path.check_attached()
     }
 
     /// Makes the fast path fit for addresses and interfaces that have changed.

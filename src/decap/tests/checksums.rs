@@ -77,7 +77,7 @@ fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
             let longest = usize::try_from(link_mtu).unwrap() - headers;
             let packet = |len: usize| partial(family.udp(53).data(&vec![b'x'; len]));
             for len in [0, 1, 512, longest] {
-                let (packet, mut gate) = (packet(len), gate().link_mtu(link_mtu));
+                let (packet, mut gate) = (packet(len), gate().with_link_mtu(link_mtu));
                 let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
                 let at = u16::try_from(family.header_len()).unwrap();
                 let expected = virtio::Header {
@@ -90,7 +90,7 @@ fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
                 assert_eq!((header, inner), (expected, packet), "{len} bytes");
                 assert_eq!((gate.counters().partial_checksums, gate.counters().read), (2, 2));
             }
-            let mut gate = gate().link_mtu(link_mtu);
+            let mut gate = gate().with_link_mtu(link_mtu);
             let mut merged = from_director(outer, &packet(longest + 1));
             assert_eq!(gate.open(&mut merged), Admission::Drop(Refusal::UdpSuperPacket));
         }

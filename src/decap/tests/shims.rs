@@ -7,7 +7,7 @@ const PORT: u16 = 6080;
 
 /// The gate of a host with links of 1,500 bytes.
 fn host() -> Gate {
-    gate().gue_port(Some(PORT)).link_mtu(1_500)
+    gate().with_gue_port(Some(PORT)).with_link_mtu(1_500)
 }
 
 /// Passes the gate a payload as a socket delivers it.
@@ -156,7 +156,7 @@ fn gue_inside_of_a_tunnel_is_a_tunnel_in_the_tunnel() {
     let packet = udp_packet(Family::V4).bytes();
     let port = u16::from_be_bytes([packet[22], packet[23]]);
     let given = |gue_port| {
-        let mut gate = gate().gue_port(gue_port);
+        let mut gate = gate().with_gue_port(gue_port);
         give(&mut gate, Payload::Packet(4), Family::V4.director(), &packet)
     };
     assert_eq!(given(Some(port)), Admission::Drop(Refusal::Unsupported));

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::app::latest::{Latest, Published};
 use crate::app::log_throttle::LogThrottle;
+use crate::app::tcp_listener;
 use crate::config;
 use crate::control::{self, AgentCounts, counted};
 use crate::health::load::{GREETING, LoadReport, Rotation};
@@ -202,16 +203,7 @@ async fn greeting(client: &mut TcpStream) -> io::Result<bool> {
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address).map_err(|error| {
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "; another program listens there, write another port",
-            io::ErrorKind::AddrNotAvailable => "; write an address of this host",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-            _ => "",
-        };
-        anyhow::anyhow!("agent: could not listen on {address}: {error}{advice}")
-    })?;
-    listener.set_nonblocking(true).context("agent: could not set up the socket")?;
+    let listener = tcp_listener::listen("agent", address)?;
     TcpListener::from_std(listener).context("agent: could not set up the socket")
 }
 

@@ -51,7 +51,7 @@ impl Both {
         let own = [own(), Family::V6.real(11)].into();
         program.admit(&Admitted { directors: directors(), vips: vips(), own }).unwrap();
         let mss = Mss { v4: 1440, v6: 1420 };
-        let gate = Gate::new(directors(), vips(), mss).gue_port(Some(GUE_PORT));
+        let gate = Gate::new(directors(), vips(), mss).with_gue_port(Some(GUE_PORT));
         Some(Self { program, counts, gate })
     }
 
