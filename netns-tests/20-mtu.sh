@@ -4,11 +4,6 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-upload() {
-    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
-    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
-}
-
 # Counted at the router, where segments have their length on the wire. IPv6's length excludes its
 # header.
 count_segments() {
@@ -37,7 +32,7 @@ count_segments
 start_director rr 1
 
 start_real real1
-upload
+upload real1
 expect_eq "SYN-ACKs with MSS $MSS" "$(mss_counter clamped)" 1
 expect_between "full segments that just fit" "$(mss_counter full)" 1000 5000
 expect_eq "segments that do not fit" "$(mss_counter unfit)" 0
@@ -46,7 +41,7 @@ stop real1
 expect_eq "the real server's exit code" "$CODE" 0
 
 REAL_KEYS='mss = "off"' start_real real1
-upload
+upload real1
 expect_eq "SYN-ACKs with MSS $MSS, still" "$(mss_counter clamped)" 1
 expect_between "segments that did not fit" "$(mss_counter unfit)" 1 100
 expect_between "too big by ICMP at the client" "$(counter vt-client too_big)" 1 100

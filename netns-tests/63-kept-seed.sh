@@ -11,24 +11,16 @@ start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 start_director mh 1 1 1
 
-turns() { grep -c '^turn' "$WORK/busy.log" || true; }
-turn_after() { (($(turns) > $1)); } # TURNS
-mkfifo "$WORK/release"
-spawn vt-client busy sh \
-    -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
-exec {release}>"$WORK/release"
-wait_for "$connections open connections" log_has busy '^held'
+start_busy "$connections"
 seed=$(<"/var/lib/vstun/hash_seed")
 expect_eq "mode of the kept seed" \
     "$(stat -c %a "/var/lib/vstun" "/var/lib/vstun/hash_seed" | xargs)" "700 600"
 
 stop director
 start_director mh 1 1 1
-wait_for "a turn of all connections by the new director" turn_after "$(($(turns) + 1))"
+whole_turn "by the new director"
 expect_eq "connections that it has adopted" "$(number director list .connections.current)" \
     "$connections"
-echo >&"$release" # the new director has the pipe's end too, so it is not closed
-exit_code busy
-expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+end_busy
 expect_eq "resets by the director" "$(number director stats .packets.replied)" 0
 [[ $(<"/var/lib/vstun/hash_seed") == "$seed" ]] || fail "the kept seed has changed"

@@ -20,34 +20,23 @@ start_director mh 2 3 3
 start_other
 
 route_to() { ip -n vt-router route replace "$VIP" via "$1"; } # DIRECTOR
-turns() { grep -c '^turn' "$WORK/busy.log" || true; }
-turn_after() { (($(turns) > $1)); } # TURNS
-more_turns() { # WHAT: one that was under way, and a whole one
-    wait_for "a turn of all connections $1" turn_after "$(($(turns) + 1))"
-}
 
 route_to "${UPLINK_DIRECTORS[$INNER]}"
-mkfifo "$WORK/release"
-spawn vt-client busy sh \
-    -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
-exec {release}>"$WORK/release"
-wait_for "$connections open connections" log_has busy '^held'
+start_busy "$connections"
 expect_eq "connections that the second director knows" "$(number other list .connections.current)" 0
 route_to "${UPLINK_OTHERS[$INNER]}"
-more_turns "by the second director"
+whole_turn "by the second director"
 expect_eq "connections that the second director has adopted" \
     "$(number other list .connections.current)" "$connections"
 expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" \
     "$connections"
 route_to "${UPLINK_DIRECTORS[$INNER]}"
-more_turns "by the first again"
+whole_turn "by the first again"
 
 # A restarted director has no entries.
 stop director
 start_director mh 2 3 3
-more_turns "by the first, started anew"
-echo >&"$release" # the new director has the pipe's end too, so it is not closed
-exit_code busy
-expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+whole_turn "by the first, started anew"
+end_busy
 expect_eq "resets by the first" "$(number director stats .packets.replied)" 0
 expect_eq "resets by the second" "$(number other stats .packets.replied)" 0

@@ -6,6 +6,7 @@
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
+source "$here/two_directors.sh"
 
 connections=600
 DIRECTOR_KEYS='announce = false
@@ -21,13 +22,7 @@ start_real "${REALS[@]}"
 start_director mh 2 3 3
 start_other
 
-learnt() { # DIRECTOR
-    ip -n vt-router neigh show "$VIP" dev uplink |
-        grep -q "$(at "vt-$1" cat /sys/class/net/eth0/address)"
-}
 tunnelled() { number "$1" stats .packets.tunnelled; } # DIRECTOR
-turns() { grep -c '^turn' "$WORK/busy.log" || true; }
-turn_after() { (($(turns) > $1)); } # TURNS
 
 # The new master first, as with VRRP, where it does not wait for the old one.
 move() { # FROM TO
@@ -39,11 +34,7 @@ move() { # FROM TO
 }
 
 ask director announce "$VIP"
-mkfifo "$WORK/release"
-spawn vt-client busy sh \
-    -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
-exec {release}>"$WORK/release"
-wait_for "$connections open connections" log_has busy '^held'
+start_busy "$connections"
 expect_eq "connections that the second director knows" "$(number other list .connections.current)" 0
 
 carried=0 # packets that one of the two has tunnelled while it alone was announced
@@ -52,9 +43,7 @@ for round in "director other" "other director" "director other" "other director"
     before=$(tunnelled "$to")
     move "$from" "$to"
     still=$(tunnelled "$from")
-    # The current round, and a whole one.
-    seen=$(turns)
-    wait_for "a turn of all connections by $to" turn_after "$((seen + 1))"
+    whole_turn "by $to"
     more=$(($(tunnelled "$to") - before))
     # A request is at least one packet with it and an acknowledgement of its answer, or both in one.
     ((more >= connections)) || fail "$to has tunnelled $more packets of $connections connections, \
@@ -74,11 +63,8 @@ for round in "director other" "other director" "director other"; do
     read -r from to <<<"$round"
     move "$from" "$to"
 done
-seen=$(turns)
-wait_for "a turn of all connections after the quick moves" turn_after "$((seen + 1))"
-echo >&"$release"
-exit_code busy
-expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+whole_turn "after the quick moves"
+end_busy
 for name in director other; do
     expect_eq "answers by $name, resets among them" "$(number "$name" stats .packets.replied)" 0
 done

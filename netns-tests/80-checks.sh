@@ -7,8 +7,6 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 state() { real_field "$1" state; }                              # NAME
-is() { [[ $(state "$1") == "$2" ]]; }                           # NAME STATE
-why_has() { real_field "$1" why | grep -F -- "$2" >/dev/null; } # NAME TEXT
 
 probed() { [[ $(number director checks '[.checks[] | select(.runs > 1)] | length') == 6 ]]; }
 by_way() { # NAME VIA: the state of its check by that way
@@ -18,7 +16,7 @@ by_way() { # NAME VIA: the state of its check by that way
 
 # Waits for the state, and for its reason, which is that of the latest failure.
 becomes() { # NAME STATE WHY
-    wait_for "$1 to be $2" is "$1" "$2"
+    wait_for "$1 to be $2" state_is "$1" "$2"
     wait_for "$1 to be $2 because of '$3'" why_has "$1" "$3"
     say "$1 is $2: $(real_field "$1" why)"
 }

@@ -5,12 +5,6 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-is() { [[ $(real_field "$1" state) == "$2" ]]; }                # NAME STATE
-why_has() { real_field "$1" why | grep -F -- "$2" >/dev/null; } # NAME TEXT
-probed() {
-    [[ $(number director checks \
-        '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]
-}
 
 # Runs COMMAND under new connections; sets LAST, in milliseconds.
 under_load() { # WHAT AT-MOST COMMAND...
@@ -31,7 +25,7 @@ interval = "1s"
 fast_interval = "200ms"
 timeout = "500ms"'
 start_director rr 1 1 1
-wait_for "probes of all three" probed
+wait_for "probes of all three" all_probed 3
 
 # On a quiet machine 100 ms are kept; here others use the processors too. The kernel sends six
 # errors at once and then one a second (icmp_ratelimit): if the flows use them up before a late
@@ -39,20 +33,20 @@ wait_for "probes of all three" probed
 LASTS=3
 under_load "daemon killed" 2100 kill "${PID[real2]}"
 exit_code real2
-is real2 down || fail "real2 is $(real_field real2 state)"
+state_is real2 down || fail "real2 is $(real_field real2 state)"
 why_has real2 "http check failed: protocol unreachable from ${ADDRESS[real2]}" ||
     why_has real2 "http check failed: no answer within 500ms" ||
     fail "real2 is down because: $(real_field real2 why)"
 start_real real2
-wait_for "real2 to be up" is real2 up
+wait_for "real2 to be up" state_is real2 up
 
 # At most an interval with its jitter until the first probe, three timeouts, and 900 ms for other
 # tests.
 LASTS=4.5
 under_load "host cut off" 3500 ip -n vt-router link set dev lan-real1 down
-is real1 down || fail "real1 is $(real_field real1 state)"
+state_is real1 down || fail "real1 is $(real_field real1 state)"
 why_has real1 "no answer within 500ms" || fail "real1 is down because: $(real_field real1 why)"
 ip -n vt-router link set dev lan-real1 up
-wait_for "real1 to be up" is real1 up
+wait_for "real1 to be up" state_is real1 up
 stop director
 expect_eq "the director's exit code" "$CODE" 0

@@ -8,12 +8,6 @@ source "$here/daemons.sh"
 
 LINK=1400
 
-upload() { # REAL: that gets it
-    rm -f "$WORK/$1/upload/up"
-    at vt-client curl -sSf --max-time 20 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
-    cmp "$WORK/files/random" "$WORK/$1/upload/up" || fail "the upload differs"
-}
-
 # Sets the weights of real1 and real2.
 weigh() {
     ask director set-weight "${ADDRESS[real1]}" --weight "$1"

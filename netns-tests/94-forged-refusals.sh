@@ -7,13 +7,6 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-runs() { # NAME
-    number director checks "[.checks[] | select(.address == \"${ADDRESS[$1]}\")][0].runs"
-}
-probed() {
-    [[ $(number director checks \
-        '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]
-}
 took() { # the probe of real1 that is running is over
     [[ $(number director checks "[.checks[] | select(.address == \"${ADDRESS[real1]}\")
         | .next_milliseconds // empty] | length") == 1 ]]
@@ -48,7 +41,7 @@ interval = \"10m\"
 fast_interval = \"${FAST}ms\"
 timeout = \"5s\""
 start_director rr 1 0 0
-wait_for "probes of all three" probed
+wait_for "probes of all three" all_probed 3
 
 forge "made up" tunnel_error_unverified made-up "$CLIENT" "$VIP"
 

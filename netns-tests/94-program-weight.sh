@@ -13,7 +13,6 @@ PROGRAM
 chmod +x "$WORK/program"
 exits() { echo "$2" >"$WORK/next" && mv "$WORK/next" "$WORK/code-${ADDRESS[$1]}"; } # NAME CODE
 weighs() { [[ $(real_field "$1" "effective_weight // .weight") == "$2" ]]; }         # NAME WEIGHT
-is() { [[ $(real_field "$1" state) == "$2" ]]; }                                    # NAME STATE
 
 make_topology
 start_web "${REALS[@]}"
@@ -27,8 +26,8 @@ interval = \"200ms\"
 fast_interval = \"50ms\"
 timeout = \"5s\""
 start_director wrr 2 2 2
-runs() { (($(number director checks '[.checks[].runs] | min') > 1)); }
-wait_for "runs of all three" runs
+all_ran() { (($(number director checks '[.checks[].runs] | min') > 1)); }
+wait_for "runs of all three" all_ran
 expect_eq "requests to real2 of 30" "$(share "$(fetch 30)" real2)" 10
 
 exits real2 10
@@ -36,9 +35,9 @@ wait_for "real2 to have weight 8" weighs real2 8
 expect_eq "requests to real2 of 60 with weight 8" "$(share "$(fetch 60)" real2)" 40
 
 exits real2 1
-wait_for "real2 to be down" is real2 down
+wait_for "real2 to be down" state_is real2 down
 exits real2 10
-wait_for "real2 to be up" is real2 up
+wait_for "real2 to be up" state_is real2 up
 weighs real2 8 || fail "real2's weight is $(real_field real2 effective_weight)"
 
 exits real2 2

@@ -6,14 +6,6 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-is() { [[ $(real_field "$1" state) == "$2" ]]; } # NAME STATE
-runs() { # NAME
-    number director checks "[.checks[] | select(.address == \"${ADDRESS[$1]}\")][0].runs"
-}
-probed() {
-    [[ $(number director checks \
-        '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]
-}
 
 # A firewall of the real server from now on: SYNs to port 80 are dropped, only those of WHO if it is
 # given.
@@ -41,21 +33,21 @@ interval = "10m"
 fast_interval = "100ms"
 timeout = "300ms"'
 start_director rr 1 1 1
-wait_for "probes of all three" probed
+wait_for "probes of all three" all_probed 3
 
 # 100 ms of silence, three timeouts, and time for other tests.
 SECONDS_OF_FLOWS=3
 read -r last lost all < <(flows "$(drops real2)")
 say "the last of $lost lost flows of $all began after $last ms"
 ((last <= 2000)) || fail "flows went to real2 for $last ms"
-is real2 down || fail "real2 is $(real_field real2 state)"
+state_is real2 down || fail "real2 is $(real_field real2 state)"
 expect_eq "real2 is down" "$(real_field real2 why)" "tcp check failed: no answer within 300ms"
 expect_eq "probes of real1" "$(runs real1)" 1
 
 # The probes are not dropped: one more in the interval, and the real server stays.
 SECONDS_OF_FLOWS=6
 read -r last lost all < <(flows "$(drops real1 "$CLIENT")")
-is real1 up || fail "real1 is $(real_field real1 state)"
+state_is real1 up || fail "real1 is $(real_field real1 state)"
 expect_eq "probes of real1" "$(runs real1)" 2
 expect_log director \
     "web ${ADDRESS[real1]}: unanswered, [0-9]+ SYNs in ([3-9]|[1-9][0-9]) s and no handshake ended"

@@ -7,8 +7,6 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 CONNECTIONS=1000
-turns() { grep -c '^turn' "$WORK/busy.log" || true; }
-turn_after() { (($(turns) > $1)); } # TURNS
 attached() { at vt-director python3 "$here/traffic/tcx_programs.py" eth0; }
 carried() {
     ask director connections --json |
@@ -22,11 +20,7 @@ start_real "${REALS[@]}"
 DIRECTOR_KEYS='fast_path = "auto"'
 start_director mh 1 1 1
 needs_fast_path
-mkfifo "$WORK/release"
-spawn vt-client busy sh \
-    -c "exec python3 '$here/traffic/busy.py' $VIP 80 $CONNECTIONS <'$WORK/release'"
-exec {release}>"$WORK/release"
-wait_for "$CONNECTIONS open connections" log_has busy '^held'
+start_busy "$CONNECTIONS"
 wait_for "all connections to be carried" all_carried
 expect_eq "marks of carried connections" \
     "$(ask director connections --limit 100 | grep -c '^tcp\* .* ESTABLISHED')" 100
@@ -34,11 +28,9 @@ expect_eq "marks of carried connections" \
 stop director KILL
 expect_eq "programs at the uplink of a killed director" "$(attached)" 0
 start_director mh 1 1 1
-wait_for "a turn of all connections by the new director" turn_after "$(($(turns) + 1))"
+whole_turn "by the new director"
 wait_for "all connections to be carried again" all_carried
-echo >&"$release" # the new director has the pipe's end too, so it is not closed
-exit_code busy
-expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+end_busy
 expect_eq "resets by the director" "$(number director stats .packets.replied)" 0
 expect_accounted
 

@@ -19,7 +19,7 @@ encapsulated() { # ENCAP...: of each real server in order, instead of what the f
     done
 }
 
-upload() { # BYTES: received by any real server
+upload_random() { # BYTES: received by any real server
     local sum
     head -c "$1" /dev/urandom >"$WORK/upload"
     at vt-client curl -sSf --max-time 60 -T "$WORK/upload" "$(url /upload/up)" -o /dev/null
@@ -55,7 +55,7 @@ for name in "${REALS[@]}"; do
 done
 
 say "an upload, in super-frames and full segments"
-expect_eq "bytes received" "$(upload 3000000)" 3000000
+expect_eq "bytes received" "$(upload_random 3000000)" 3000000
 
 say "each real server its own, by a reload"
 encapsulated gre ipip gue
@@ -69,7 +69,7 @@ for name in "${REALS[@]}"; do
 done
 expect_between "GRE, datagrams taken by real1" "$(taken real1 gre)" 40 1000
 expect_eq "GUE, no more at real1" "$(taken real1 gue)" "$before"
-expect_eq "bytes received" "$(upload 1000000)" 1000000
+expect_eq "bytes received" "$(upload_random 1000000)" 1000000
 expect_accounted
 
 say "what is not GUE is counted"

@@ -15,12 +15,6 @@ TUNNELLED+=("udp dport 6080")
 REAL_KEYS='encap = "gue"'
 JOINED=1
 
-is() { [[ $(real_field "$1" state) == "$2" ]]; }                # NAME STATE
-why_has() { real_field "$1" why | grep -F -- "$2" >/dev/null; } # NAME TEXT
-probed() {
-    [[ $(number director checks \
-        '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 2 ]]
-}
 
 make_topology
 ip -n vt-real1 address add "$(alone "${FAR[$OUTER]}")" dev eth0
@@ -57,10 +51,10 @@ interval = "1s"
 fast_interval = "200ms"
 timeout = "2s"'
 start_director rr 1 1
-wait_for "probes of both" probed
+wait_for "probes of both" all_probed 2
 kill -KILL "${PID[real2]}"
 exit_code real2
-wait_for "real2 to be down" is real2 down
+wait_for "real2 to be down" state_is real2 down
 why_has real2 "port unreachable from ${ADDRESS[real2]}" ||
     fail "real2 is down because: $(real_field real2 why)"
 expect_eq "requests of 20 to real1" "$(share "$(fetch 20)" real1)" 20

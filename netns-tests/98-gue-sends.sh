@@ -16,11 +16,6 @@ JOINED=1
 
 seen() { jq -sc "$1" <(grep '^{' "$WORK/sniffer.log"); } # FILTER
 values() { seen "map($1) | unique"; }                    # FILTER: of each packet
-upload() { # HOW
-    rm -f "$WORK/real1/upload/up"
-    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
-    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "$1: the upload differs"
-}
 calls() { number director stats .batches; }
 segments() { number director stats .segments_sent; }
 figure() { number director stats ".gue_$1"; } # NAME
@@ -66,7 +61,7 @@ stop sniffer
 
 say "an upload"
 before=($(calls) $(segments))
-upload "joined"
+upload real1
 sent=$(($(segments) - before[1])) made=$(($(calls) - before[0]))
 expect_between "segments" "$sent" 2000 20000
 ((made * 4 < sent)) || fail "$made calls for $sent segments"
@@ -102,7 +97,7 @@ known=$(number director drops '.drops.path_mtu + .answered.path_mtu')
 expect_eq "datagrams that were too big" $((refused + known)) 20
 expect_eq "all errors of sends" "$(number director stats '[.send_errors[]] | add')" "$refused"
 expect_eq "calls that the kernel took, of one datagram each" "$(($(figure sends) - sends))" 20
-upload "over the smaller link"
+upload real1
 expect_between "answers that packets are too big" "$(counter vt-client too_big)" 1 100
 ip -n vt-director link set dev eth1 mtu 1500
 at vt-client ip route flush cache
@@ -113,7 +108,7 @@ stop director
 
 without() { # WHAT WARNING
     start_director rr 1
-    upload "$1"
+    upload real1
     expect_log director "$2"
     (($(calls) > 0)) || fail "$1: nothing was sent"
     expect_eq "$1, by UDP sockets" "$(figure joined) $(figure sends) $(figure padding)" "0 0 0"
@@ -144,7 +139,7 @@ spawn vt-real1 sniffer python3 "$here/traffic/outer.py" eth0
 wait_for "the sniffer" log_has sniffer '^ready'
 DIRECTOR_KEYS='gue_source_ports = "5000-5002"' configure "$WORK/director.toml" rr 1
 ask director reload
-upload "by other ports"
+upload real1
 (($(figure joined) > 1000)) || fail "$(figure joined) segments by UDP sockets"
 expect_eq "ports that are taken" "$(figure ports_taken)" 0
 fetch 30 >/dev/null

@@ -141,6 +141,30 @@ release() { # NAME N
 
 held_at() { share "$(<"$WORK/$1.log")" "$2"; } # NAME REAL
 
+# Opens N connections from the client, with requests on each in turn until `end_busy`.
+start_busy() { # N
+    mkfifo "$WORK/busy.release"
+    spawn vt-client busy \
+        sh -c "exec python3 '$here/traffic/busy.py' $VIP 80 $1 <'$WORK/busy.release'"
+    exec {RELEASE[busy]}>"$WORK/busy.release"
+    wait_for "$1 open connections" log_has busy '^held'
+}
+
+turns() { grep -c '^turn' "$WORK/busy.log" || true; }
+turn_after() { (($(turns) > $1)); } # TURNS
+
+# Waits for the end of the turn that is under way, and for a whole one.
+whole_turn() { # WHEN
+    wait_for "a turn of all connections $1" turn_after "$(($(turns) + 1))"
+}
+
+# Ends them; none may have been broken.
+end_busy() {
+    exec {RELEASE[busy]}>&-
+    exit_code busy
+    expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+}
+
 # A number from a daemon's JSON.
 number() { # DAEMON COMMAND JQ-FILTER
     ask "$1" "$2" --json | jq -r "$3"
@@ -148,6 +172,20 @@ number() { # DAEMON COMMAND JQ-FILTER
 
 real_field() { # NAME FIELD: of the service `web`
     number director list ".services[0].reals[] | select(.address == \"${ADDRESS[$1]}\") | .$2"
+}
+
+state_is() { [[ $(real_field "$1" state) == "$2" ]]; }          # NAME STATE
+why_has() { real_field "$1" why | grep -F -- "$2" >/dev/null; } # NAME TEXT
+
+# Whether N checks have had a probe and are up.
+all_probed() { # N
+    [[ $(number director checks \
+        '[.checks[] | select(.runs > 0 and .state == "up")] | length') == "$1" ]]
+}
+
+# How many probes the first check of a real server has had.
+runs() { # NAME
+    number director checks "[.checks[] | select(.address == \"${ADDRESS[$1]}\")][0].runs"
 }
 
 dropped() { number director list ".drops.$1"; }     # REASON
@@ -286,6 +324,16 @@ start_echo() { # NAME...
 fetch() { # N
     at vt-client curl -sS --fail-early --max-time 60 -H 'Connection: close' "$(url "/?[1-$1]")" |
         sort | uniq -c
+}
+
+# Uploads a file to http://VIP/; REAL has to get it as it is.
+upload() { # REAL [CURL-OPTION...]
+    local real=$1
+    shift
+    rm -f "$WORK/$real/upload/up"
+    at vt-client curl -sSf --max-time 60 "$@" -T "$WORK/files/random" "$(url /upload/up)" \
+        -o /dev/null
+    cmp "$WORK/files/random" "$WORK/$real/upload/up" || fail "the upload to $real differs"
 }
 
 share() { # SHARES NAME

@@ -26,7 +26,6 @@ proxies() { ip -n "vt-$1" "-$INNER" neigh show proxy; } # DIRECTOR
 announced() { number "$1" list ".vips[] | select(.address == \"$VIP\") | .announced"; } # DIRECTOR
 read_by() { number "$1" stats .packets.read; } # DIRECTOR
 
-
 # The hooks of one move: the new master first, as with VRRP, where it does not wait for the old one.
 move() { # FROM TO
     ask "$2" announce "$VIP" >"$WORK/announce.out"
