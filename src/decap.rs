@@ -78,7 +78,7 @@ pub enum Admission {
     /// Write this virtio-net header and that range of the piece to the TUN.
     DeliverPiece([u8; HEADER_LEN], Range<usize>),
     /// An inquiry of `vstun doctor` from a director: this range of the datagram is the inner
-    /// packet. The caller answers it and calls [`Gate::taken`], or refuses it.
+    /// packet. The caller answers it and calls [`Gate::count_inquiry`], or refuses it.
     Inquiry(Range<usize>),
     /// Drop it and count the reason.
     Drop(Refusal),
@@ -136,7 +136,7 @@ impl Gate {
         &self.directors
     }
 
-    /// Sets the largest MTU of this host's links, in bytes. A UDP datagram with an unfinished
+    /// With the largest MTU of this host's links, in bytes. A UDP datagram with an unfinished
     /// checksum counts as a whole one up to this length, outer header included, and as a merged one
     /// above.
     #[must_use]
@@ -144,7 +144,7 @@ impl Gate {
         Self { limits: MergeLimits { link_mtu, ..self.limits }, ..self }
     }
 
-    /// Sets the UDP port on which this host receives GUE. Inner packets to it are refused as
+    /// With the UDP port on which this host receives GUE. Inner packets to it are refused as
     /// tunnels in the tunnel.
     #[must_use]
     pub fn with_gue_port(self, gue_port: Option<u16>) -> Self {
@@ -256,7 +256,7 @@ impl Gate {
         }
         match self.admit(outer, datagram) {
             Ok((packet, header)) => {
-                self.counters.carry(outer.encap, packet.len());
+                self.counters.accept(outer.encap, packet.len());
                 let merged = header.gso_type != virtio::GSO_NONE;
                 self.counters.super_packets += u64::from(merged);
                 let partial = header.flags & NEEDS_CSUM != 0;
@@ -269,7 +269,7 @@ impl Gate {
 
     /// Counts an inquiry that will be answered as accepted, like a datagram that is delivered to
     /// the TUN.
-    pub fn taken(&mut self) {
+    pub fn count_inquiry(&mut self) {
         self.counters.read += 1;
         self.counters.delivered += 1;
     }

@@ -200,7 +200,7 @@ pub fn merged_gue(input: &[u8]) {
                 assert!(before[place.end..].iter().all(|byte| *byte == 0), "padding is zeros");
                 frames.push([&header[..], packet.bytes()].concat());
             }
-            Admission::Inquiry(_) => gate.taken(),
+            Admission::Inquiry(_) => gate.count_inquiry(),
             Admission::Drop(_) => assert_eq!(bytes, before, "a refused datagram stays as it was"),
             Admission::Deliver(_) => panic!("there is no room for a header before it"),
         }

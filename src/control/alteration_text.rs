@@ -143,12 +143,12 @@ impl Altered {
                 (before.map(shown), Some(shown(*after)))
             }
             Self::Rotation { before, after } => pair(before.name(), after.name()),
-            Self::Quorum { reached, .. } => turned(*reached, ["lost", "reached"]),
+            Self::Quorum { reached, .. } => flag_values(*reached, ["lost", "reached"]),
             Self::Panic { active, .. } | Self::FloodMode { active } => {
-                turned(*active, ["off", "on"])
+                flag_values(*active, ["off", "on"])
             }
-            Self::Served { outage } => turned(outage.is_none(), ["no", "yes"]),
-            Self::Announced { announced, .. } => turned(*announced, ["false", "true"]),
+            Self::Served { outage } => flag_values(outage.is_none(), ["no", "yes"]),
+            Self::Announced { announced, .. } => flag_values(*announced, ["false", "true"]),
             Self::Source { before, after } => known(before.as_ref(), after),
             Self::LinkMtu { before, after } => known(before.as_ref(), after),
             Self::AddVip | Self::RemoveVip | Self::Unanswered { .. } => (None, None),
@@ -204,7 +204,7 @@ fn only_after(after: impl fmt::Display) -> (Option<String>, Option<String>) {
 }
 
 /// The old and the new name of a value that has become `now`.
-fn turned(now: bool, [no, yes]: [&str; 2]) -> (Option<String>, Option<String>) {
+fn flag_values(now: bool, [no, yes]: [&str; 2]) -> (Option<String>, Option<String>) {
     if now { pair(no, yes) } else { pair(yes, no) }
 }
 

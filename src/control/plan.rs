@@ -82,7 +82,7 @@ impl ReloadPlan {
         let mut plan = Self::default();
         let after = After::new(changes);
         Alteration::each(changes, before, &after, |change, shown, before| {
-            let (connections, fate) = touched(change, &shown, changes, before, &after);
+            let (connections, fate) = affected(change, &shown, changes, before, &after);
             match fate {
                 FlowOutcome::Kept => {}
                 FlowOutcome::Drained => plan.connections_drained += connections,
@@ -213,7 +213,7 @@ impl FlowOutcome {
 
 /// How many connections a change affects, and what happens to them, by their service's policy for
 /// existing connections after all changes.
-fn touched(
+fn affected(
     change: &Change,
     shown: &Alteration,
     changes: &[Change],
@@ -225,7 +225,7 @@ fn touched(
             (all, 0) if all > 0 => (all, FlowOutcome::Kept),
             (_, lost) => (lost, FlowOutcome::Lost),
         },
-        _ => concerned(change, before),
+        _ => affected_unless_ended(change, before),
     };
     let resets = |service: &str| before.policy_after(service, after).existing == Existing::Reset;
     match change {
@@ -283,7 +283,7 @@ fn already_out(name: &str, changes: &[Change], before: &Before<'_>) -> u64 {
 }
 
 /// How many connections a change affects, and what happens to them if none is ended.
-fn concerned(change: &Change, before: &Before<'_>) -> (u64, FlowOutcome) {
+fn affected_unless_ended(change: &Change, before: &Before<'_>) -> (u64, FlowOutcome) {
     let all = |name: &str| before.reals_now(name).iter().map(connections).sum();
     let one = |name: &str, address| before.real_now(name, address).map_or(0, connections);
     match change {

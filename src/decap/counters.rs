@@ -24,7 +24,7 @@ pub struct GateCounters {
     /// Accepted datagrams.
     pub delivered: u64,
     /// Accepted datagrams, by [`Encap`].
-    pub carried: [EncapCounters; Encap::ALL.len()],
+    pub accepted: [EncapCounters; Encap::ALL.len()],
     /// GUE datagrams that the kernel had merged with others (`UDP_GRO`), and that were separated
     /// again; dropped ones too.
     pub gue_merged: u64,
@@ -40,8 +40,8 @@ pub struct GateCounters {
 impl GateCounters {
     /// The accepted datagrams of that encapsulation.
     #[must_use]
-    pub fn carried(&self, encap: Encap) -> EncapCounters {
-        self.carried[encap as usize]
+    pub fn accepted(&self, encap: Encap) -> EncapCounters {
+        self.accepted[encap as usize]
     }
 
     /// How many were dropped for `refusal`.
@@ -65,11 +65,11 @@ impl GateCounters {
 
     /// Counts an accepted datagram with a packet of `len` bytes.
     #[inline]
-    pub(super) fn carry(&mut self, encap: Encap, len: usize) {
+    pub(super) fn accept(&mut self, encap: Encap, len: usize) {
         self.read += 1;
         self.delivered += 1;
-        let carried = &mut self.carried[encap as usize];
-        carried.packets += 1;
-        carried.bytes += len as u64;
+        let accepted = &mut self.accepted[encap as usize];
+        accepted.packets += 1;
+        accepted.bytes += len as u64;
     }
 }

@@ -72,7 +72,7 @@ const REFUSE: Instruction = Instruction { code: RETURN, jt: 0, jf: 0, k: 0 };
 pub fn program(directors: &[IpNet], outer: OuterVersion) -> Option<Vec<Instruction>> {
     let first = Word { outer, number: 0 };
     let mut program = vec![first.load()];
-    program.extend(search(&turns(directors, outer), first, false));
+    program.extend(search(&boundaries(directors, outer), first, false));
     let strangers = program.len();
     for (index, one) in program.iter_mut().enumerate() {
         if *one == TO_STRANGERS {
@@ -90,28 +90,28 @@ pub fn program(directors: &[IpNet], outer: OuterVersion) -> Option<Vec<Instructi
 
 /// An address from which on the result differs, and the result: whether the addresses belong to a
 /// director. An IPv4 address is the upper 32 bits.
-type ArrayTurn = (u128, bool);
+type Boundary = (u128, bool);
 
-/// The turns of all directors of the family, in order.
-fn turns(directors: &[IpNet], outer: OuterVersion) -> Vec<ArrayTurn> {
+/// The boundaries of all directors of the family, in order.
+fn boundaries(directors: &[IpNet], outer: OuterVersion) -> Vec<Boundary> {
     let mut ranges: Vec<(u128, u128)> =
         directors.iter().filter_map(|net| range(net, outer)).collect();
     ranges.sort_unstable();
-    let mut turns: Vec<ArrayTurn> = Vec::with_capacity(2 * ranges.len());
+    let mut boundaries: Vec<Boundary> = Vec::with_capacity(2 * ranges.len());
     let mut end = None;
     for (first, last) in ranges {
         match end {
             // The range overlaps or directly follows the one before.
             Some(before) if first <= before || first - 1 == before => {
-                turns.pop_if(|(_, inside)| !*inside);
+                boundaries.pop_if(|(_, inside)| !*inside);
             }
-            _ => turns.push((first, true)),
+            _ => boundaries.push((first, true)),
         }
         let last = end.map_or(last, |before: u128| before.max(last));
-        turns.extend(last.checked_add(1).map(|after| (after, false)));
+        boundaries.extend(last.checked_add(1).map(|after| (after, false)));
         end = Some(last);
     }
-    turns
+    boundaries
 }
 
 fn range(net: &IpNet, outer: OuterVersion) -> Option<(u128, u128)> {
@@ -165,11 +165,11 @@ struct Case {
     code: Vec<Instruction>,
 }
 
-/// The code that decides about an address whose earlier words are those of all `turns`; `word` is
-/// loaded. `inside` is the result before the first turn.
-fn search(turns: &[ArrayTurn], word: Word, mut inside: bool) -> Vec<Instruction> {
+/// The code that decides about an address whose earlier words are those of all `boundaries`; `word`
+/// is loaded. `inside` is the result before the first boundary.
+fn search(boundaries: &[Boundary], word: Word, mut inside: bool) -> Vec<Instruction> {
     let mut cases = vec![Case { from: 0, code: answer(inside) }];
-    for group in turns.chunk_by(|(one, _), (other, _)| word.of(*one) == word.of(*other)) {
+    for group in boundaries.chunk_by(|(one, _), (other, _)| word.of(*one) == word.of(*other)) {
         let [.., (address, after)] = group else { continue };
         let value = word.of(*address);
         if group.len() == 1 && word.ends(*address) {

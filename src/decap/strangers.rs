@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// the rate at which it began.
 const PERIOD: Duration = Duration::from_secs(10);
 /// The most strangers' packets in a period that ends the flood.
-const CALM: u64 = FLOOD / 2 * PERIOD.as_secs();
+const END_COUNT: u64 = FLOOD / 2 * PERIOD.as_secs();
 
 /// Strangers' packets over time.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +46,9 @@ impl Strangers {
         let (flood, over) = match self.flood {
             false if new > FLOOD => (true, true),
             false => (false, elapsed >= SECOND),
-            true => (elapsed < PERIOD || new > CALM, elapsed >= PERIOD),
+            true => (elapsed < PERIOD || new > END_COUNT, elapsed >= PERIOD),
         };
-        let turn = match (self.flood, flood) {
+        let step = match (self.flood, flood) {
             (false, true) => Some(FilterStep::Began),
             (true, false) => Some(FilterStep::Ended),
             _ => None,
@@ -57,7 +57,7 @@ impl Strangers {
             (self.since, self.before) = (now, count);
         }
         self.flood = flood;
-        turn
+        step
     }
 
     /// Whether there is a flood.

@@ -172,11 +172,11 @@ fn judged<'a>(
     ports: &[&ProbedPort],
     facts: &'a DirectorFacts,
 ) -> (PortAnswers, Option<&'a EndAnswer>, Option<u16>) {
-    let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
+    let daemon = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.answer);
     let tunnelled =
         facts.routes.iter().find(|route| route.real == real).map(|route| &route.tunnelled[..]);
     let gue = tunnelled.unwrap_or_default().iter().find(|one| one.encap == Encap::Gue);
-    let answers = match (ports::answers(ports, gue.is_some()), heard) {
+    let answers = match (ports::answers(ports, gue.is_some()), daemon) {
         // Its daemon receives tunnelled packets.
         (_, Some(EndAnswer::Answered { .. })) => PortAnswers::Some,
         // In UDP a closed port of the tunnel looks like one of a service.
@@ -187,7 +187,7 @@ fn judged<'a>(
         (PortAnswers::Untried, Some(EndAnswer::Silent)) => PortAnswers::Silent,
         (answers, _) => answers,
     };
-    (answers, heard, gue.map(|one| one.gue_port))
+    (answers, daemon, gue.map(|one| one.gue_port))
 }
 
 fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Finding> {
@@ -195,8 +195,8 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
     let seen = ports.first().map_or_else(String::new, |port| {
         format!("probes of {}/{}: {}", port.destination, port.protocol, port.detail)
     });
-    let (answers, heard, gue) = judged(real, ports, facts);
-    let answered = matches!(heard, Some(EndAnswer::Answered { .. }));
+    let (answers, daemon, gue) = judged(real, ports, facts);
+    let answered = matches!(daemon, Some(EndAnswer::Answered { .. }));
     match answers {
         PortAnswers::Untried => Vec::new(),
         PortAnswers::Some => {
@@ -206,7 +206,7 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
             let open = ports.iter().copied().filter(|port| !known(port));
             let mut found: Vec<Finding> =
                 ports::findings(real, open, answered).take(MOST_ALIKE).collect();
-            found.extend((heard == Some(&EndAnswer::Silent)).then(|| foreign(real)));
+            found.extend((daemon == Some(&EndAnswer::Silent)).then(|| foreign(real)));
             found
         }
         PortAnswers::Refused => {

@@ -56,14 +56,14 @@ pub struct EndFacts {
     /// Its ports, in the order of the inquiry.
     pub listens: Vec<Listen>,
     /// The answer.
-    pub heard: EndAnswer,
+    pub answer: EndAnswer,
     /// Full-size packets, if they were sent.
     pub full: Option<FullSize>,
 }
 
 /// The findings about an end that has answered.
 pub(super) fn findings(end: &EndFacts, program: &str) -> Vec<Finding> {
-    let EndAnswer::Answered { answer, clock } = &end.heard else { return Vec::new() };
+    let EndAnswer::Answered { answer, clock } = &end.answer else { return Vec::new() };
     let mut found = state(end, answer);
     found.extend(end.full.as_ref().and_then(|full| mtu(end.real, full)));
     if answer.program != program {
@@ -81,7 +81,7 @@ pub(super) fn findings(end: &EndFacts, program: &str) -> Vec<Finding> {
     }
     if answer.state.has(EndState::PRESENT) {
         let pairs = end.listens.iter().zip(&answer.listening);
-        found.extend(pairs.filter_map(|(listen, heard)| listener(end, listen, *heard)));
+        found.extend(pairs.filter_map(|(listen, kinds)| listener(end, listen, *kinds)));
     }
     let on = format!("real server {}", end.real);
     found.into_iter().map(|one| on_real(one, end.real, &on)).collect()
@@ -239,50 +239,50 @@ fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
 /// Whether the daemon's answer explains why this port does not answer: it lacks the virtual IP, or
 /// the finding about its sockets is about this port.
 pub(super) fn explains(end: &EndFacts, port: &ProbedPort) -> bool {
-    let EndAnswer::Answered { answer, .. } = &end.heard else { return false };
+    let EndAnswer::Answered { answer, .. } = &end.answer else { return false };
     if end.vip != port.destination.ip() {
         return false;
     }
     if !answer.state.has(EndState::CONFIGURED) || !answer.state.has(EndState::PRESENT) {
         return true;
     }
-    end.listens.iter().zip(&answer.listening).any(|(listen, heard)| {
+    end.listens.iter().zip(&answer.listening).any(|(listen, kinds)| {
         let number = port.destination.port();
         listen.protocol.to_string() == port.protocol
             && (listen.ports.first..=listen.ports.last).contains(&number)
-            && listener(end, listen, *heard).is_some_and(|found| found.cause == Cause::Listener)
+            && listener(end, listen, *kinds).is_some_and(|found| found.cause == Cause::Listener)
     })
 }
 
-fn listener(end: &EndFacts, listen: &Listen, heard: ListenerKinds) -> Option<Finding> {
+fn listener(end: &EndFacts, listen: &Listen, kinds: ListenerKinds) -> Option<Finding> {
     let EndFacts { real, vip, .. } = end;
     let flag = if listen.protocol == Protocol::Udp { 'u' } else { 't' };
     let show = format!("ss -{flag}lnp 'sport = {}'", listen.ports.first);
-    let at_vip = heard.has(ListenerKinds::VIP);
-    if at_vip || (heard.has(ListenerKinds::WILDCARD) && listen.protocol == Protocol::Tcp) {
+    let at_vip = kinds.has(ListenerKinds::VIP);
+    if at_vip || (kinds.has(ListenerKinds::WILDCARD) && listen.protocol == Protocol::Tcp) {
         return None;
     }
-    let (cause, severity, text) = if heard.has(ListenerKinds::WILDCARD) {
+    let (cause, severity, text) = if kinds.has(ListenerKinds::WILDCARD) {
         let text = format!(
             "the UDP server on {listen} at real server {real} is bound to every address: unless it \
              uses IP_PKTINFO it answers from the wrong one; bind it to {vip}"
         );
         (Cause::UdpWildcard, Severity::Warning, text)
-    } else if heard.has(ListenerKinds::V6_ONLY) {
+    } else if kinds.has(ListenerKinds::V6_ONLY) {
         let port = listen.ports.first;
         let text = format!(
             "the server on {listen} at real server {real} listens on [::]:{port} for IPv6 only: \
              let it listen on 0.0.0.0:{port} too (nginx: a second `listen`, or `ipv6only=off`)"
         );
         (Cause::Listener, Severity::Fault, text)
-    } else if heard.has(ListenerKinds::DEVICE) {
+    } else if kinds.has(ListenerKinds::DEVICE) {
         let text = format!(
             "the server on {listen} at real server {real} is bound to another interface \
              (SO_BINDTODEVICE, a VRF), and packets for {vip} come out of the TUN: let it listen on \
              every interface"
         );
         (Cause::Listener, Severity::Fault, text)
-    } else if heard.has(ListenerKinds::ELSEWHERE) {
+    } else if kinds.has(ListenerKinds::ELSEWHERE) {
         let text = format!(
             "the server on {listen} at real server {real} listens on another address only: let it \
              listen on {vip} or on every address"

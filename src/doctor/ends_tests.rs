@@ -14,7 +14,7 @@ fn end(state: EndState, listening: ListenerKinds) -> EndFacts {
         real: "10.0.0.11".parse().unwrap(),
         vip: "192.0.2.10".parse().unwrap(),
         listens: vec!["192.0.2.10:53/udp".parse().unwrap()],
-        heard: EndAnswer::Answered { answer, clock: 0 },
+        answer: EndAnswer::Answered { answer, clock: 0 },
         full: None,
     }
 }
@@ -58,7 +58,7 @@ fn commands_name_the_real_server_s_own_tun() {
     for (tun, named) in [("lvs.7", "lvs.7"), ("", "vstun0")] {
         let commands = |state: EndState| {
             let mut end = end(state, ListenerKinds::VIP);
-            let EndAnswer::Answered { answer, .. } = &mut end.heard else { panic!("it answered") };
+            let EndAnswer::Answered { answer, .. } = &mut end.answer else { panic!("it answered") };
             tun.clone_into(&mut answer.tun);
             findings(&end, "1")[0].mend.clone()
         };
@@ -73,7 +73,7 @@ fn commands_name_the_real_server_s_own_tun() {
 #[test]
 fn the_daemon_s_own_text_about_a_missing_address_is_the_finding() {
     let mut end = end(EndState::CONFIGURED.and(EndState::FAULTS), ListenerKinds::VIP);
-    let EndAnswer::Answered { answer, .. } = &mut end.heard else { panic!("it has answered") };
+    let EndAnswer::Answered { answer, .. } = &mut end.answer else { panic!("it has answered") };
     answer.text = "virtual IP 192.0.2.10 is off; turn it on with `sysctl -w x=0` | another".into();
     let found = findings(&end, "1");
     let mends: Vec<_> = found.iter().map(|one| (one.cause, one.mend[0].as_str())).collect();
@@ -85,11 +85,11 @@ fn another_release_a_wrong_clock_and_a_narrow_path_are_named() {
     let mut end = end(EndState::CONFIGURED.and(EndState::PRESENT), ListenerKinds::VIP);
     assert_eq!(findings(&end, "2")[0].cause, Cause::Version);
     for (ahead, expected) in [(CLOCKS, 0), (CLOCKS + 1, 1), (-CLOCKS, 0), (-CLOCKS - 1, 1)] {
-        let EndAnswer::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
+        let EndAnswer::Answered { clock, .. } = &mut end.answer else { panic!("it has answered") };
         *clock = ahead;
         assert_eq!(findings(&end, "1").len(), expected, "{ahead} ms");
     }
-    let EndAnswer::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };
+    let EndAnswer::Answered { clock, .. } = &mut end.answer else { panic!("it has answered") };
     *clock = 0;
     for (reported, severity) in [(None, Severity::Fault), (Some(1_400), Severity::Warning)] {
         end.full = Some(FullSize { mtu: 1_500, passed: false, largest: Some(1_396), reported });

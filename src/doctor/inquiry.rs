@@ -8,7 +8,7 @@
 //! ```text
 //! question  "vsDQ" version 1  kind 1  count 2  nonce 8  count × (protocol 1, first 2, last 2)  0…
 //! answer    "vsDQ" version 1  kind 1  count 2  nonce 8  time 8  state 2  mss 2
-//!           count × heard 1   length 1, program   length 2, text   length 1, TUN
+//!           count × kinds 1   length 1, program   length 2, text   length 1, TUN
 //! ```
 
 use std::net::IpAddr;
@@ -249,8 +249,8 @@ impl InquiryAnswer {
         self.time = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
         self.state = EndState(u16::from_be_bytes([state, states]));
         self.mss = u16::from_be_bytes([mss, mss_low]);
-        let (heard, rest) = rest.split_at_checked(count)?;
-        self.listening = heard.iter().copied().map(ListenerKinds).collect();
+        let (kinds, rest) = rest.split_at_checked(count)?;
+        self.listening = kinds.iter().copied().map(ListenerKinds).collect();
         let (len, rest) = rest.split_first()?;
         let (program, rest) = rest.split_at_checked(usize::from(*len))?;
         let (len, rest) = rest.split_first_chunk::<2>()?;
@@ -270,7 +270,7 @@ impl InquiryAnswer {
         bytes.extend(self.time.to_be_bytes());
         bytes.extend(self.state.0.to_be_bytes());
         bytes.extend(self.mss.to_be_bytes());
-        bytes.extend(listening.iter().map(|heard| heard.0));
+        bytes.extend(listening.iter().map(|kinds| kinds.0));
         let program = cut(&self.program, MAX_PROGRAM);
         bytes.push(u8::try_from(program.len()).unwrap_or_default());
         bytes.extend(program.bytes());

@@ -98,15 +98,15 @@ struct Exchange {
 pub(super) fn ask(ends: &[End], ports: GuePorts) -> io::Result<Vec<EndFacts>> {
     let mut exchange = Exchange::open(ports)?;
     let small: Vec<usize> = ends.iter().map(|_| SMALL).collect();
-    let heard = exchange.round(ends, &small, &WAITS)?;
+    let answers = exchange.round(ends, &small, &WAITS)?;
     let mut facts: Vec<EndFacts> = ends
         .iter()
-        .zip(heard)
-        .map(|(end, heard)| EndFacts {
+        .zip(answers)
+        .map(|(end, answer)| EndFacts {
             real: end.real,
             vip: end.vip,
             listens: end.listens.clone(),
-            heard,
+            answer,
             full: None,
         })
         .collect();
@@ -120,7 +120,7 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
     let mut tried: Vec<(usize, usize)> = Vec::new();
     for (index, fact) in facts.iter().enumerate() {
         let first = !tried.iter().any(|(other, _)| ends[*other].real == fact.real);
-        if first && matches!(fact.heard, EndAnswer::Answered { .. }) {
+        if first && matches!(fact.answer, EndAnswer::Answered { .. }) {
             tried.push((index, ends[index].mtu));
         }
     }
@@ -145,8 +145,8 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
         if tried.is_empty() {
             return Ok(());
         }
-        let heard = exchange.passes(ends, &tried, &SEARCH_WAITS)?;
-        for ((_, size), (index, passed)) in tried.iter().zip(heard) {
+        let results = exchange.passes(ends, &tried, &SEARCH_WAITS)?;
+        for ((_, size), (index, passed)) in tried.iter().zip(results) {
             let Some(bounds) = bounds.get_mut(&index) else { continue };
             bounds.note(*size, passed);
             if let Some(full) = &mut facts[index].full {
@@ -230,9 +230,9 @@ impl Exchange {
             message_len(*size, end.tunnelled.encap, end.real, end.vip)
         };
         let sizes: Vec<usize> = asked.iter().zip(tried).map(size).collect();
-        let heard = self.round(&asked, &sizes, waits)?;
-        let passed = |heard| matches!(heard, EndAnswer::Answered { .. });
-        Ok(tried.iter().zip(heard).map(|((index, _), heard)| (*index, passed(heard))).collect())
+        let answers = self.round(&asked, &sizes, waits)?;
+        let passed = |answer| matches!(answer, EndAnswer::Answered { .. });
+        Ok(tried.iter().zip(answers).map(|((index, _), answer)| (*index, passed(answer))).collect())
     }
 
     /// One inquiry to each end, with messages of these lengths; repeats those without an answer
@@ -270,8 +270,8 @@ impl Exchange {
                 self.receive(PAUSE)?;
             }
         }
-        let heard = ends.iter().zip(&nonces).zip(sent);
-        Ok(heard.map(|((end, nonce), sent)| self.heard(end.real, *nonce, sent)).collect())
+        let inquiries = ends.iter().zip(&nonces).zip(sent);
+        Ok(inquiries.map(|((end, nonce), sent)| self.answer_to(end.real, *nonce, sent)).collect())
     }
 
     fn is_settled(&self, real: IpAddr, nonce: u64) -> bool {
@@ -279,7 +279,7 @@ impl Exchange {
         self.answers.contains_key(&nonce) || refused
     }
 
-    fn heard(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> EndAnswer {
+    fn answer_to(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> EndAnswer {
         match (self.answers.get(&nonce), self.refusals.get(&real)) {
             (Some((answer, came)), _) => EndAnswer::Answered {
                 answer: answer.clone(),

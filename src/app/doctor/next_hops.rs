@@ -53,7 +53,7 @@ pub(super) async fn add(facts: &mut DirectorFacts) -> anyhow::Result<()> {
 /// Whether anything has come from the real server.
 fn answers(real: IpAddr, facts: &DirectorFacts) -> bool {
     let ends = facts.ends.iter().flatten();
-    let mut ends = ends.filter(|end| end.real == real && end.heard != EndAnswer::Silent);
+    let mut ends = ends.filter(|end| end.real == real && end.answer != EndAnswer::Silent);
     let mut ports = facts.probed.iter().flat_map(|probed| &probed.ports);
     ends.next().is_some() || ports.any(|port| port.address == real && port.passed && !port.is_udp())
 }

@@ -35,12 +35,12 @@ pub(super) struct Pins<B> {
     balancer: B,
     /// The flows in use by checks, each with the sender of refusals to its current probe. The
     /// kernel has no state for a flow without a socket, and may assign its port again.
-    taken: Mutex<PinnedFlows>,
+    reserved: Mutex<PinnedFlows>,
 }
 
 impl<B: TakesChanges> Pins<B> {
     pub(super) fn new(balancer: B) -> Self {
-        Self { balancer, taken: Mutex::default() }
+        Self { balancer, reserved: Mutex::default() }
     }
 
     pub(super) fn balancer(&self) -> &B {
@@ -48,11 +48,11 @@ impl<B: TakesChanges> Pins<B> {
     }
 
     /// Reserves a flow for a check; false: another check has it.
-    pub(super) fn take(&self, flow: ProbeFlow) -> bool {
-        let mut taken = self.taken();
-        let free = !taken.contains_key(&flow);
+    pub(super) fn reserve(&self, flow: ProbeFlow) -> bool {
+        let mut reserved = self.reserved();
+        let free = !reserved.contains_key(&flow);
         if free {
-            taken.insert(flow, None);
+            reserved.insert(flow, None);
         }
         free
     }
@@ -63,19 +63,19 @@ impl<B: TakesChanges> Pins<B> {
         flow: ProbeFlow,
         refuses: Option<oneshot::Sender<FlowRefusal>>,
     ) {
-        if let Some(waiting) = self.taken().get_mut(&flow) {
+        if let Some(waiting) = self.reserved().get_mut(&flow) {
             *waiting = refuses;
         }
     }
 
     /// Ends the probe with this flow by a refusal; false: no probe waits for an answer.
     pub(super) fn refuse(&self, flow: ProbeFlow, refusal: FlowRefusal) -> bool {
-        let waiting = self.taken().get_mut(&flow).and_then(Option::take);
+        let waiting = self.reserved().get_mut(&flow).and_then(Option::take);
         waiting.is_some_and(|waiting| waiting.send(refusal).is_ok())
     }
 
-    fn taken(&self) -> MutexGuard<'_, PinnedFlows> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reserved(&self) -> MutexGuard<'_, PinnedFlows> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pins a reserved flow; after this returns its packets reach the real server.
@@ -115,9 +115,9 @@ impl<B: TakesChanges> Pins<B> {
             let changes = piece.iter().copied().map(Change::UnpinProbe).collect();
             // A balancer that has ended has no flows.
             let _ = self.balancer.take(changes).await;
-            let mut taken = self.taken();
+            let mut reserved = self.reserved();
             for flow in piece {
-                taken.remove(flow);
+                reserved.remove(flow);
             }
         }
     }

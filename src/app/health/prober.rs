@@ -47,9 +47,9 @@ impl<B: TakesChanges> Prober<B> {
     /// Runs one check outside of any schedule, with its steps.
     pub(super) async fn apart(&self, check: PlannedCheck) -> CheckRun {
         let trace = Trace::new();
-        let (finding, kept) = self.traced(&check, None, &trace).await;
+        let (result, kept) = self.traced(&check, None, &trace).await;
         self.pins.release(kept.iter().map(|kept| kept.flow).collect()).await;
-        let ProbeResult { passed, detail, took, .. } = finding;
+        let ProbeResult { passed, detail, took, .. } = result;
         CheckRun { check, passed, detail, steps: trace.into_steps(), took }
     }
 

@@ -172,7 +172,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
                 destination: destination.ip(),
                 destination_port: 0,
             };
-            if self.pins.take(flow) {
+            if self.pins.reserve(flow) {
                 *self.kept = Some(KeptProbe::flow(flow));
                 self.pins.set_receiver(flow, self.refuses.take());
                 self.pins.pin(flow, self.check.real, self.check.encap).await?;
@@ -223,7 +223,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
                 destination: destination.ip(),
                 destination_port: destination.port(),
             };
-            if !self.pins.take(flow) {
+            if !self.pins.reserve(flow) {
                 continue;
             }
             *self.kept = Some(KeptProbe::flow(flow));

@@ -204,7 +204,7 @@ impl Admitter<'_> {
         let here = outer.map(|outer| outer.destination);
         let (asker, vip) = (packet.source, packet.destination);
         room.send(Asked { director, encap, port, here, asker, vip, question });
-        self.gate.taken();
+        self.gate.count_inquiry();
     }
 }
 

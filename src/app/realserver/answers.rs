@@ -221,18 +221,18 @@ fn listening(
     tun: Option<u32>,
     ports: &[Ports],
 ) -> std::io::Result<Vec<ListenerKinds>> {
-    let mut heard = vec![ListenerKinds::default(); ports.len()];
+    let mut found = vec![ListenerKinds::default(); ports.len()];
     bound_sockets(|bound| {
         let protocol = if bound.udp { Protocol::Udp } else { Protocol::Tcp };
         let Some(kind) = kind(&bound, vip, tun) else { return };
-        for (ports, heard) in ports.iter().zip(&mut heard) {
+        for (ports, found) in ports.iter().zip(&mut found) {
             let within = (ports.first..=ports.last).contains(&bound.port);
             if within && ports.protocol == protocol.number() {
-                *heard = heard.and(kind);
+                *found = found.and(kind);
             }
         }
     })?;
-    Ok(heard)
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -250,7 +250,7 @@ mod tests {
         let insides = [("198.51.100.10", "192.0.2.10"), ("2001:db8:c::10", "2001:db8:b::10")];
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let ports = vec![Ports { protocol: 6, first: 80, last: 80 }; MAX_PORTS];
-        let heard = InquiryAnswer {
+        let answer = InquiryAnswer {
             listening: vec![ListenerKinds::VIP; MAX_PORTS],
             program: "0.1.0".to_owned(),
             text: "a long text about a fault. ".repeat(100),
@@ -281,7 +281,7 @@ mod tests {
                         vip,
                         question,
                     };
-                    let replied = reply(&asked, &heard, here, 6_080).unwrap();
+                    let replied = reply(&asked, &answer, here, 6_080).unwrap();
                     assert!(replied.len() <= sent.len(), "{} for {}", replied.len(), sent.len());
                     let outer = Packet::parse(&replied).unwrap();
                     assert_eq!((outer.source, outer.destination), (here, director));

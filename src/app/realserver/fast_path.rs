@@ -186,9 +186,9 @@ impl EndChanges {
     pub(super) async fn next(&mut self) {
         let Some(due) = &mut self.due else { return std::future::pending().await };
         while let Some(events) = &mut self.events {
-            let Ok(heard) = timeout_at(*due, events.next()).await else { break };
+            let Ok(event) = timeout_at(*due, events.next()).await else { break };
             *due = (*due).min(Instant::now() + BURST);
-            if let Err(error) = heard {
+            if let Err(error) = event {
                 log::warn!("the fast path uses later addresses only after seconds: {error}");
                 self.events = None;
             }

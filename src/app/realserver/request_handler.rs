@@ -124,7 +124,7 @@ impl RealServerHandler {
         };
         let carried = fast_path::carried(self.carried.as_ref());
         let fast_path_state = self.fast_path.as_ref().map(Latest::get);
-        let [ipip, gre, gue] = Encap::ALL.map(|encap| gate.carried(encap));
+        let [ipip, gre, gue] = Encap::ALL.map(|encap| gate.accepted(encap));
         Ok(RealServerStats {
             uptime_seconds: self.since.elapsed().as_secs(),
             read: gate.read + carried.packets,

@@ -25,7 +25,7 @@ fn only_an_inquiry_from_a_director_is_accepted() {
     let mut bytes = question([10, 0, 0, 1], &MAGIC);
     let len = bytes.len();
     assert_eq!(gate.open(&mut bytes), Admission::Inquiry(20..len));
-    gate.taken();
+    gate.count_inquiry();
     assert_eq!((gate.counters().read, gate.counters().delivered), (1, 1));
     let mut stranger = question([198, 51, 100, 1], &MAGIC);
     assert_eq!(gate.open(&mut stranger), Admission::Drop(Refusal::Source));

@@ -40,7 +40,7 @@ fn both_variants_of_gue_and_gre_are_delivered_and_counted() {
         assert_eq!(counters.delivered, 4);
         for (encap, packets) in [(Encap::Ipip, 1), (Encap::Gre, 1), (Encap::Gue, 2)] {
             let bytes = packets * packet.len() as u64;
-            assert_eq!(counters.carried(encap), EncapCounters { packets, bytes }, "{encap:?}");
+            assert_eq!(counters.accepted(encap), EncapCounters { packets, bytes }, "{encap:?}");
         }
     }
 }
@@ -62,7 +62,7 @@ fn a_gre_datagram_with_its_outer_header_is_delivered() {
     let mut datagram = [&room[MAX_OUTER_LEN - len..], &packet].concat();
     let mut gate = host();
     assert!(matches!(gate.open(&mut datagram), Admission::Deliver(_)));
-    assert_eq!(gate.counters().carried(Encap::Gre).packets, 1);
+    assert_eq!(gate.counters().accepted(Encap::Gre).packets, 1);
 }
 
 #[test]

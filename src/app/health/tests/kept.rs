@@ -98,7 +98,7 @@ fn the_flow_of_a_failed_probe_is_released() {
         };
         let deadline = Instant::now() + Duration::from_secs(30);
         // Another check may have it once the balancer has released it.
-        while !prober.pins.take(flow) {
+        while !prober.pins.reserve(flow) {
             assert!(Instant::now() < deadline, "{flow:?} is still reserved");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -123,7 +123,7 @@ fn a_flow_that_a_probe_leaves_is_released_although_the_probe_times_out() {
     };
     let balancer = RecordedChanges::default();
     let pins = Arc::new(pins::Pins::new(balancer.clone()));
-    assert!(pins.take(left));
+    assert!(pins.reserve(left));
     let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -134,7 +134,7 @@ fn a_flow_that_a_probe_leaves_is_released_although_the_probe_times_out() {
             ("connected, then nothing within 10ms", true)
         );
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !prober.pins.take(left) {
+        while !prober.pins.reserve(left) {
             assert!(Instant::now() < deadline, "{left:?} is still reserved");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -158,7 +158,7 @@ fn the_flow_of_a_check_that_was_run_on_request_is_released() {
         panic!("{changes:?}")
     };
     assert_eq!(flow, released);
-    assert!(prober.pins.take(*flow), "it is still reserved");
+    assert!(prober.pins.reserve(*flow), "it is still reserved");
 }
 
 /// A check through the tunnel after two probes that have passed, and what it keeps. From the second
