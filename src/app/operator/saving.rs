@@ -86,10 +86,15 @@ fn real(real: &ListedReal) -> anyhow::Result<RunningReal> {
         "disabled" => AdminState::Disabled,
         "down" => AdminState::Down,
         other => {
-            return Err(anyhow!("the daemon lists {address} with the unknown state {other:?}"));
+            return Err(anyhow!(
+                "the daemon lists {address} with the unknown state {other:?}; use the vstun of its \
+                 release"
+            ));
         }
     };
-    let address: IpAddr = address.parse().context("the daemon lists a real server's address")?;
+    let address: IpAddr = address.parse().with_context(|| {
+        format!("the daemon lists a real server at {address:?}; use the vstun of its release")
+    })?;
     Ok(RunningReal { address, weight: *weight, wanted })
 }
 
