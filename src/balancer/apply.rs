@@ -130,7 +130,7 @@ impl Balancer {
             real.set_life(Life::Gone);
             self.registry.names.remove_real(id, real.address());
             self.tables.fragments.real_is_gone(id_of_real);
-            self.free_if_idle(id_of_real);
+            self.free_if_idle_in_batch(id_of_real);
         }
         Ok(())
     }

@@ -67,6 +67,22 @@ fn a_service_that_begins_without_a_real_server_is_out_from_the_start() {
     assert_eq!(notices(&mut director), [""; 0]);
 }
 
+/// Removing another service in the middle of a batch does not refresh the services before its end.
+#[test]
+fn out_and_back_within_one_batch_is_no_outage_even_around_the_removal_of_another_service() {
+    let mut director = Director::with(RoundRobin, &[(A, 1)]);
+    let other = ServiceSpec {
+        name: "other".to_owned(),
+        listens: listens(&["192.0.2.11:80/tcp"]),
+        ..web(RoundRobin, &[(A, 1)])
+    };
+    director.apply(&Change::AddService(other));
+    let removal = Change::RemoveService { service: "other".to_owned() };
+    let batch = [set_weight(A, 0), removal, set_weight(A, 2)];
+    director.balancer.apply_all(director.now, &batch).unwrap();
+    assert_eq!(notices(&mut director), [""; 0]);
+}
+
 #[test]
 fn a_removed_real_server_serves_nothing_new() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 0)]);
