@@ -17,3 +17,19 @@ pub(super) fn towards(destination: SocketAddr) -> io::Result<IpAddr> {
     socket.connect((destination.ip(), destination.port().max(1)))?;
     Ok(socket.local_addr()?.ip())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_the_address_of_the_route_whatever_the_port() {
+        for (destination, source) in
+            [("127.0.0.2:0", "127.0.0.1"), ("127.0.0.2:53", "127.0.0.1"), ("[::1]:0", "::1")]
+        {
+            let found = towards(destination.parse().unwrap()).unwrap();
+            assert_eq!(found, source.parse::<IpAddr>().unwrap(), "towards {destination}");
+        }
+    }
+}

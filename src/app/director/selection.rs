@@ -78,6 +78,8 @@ pub(super) fn check(selection: &Selection, services: &[ServiceSnapshot]) -> anyh
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::balancer::{Balancer, Change, Limits};
+    use crate::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
 
     #[test]
     fn values_are_parsed_or_refused_with_advice() {
@@ -105,6 +107,43 @@ mod tests {
         ] {
             let error = read(&which).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_service_or_none_of_its_real_servers_is_refused() {
+        let limits = Limits { connections: 1, refusals_per_second: 0 };
+        let mut balancer = Balancer::new(limits, Seed(1, 2));
+        for (name, port, real) in [("web", 80, 11), ("mail", 25, 12)] {
+            let listen = format!("192.0.2.10:{port}/tcp");
+            let spec = ServiceSpec {
+                name: name.to_owned(),
+                listens: vec![listen.parse().unwrap()],
+                scheduler: SchedulerKind::RoundRobin,
+                policy: Policy::default(),
+                reals: vec![RealSpec::new([10, 0, 0, real].into(), 1)],
+            };
+            balancer.apply(Millis(0), &Change::AddService(spec)).unwrap();
+        }
+        let services = balancer.snapshot().services;
+        let checked = |service: Option<&str>, real: Option<u8>| {
+            let real = real.map(|last| [10, 0, 0, last].into());
+            let service = service.map(ToOwned::to_owned);
+            let selection = Selection { client: None, real, state: None, service };
+            check(&selection, &services).map_err(|error| error.to_string())
+        };
+        for (service, real) in
+            [(None, None), (Some("web"), None), (None, Some(12)), (Some("web"), Some(11))]
+        {
+            assert_eq!(checked(service, real), Ok(()), "{service:?} {real:?}");
+        }
+        for (service, real, text) in [
+            (Some("wbe"), None, "service: \"wbe\" is not a service"),
+            (None, Some(13), "address: 10.0.0.13 is not a real server of any service"),
+            (Some("web"), Some(12), "address: 10.0.0.12 is not a real server of web"),
+        ] {
+            let refused = checked(service, real).unwrap_err();
+            assert!(refused.starts_with(text), "{refused}");
         }
     }
 }

@@ -401,6 +401,15 @@ fn replies_that_the_kernel_looks_up_elsewhere_are_a_problem_that_names_the_rule(
     assert_eq!(to, ip("10.1.0.2"));
     facts.routes = Routes::default();
     assert_eq!(replies::questions(&plan, &facts), []);
+    // A host of the virtual IP's own family.
+    let both = DesiredRealServer {
+        vips: vec![ip("192.0.2.10"), ip("2001:db8:b::10")],
+        ..desired_server()
+    };
+    let facts6 = facts6();
+    let plan = realserver::plan(&both, &facts6).unwrap();
+    let asked = replies::questions(&plan, &facts6).into_iter().map(|reply| reply.to);
+    assert_eq!(asked.collect::<Vec<_>>(), [ip("203.0.113.1"), ip("2001:db8:ffff::1")]);
     let off = DesiredRealServer { mss_route: false, ..desired_server() };
     let plan = realserver::plan(&off, &facts).unwrap();
     assert_eq!(replies::questions(&plan, &facts), [], "nothing is copied");
