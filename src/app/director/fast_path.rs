@@ -53,7 +53,7 @@ pub(super) fn load(
         }
         Err(error) if needed => Err(error).context(NEEDS),
         Err(error) => {
-            let why = format!("{error}; {}", NEEDS);
+            let why = format!("{error}; {NEEDS}");
             log::warn!("no fast path, all packets come to the director: {why}");
             let none = FastPathProgram::none();
             none.state.replace(FastPathState { at: Vec::new(), missing: vec![why] });
@@ -124,7 +124,7 @@ impl RunningDirector {
                 || "no uplink is an Ethernet".to_owned(),
                 |(name, error)| format!("{name}: {error}"),
             );
-            bail!("fast_path is \"on\": {why}; {}", NEEDS);
+            bail!("fast_path is \"on\": {why}; {NEEDS}");
         }
         warn_of_missing(&failed);
         if failed.len() < uplinks.len() {
