@@ -1,6 +1,6 @@
 # Files of the control socket that another user may have made are neither trusted nor followed, by
 # the director, the real server and `vstun cleanup`; a configuration that is not a file is refused
-# without waiting for it.
+# without waiting for it. A file system that is full stops nothing but new changes of the host.
 #
 # Nothing is sent, and the files are of either family.
 # mixes: 4in4
@@ -30,6 +30,28 @@ ip -n vt-director address add 203.0.113.9/32 dev lo # the daemon looks at the ho
 wait_for "a warning" log_has director "WARN .*control socket $CONTROL/director.sock is gone"
 stop director
 expect_eq "exit code after a FIFO" "$CODE" 0
+
+# Its file system is full: what is recorded is kept as planned, and nothing new is made until it can
+# be recorded.
+CONTROL=$WORK/small
+mkdir "$CONTROL"
+mount -t tmpfs -o size=64k tmpfs "$CONTROL"
+start_real real1
+head -c 1M /dev/zero 2>/dev/null >"$CONTROL/rest" || true
+ignores() { [[ $(at vt-real1 sysctl -n "net.ipv4.conf.$1.arp_ignore") == "$2" ]]; } # DEVICE VALUE
+at vt-real1 ip link add new0 type veth peer name new1
+full() { [[ $(number real1 status '.host.wrong | map(.text) | join(" ")') == *"No space"* ]]; }
+wait_for "a word about the full file system" full
+at vt-real1 sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
+wait_for "what is recorded to be put back" ignores eth0 1
+full || fail "it says nothing any more: $(number real1 status .host.wrong)"
+ignores new0 0 || fail "a setting was made without a record"
+rm "$CONTROL/rest"
+wait_for "the new setting" ignores new0 1
+grep -q new0 "$CONTROL/real1.sock.state" || fail "it is not recorded: $(cat "$CONTROL"/*.state)"
+at vt-real1 ip link del new0
+stop real1
+expect_eq "exit code after that" "$CODE" 0
 
 # All users may write there, as to /tmp, and another user came first.
 CONTROL=$WORK/sticky

@@ -8,6 +8,9 @@ use socket2::{Domain, Socket, Type};
 /// `SO_NETNS_COOKIE` of `<asm-generic/socket.h>`, not in every libc.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
+/// Another one after each boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// A text that identifies this network namespace across boots. The kernel's cookie (Linux 5.14) is
 /// never reused; older kernels have only the namespace's inode, which may be.
 ///
@@ -15,7 +18,13 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 ///
 /// `/proc` is not mounted.
 pub fn identity() -> io::Result<String> {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let boot = fs::read_to_string(BOOT_ID).map_err(|error| {
+        let text = format!(
+            "cannot read {BOOT_ID}: {error}; vstun needs all of /proc (with systemd, no \
+             `ProcSubset=pid`)"
+        );
+        io::Error::new(error.kind(), text)
+    })?;
     let namespace = match cookie() {
         Ok(cookie) => format!("cookie {cookie}"),
         Err(_) => fs::read_link("/proc/thread-self/ns/net")?.to_string_lossy().into_owned(),

@@ -360,7 +360,8 @@ impl Session {
 
     /// Reports the problems that remain after a check and its actions.
     pub(super) async fn conclude(&mut self, plan: &HostPlan, facts: &Facts, looked: HostCheck) {
-        let HostCheck { mut problems, put_back } = looked;
+        let HostCheck { problems, put_back } = looked;
+        let mut problems: Vec<_> = self.save_again().await.into_iter().chain(problems).collect();
         problems.extend(self.contended());
         problems.extend(self.files.missing_socket().await);
         problems.extend(self.default_route.note(plan, facts));

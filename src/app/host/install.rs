@@ -1,7 +1,6 @@
 //! Carries out a plan.
 
 use std::collections::HashSet;
-use std::io;
 
 use anyhow::{Context, Result, bail};
 use log::{debug, warn};
@@ -11,30 +10,18 @@ use crate::host::contest::{Contest, ContestMove, Presence, ROUNDS};
 use crate::host::sysctl as host_sysctl;
 use crate::host::{
     Facts, HostPlan, HostRecord, HostStep, MAIN, Object, Problem, ProblemKind, RecordKey, copies,
-    reliance, undone,
+    undone,
 };
-use crate::sys::sysctl;
 
 use super::apply::{apply, copy};
 use super::conflict::Conflict;
+use super::due::{Due, UNSAVED};
 use super::failures::{Failures, KnownParts, Strict};
 use super::follow::HostCheck;
 use super::pending::Concern;
-use super::state::{self, StateFile};
+use super::state;
 use super::undo::Mode;
 use super::{Prepared, Role, Session};
-
-/// The action for one step.
-enum Due {
-    /// It is in force already.
-    Nothing,
-    /// Apply it; it is in the state file.
-    Again(HostStep),
-    /// Record it, then apply it.
-    New(HostStep),
-    /// Record it: another daemon has applied it.
-    Claim(HostStep),
-}
 
 impl Session {
     /// Makes the host as planned. The TUN must exist; it is set up here. Leftovers of a killed
@@ -128,10 +115,14 @@ impl Session {
         self.forget_lost_links(facts);
         let mut failures = Failures { strict, problems: Vec::new() };
         let others = state::of_running_daemons(&self.files, &self.state.namespace);
-        let on_tun = self.due(&plan.on_tun, facts, &others, &mut failures)?;
-        let steps = self.due(&plan.steps, facts, &others, &mut failures)?;
+        let mut on_tun = self.due(&plan.on_tun, facts, &others, &mut failures)?;
+        let mut steps = self.due(&plan.steps, facts, &others, &mut failures)?;
         self.note_forwarding(on_tun.iter().chain(&steps), facts);
-        self.record(on_tun.iter().chain(&steps)).await?;
+        if let Err(error) = self.record(on_tun.iter().chain(&steps)).await {
+            failures.note(UNSAVED, Err::<(), _>(error))?;
+            on_tun.retain(Due::is_recorded);
+            steps.retain(Due::is_recorded);
+        }
 
         self.make(&on_tun, role, facts, &mut failures).await?;
         let tun = facts.link(&plan.tun).with_context(|| format!("{} is gone", plan.tun))?;
@@ -265,88 +256,6 @@ impl Session {
         let lost = |name: &str| known.get(name).is_some_and(|index| now.get(name) != Some(index));
         self.state.steps.retain(|step| !step.link().is_some_and(lost));
         self.as_planned.retain(|setting| !host_sysctl::link(setting).is_some_and(lost));
-    }
-
-    fn due(
-        &self,
-        steps: &[HostStep],
-        facts: &Facts,
-        others: &[StateFile],
-        failures: &mut Failures<'_>,
-    ) -> Result<Vec<Due>> {
-        let mut all = Vec::with_capacity(steps.len());
-        for step in steps {
-            let due = self.due_one(step, facts, others);
-            all.extend(failures.note(&step.subject(), due)?);
-        }
-        Ok(all)
-    }
-
-    fn due_one(&self, step: &HostStep, facts: &Facts, others: &[StateFile]) -> Result<Due> {
-        let about = self.state.steps.about(&step.record_key());
-        let recorded = about.filter(|known| known.same_end(step));
-        let HostStep::Write { sysctl, to, beside, .. } = step else {
-            return Ok(match recorded {
-                Some(_) if facts.lacks(step) => Due::Again(step.clone()),
-                Some(_) => Due::Nothing,
-                None => Due::New(step.clone()),
-            });
-        };
-        let now = match sysctl::read(sysctl) {
-            Ok(now) => now,
-            // The interface was removed since the host was checked.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Due::Nothing),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read sysctl {sysctl}"));
-            }
-        };
-        let claimed = others.iter().find_map(|other| other.holder(sysctl, to));
-        // Another plan has set it to another value, and recorded the original.
-        let original = about.and_then(|known| match known {
-            HostStep::Write { from, to: set, .. } if set != to => Some(from.clone()),
-            _ => None,
-        });
-        Ok(match recorded {
-            Some(_) if now == *to => Due::Nothing,
-            // While the daemon runs the value is restored. After a predecessor's end a value that
-            // another program has set is a new original.
-            Some(known @ HostStep::Write { from, .. }) if self.role.is_some() || now == *from => {
-                Due::Again(known.clone())
-            }
-            _ if now != *to => Due::New(HostStep::Write {
-                sysctl: sysctl.clone(),
-                from: original.unwrap_or(now),
-                to: to.clone(),
-                beside: beside.clone(),
-            }),
-            _ => claimed.map_or(Due::Nothing, |original| Due::Claim(original.clone())),
-        })
-    }
-
-    /// Remembers what forwards before the first step that turns forwarding on.
-    fn note_forwarding<'a>(&mut self, due: impl Iterator<Item = &'a Due>, facts: &Facts) {
-        for due in due {
-            let Due::New(step) = due else { continue };
-            let Some(family) = reliance::forwarding(step) else { continue };
-            let of_family = |setting: &String| reliance::is_forwarding(setting, family);
-            if self.state.steps.iter().any(|step| reliance::forwarding(step) == Some(family)) {
-                continue;
-            }
-            let now = facts.sysctls.iter().filter(|(setting, _)| of_family(setting));
-            let now: Vec<_> = now.map(|(path, value)| (path.clone(), value.clone())).collect();
-            self.state.forwarding.retain(|setting, _| !of_family(setting));
-            self.state.forwarding.extend(now);
-        }
-    }
-
-    async fn record<'a>(&mut self, due: impl Iterator<Item = &'a Due>) -> Result<()> {
-        let mut changed = false;
-        for due in due {
-            let (Due::New(step) | Due::Claim(step)) = due else { continue };
-            self.state.add(step);
-            changed = true;
-        }
-        if changed { self.save().await } else { Ok(()) }
     }
 
     async fn make(

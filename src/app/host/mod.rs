@@ -13,6 +13,7 @@ mod announcing;
 mod apply;
 mod conflict;
 mod control_files;
+mod due;
 mod failures;
 mod follow;
 pub(super) mod gather;
@@ -141,6 +142,8 @@ pub struct Session {
     known: Option<Known>,
     /// The earliest time of the next full check.
     not_before: Instant,
+    /// Whether the state file has not been written since the last change.
+    unsaved: bool,
     /// A check is needed for something other than route events.
     look_due: bool,
     /// When the host is checked without an event.
@@ -207,8 +210,8 @@ impl Session {
     }
 
     fn enter(control: &Path, other: OtherNamespace) -> Result<Self> {
-        let mut files = ControlFiles::take(control)?;
         let namespace = netns::identity().context("cannot tell the network namespace")?;
+        let mut files = ControlFiles::take(control)?;
         let state = inherit(&mut files, &namespace, other)?;
         let netlink = Netlink::open().context("cannot open a netlink socket")?;
         Ok(Self {
@@ -246,6 +249,7 @@ impl Session {
             unseen: PendingEvents::default(),
             known: None,
             not_before: Instant::now(),
+            unsaved: false,
             look_due: true,
             next_look: Instant::now(),
             light_looks: 0,
@@ -413,9 +417,12 @@ impl Session {
 
     /// Writes the state file, or removes it if there is nothing left to undo.
     async fn save(&mut self) -> Result<()> {
+        self.unsaved = true;
         self.state.note_links(&self.indices);
         let text = (!self.state.steps.is_empty()).then(|| self.state.text()).transpose()?;
-        self.files.write_state(text).await
+        self.files.write_state(text).await?;
+        self.unsaved = false;
+        Ok(())
     }
 }
 
