@@ -7,7 +7,7 @@ use std::sync::Once;
 use std::thread::JoinHandle;
 use std::{fs, io};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 use super::serve::{ControlSocket, SocketGate, Writers};
 use super::slow_io;
 use crate::config::Access;
+use crate::sys::folder::SocketFile;
 use crate::sys::tun::Tun;
-use crate::sys::{peer, process};
+use crate::sys::{limits, peer, process};
 
 /// Clients waiting to be accepted, at most (the kernel's own bound is `net.core.somaxconn`).
 const BACKLOG: i32 = 128;
@@ -26,13 +27,30 @@ const BACKLOG: i32 = 128;
 /// The group's bits of a file mode.
 const GROUP_BITS: u32 = 0o070;
 
+/// A daemon has about thirty files open, and one more for each client.
+const FEWEST_FILES: u64 = 64;
+
 /// The control thread's runtime; it runs on the calling thread.
+///
+/// # Errors
+/// The process may have too few files open, or the kernel gives no epoll instance.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    enough_files(limits::raise_open_files().unwrap_or(u64::MAX))?;
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .context("could not start the control thread's runtime")
+}
+
+fn enough_files(limit: u64) -> anyhow::Result<()> {
+    if limit >= FEWEST_FILES {
+        return Ok(());
+    }
+    bail!(
+        "this process may have {limit} files open, and needs {FEWEST_FILES}: raise the limit \
+         (`ulimit -n`, systemd's `LimitNOFILE=`)"
+    )
 }
 
 /// How much [`give_way`] raises the nice value. With the packet thread's value a thread gets a fair
@@ -188,16 +206,18 @@ pub(super) fn unix_socket(
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(|| cannot("make"))?;
     let address = SockAddr::unix(path).with_context(|| cannot("name"))?;
     socket.bind(&address).with_context(|| cannot("make"))?;
-    let given = match group.map(|group| chown(path, None, Some(group))) {
+    // Another user may have put a link in its place meanwhile, if the folder allows that.
+    let file = SocketFile::open(path).with_context(|| cannot("look at"))?;
+    let given = match group.map(|group| chown(file.path(), None, Some(group))) {
         None | Some(Ok(())) => true,
         Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => false,
         Some(error) => error.map(|()| true).with_context(|| cannot("set the group of"))?,
     };
     // If the file does not have the group, its mode cannot keep others out.
     let file_mode = if given { mode } else { mode | (mode & GROUP_BITS) >> 3 };
-    fs::set_permissions(path, fs::Permissions::from_mode(file_mode))
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(file_mode))
         .with_context(|| cannot("set the mode of"))?;
-    let meta = fs::metadata(path).with_context(|| cannot("look at"))?;
+    let meta = fs::metadata(file.path()).with_context(|| cannot("look at"))?;
     socket.listen(BACKLOG).with_context(|| cannot("listen on"))?;
     socket.set_nonblocking(true).with_context(|| cannot("listen on"))?;
     let writers = Writers { owner: meta.uid(), group: group.unwrap_or_else(|| meta.gid()) };
@@ -253,5 +273,17 @@ impl Thread {
     /// Waits until the thread has ended and closed its descriptors.
     pub(super) fn join(self) {
         let _ = self.handle.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_fewer_than_needed_is_refused_with_the_remedy() {
+        assert!(enough_files(FEWEST_FILES).is_ok());
+        let refused = enough_files(FEWEST_FILES - 1).map_err(|error| error.to_string());
+        assert!(refused.is_err_and(|text| text.contains("63 files") && text.contains("ulimit")));
     }
 }

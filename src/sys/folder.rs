@@ -182,6 +182,32 @@ impl Folder {
     }
 }
 
+/// The file of a socket, whatever is at its path later.
+#[derive(Debug)]
+pub struct SocketFile(File);
+
+impl SocketFile {
+    /// Finds the file without following a link.
+    ///
+    /// # Errors
+    ///
+    /// There is something else; errors of open(2).
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        match file.metadata()?.file_type().is_socket() {
+            true => Ok(Self(file)),
+            false => Err(io::Error::other("another program has replaced it")),
+        }
+    }
+
+    /// A path that leads to this file and no other.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.0.as_raw_fd().to_string())
+    }
+}
+
 /// Why the file cannot be this user's own.
 fn fault(meta: &Metadata) -> Option<String> {
     let kind = meta.file_type();
@@ -327,6 +353,27 @@ mod tests {
         let folder = Folder::open(&scratch.0).unwrap();
         assert!(folder.read(OsStr::new(NAME), 1).is_err());
         drop(socket);
+    }
+
+    #[test]
+    fn a_socket_s_file_is_itself_and_no_link() {
+        let scratch = Scratch::new("socket-file");
+        let (socket, link) = (scratch.0.join("socket"), scratch.0.join("link"));
+        let listener = UnixListener::bind(&socket).unwrap();
+        symlink(&socket, &link).unwrap();
+        assert!(SocketFile::open(&link).is_err());
+        let file = SocketFile::open(&socket).unwrap();
+        // A link to something else takes its place.
+        let precious = scratch.0.join("precious");
+        fs::write(&precious, "precious").unwrap();
+        set_mode(&precious, 0o600);
+        fs::rename(&socket, scratch.0.join("moved")).unwrap();
+        symlink(&precious, &socket).unwrap();
+        set_mode(&file.path(), 0o666);
+        let mode = |name| fs::metadata(scratch.0.join(name)).unwrap().mode() & 0o777;
+        assert_eq!((mode("moved"), mode("precious")), (0o666, 0o600));
+        assert!(SocketFile::open(&socket).is_err());
+        drop(listener);
     }
 
     #[test]
