@@ -64,6 +64,9 @@ impl RunningDirector {
         };
         let change = match event {
             HealthEvent::Health { service, address, health, why } => {
+                if health == Health::Down {
+                    self.next_hops.doubt(address);
+                }
                 let before = match health {
                     Health::Up => Health::Down,
                     Health::Down => Health::Up,

@@ -9,6 +9,7 @@ mod hooks;
 mod input;
 mod logs;
 mod messages;
+mod next_hops;
 mod operate;
 mod operator_states;
 mod outages;

@@ -11,6 +11,7 @@ use super::fast_path::FastPathProgram;
 use super::health::checks_of;
 use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
+use super::next_hops::NextHops;
 use super::operate::virtual_ips;
 use super::operator_states::StatesFile;
 use super::quorum::Withdrawn;
@@ -82,6 +83,8 @@ pub(super) struct RunningDirector {
     random: Seed,
     /// Keeps the states that operators set.
     pub(super) states: StatesFile,
+    /// Lets the kernel ask for real servers that do not answer.
+    pub(super) next_hops: NextHops,
 }
 
 impl RunningDirector {
@@ -126,6 +129,7 @@ impl RunningDirector {
             warnings,
             random,
             states,
+            next_hops: NextHops::start(),
         }
     }
 
@@ -209,6 +213,7 @@ impl RunningDirector {
                 ("flood", Alteration::of_service(&service, what))
             }
             Notice::Suspicion(Suspicion { service, address, syns, lasting }) => {
+                self.next_hops.doubt(address);
                 let what = Altered::Unanswered { syns, lasting };
                 ("handshakes", Alteration::of_real(&service, address, what))
             }

@@ -28,8 +28,7 @@ pub(super) async fn add(facts: &mut DirectorFacts) -> anyhow::Result<()> {
     while !reals.is_empty() {
         let (mut open, mut waiting) = (Vec::new(), Vec::new());
         for found in survey::next_hops(&reals).await? {
-            let known = found.entry.as_ref().is_some_and(|(state, _)| may_be_old(*state));
-            if known && asked.insert((found.link, found.hop)) {
+            if found.may_be_old() && asked.insert((found.link, found.hop)) {
                 waiting.push((found.link, found.hop));
             }
             let entry = found.entry.map(judged);
@@ -58,21 +57,12 @@ fn answers(real: IpAddr, facts: &DirectorFacts) -> bool {
     ends.next().is_some() || ports.any(|port| port.address == real && port.passed && !port.is_udp())
 }
 
-/// Whether the host has answered once, and may not answer any more.
-fn may_be_old(state: NeighbourState) -> bool {
-    use NeighbourState::{Delay, Probe, Reachable, Stale};
-    matches!(state, Reachable | Stale | Delay | Probe)
-}
-
 /// What an entry means; `None`: the kernel finds out now.
 fn judged((state, address): (NeighbourState, Vec<u8>)) -> Option<NeighbourEntry> {
     Some(match state {
         // A host that answers does so at once, and the probes were seconds ago.
         NeighbourState::Failed | NeighbourState::Incomplete => NeighbourEntry::Silent,
-        NeighbourState::Permanent => {
-            let bytes: Vec<String> = address.iter().map(|byte| format!("{byte:02x}")).collect();
-            NeighbourEntry::Fixed(bytes.join(":"))
-        }
+        NeighbourState::Permanent => NeighbourEntry::Fixed(survey::mac(&address)),
         NeighbourState::Reachable => NeighbourEntry::Answers,
         NeighbourState::Delay | NeighbourState::Probe => return None,
         _ => NeighbourEntry::Unknown,

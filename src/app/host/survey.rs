@@ -86,6 +86,20 @@ pub(crate) struct FoundHop {
     pub(crate) entry: Option<(NeighbourState, Vec<u8>)>,
 }
 
+impl FoundHop {
+    /// Whether the host has answered once, and may not answer any more.
+    pub(crate) fn may_be_old(&self) -> bool {
+        use NeighbourState::{Delay, Probe, Reachable, Stale};
+        let state = self.entry.as_ref().map(|(state, _)| *state);
+        matches!(state, Some(Reachable | Stale | Delay | Probe))
+    }
+}
+
+/// A hardware address as text.
+pub(crate) fn mac(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+}
+
 /// The next hosts on the way to these destinations. Those without a route are left out.
 ///
 /// # Errors
