@@ -25,7 +25,7 @@ pub(super) const CLIENTS: usize = 64;
 
 /// The time limits of a client.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct ClientLimits {
     /// For the head of a request, and between two requests.
     pub(super) head: Duration,
     /// To read enough that the socket's buffer has space again.
@@ -35,7 +35,7 @@ pub(super) struct Patience {
     pub(super) keep_alive: Duration,
 }
 
-impl Patience {
+impl ClientLimits {
     pub(super) const DEFAULT: Self = Self {
         head: Duration::from_secs(10),
         write: Duration::from_secs(10),
@@ -62,17 +62,17 @@ const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 pub(super) async fn serve<D: RequestHandler>(
     socket: HttpSocket,
     handler: Arc<D>,
-    patience: Patience,
+    limits: ClientLimits,
 ) -> anyhow::Result<()> {
-    let served = Arc::new(HttpService::new(handler, socket.is_loopback(), patience));
+    let served = Arc::new(HttpService::new(handler, socket.is_loopback(), limits));
     match socket {
         HttpSocket::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
-            accept(&served, patience, async || Ok(listener.accept().await?.0)).await
+            accept(&served, limits, async || Ok(listener.accept().await?.0)).await
         }
         HttpSocket::Unix(listener, gate, _) => {
             let (listener, refusals) = (UnixListener::from_std(listener)?, Refusals::default());
-            accept(&served, patience, async || admitted(&listener, gate, &refusals).await).await
+            accept(&served, limits, async || admitted(&listener, gate, &refusals).await).await
         }
     }
 }
@@ -115,7 +115,7 @@ async fn refuse(mut stream: UnixStream, answer: String) {
 
 async fn accept<D: RequestHandler, S>(
     served: &Arc<HttpService<D>>,
-    patience: Patience,
+    limits: ClientLimits,
     next: impl AsyncFn() -> io::Result<S>,
 ) -> anyhow::Result<()>
 where
@@ -138,7 +138,7 @@ where
         let (served, (slot, closed)) = (Arc::clone(served), slots.enter());
         tokio::spawn(async move {
             tokio::select! {
-                () = client(stream, served, patience, slot) => {}
+                () = client(stream, served, limits, slot) => {}
                 _ = closed => {}
             }
         });
@@ -150,19 +150,19 @@ where
 async fn client<D: RequestHandler>(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     served: Arc<HttpService<D>>,
-    patience: Patience,
+    limits: ClientLimits,
     slot: HttpSlot,
 ) {
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(patience.write));
+    stream.set_write_timeout(Some(limits.write));
     let service = service_fn(move |request| {
-        slot.asks();
+        slot.note_request();
         let served = Arc::clone(&served);
         async move { Ok::<_, Infallible>(routes::answer(&served, &request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience.head)
+        .header_read_timeout(limits.head)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(Box::pin(stream)), service);

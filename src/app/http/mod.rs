@@ -31,7 +31,7 @@ use super::serve::RequestHandler;
 use crate::config::HttpAddress;
 use crate::metrics::Process;
 use crate::sys::process;
-use connection::Patience;
+use connection::ClientLimits;
 pub(super) use listen::HttpSocket;
 
 /// A handle of the thread, which ends when this is dropped.
@@ -73,7 +73,7 @@ async fn run<D: RequestHandler>(
     stopped: oneshot::Receiver<()>,
 ) {
     tokio::select! {
-        served = connection::serve(socket, handler, Patience::DEFAULT) => {
+        served = connection::serve(socket, handler, ClientLimits::DEFAULT) => {
             if let Err(error) = served {
                 log::error!("http: {error:#}");
             }

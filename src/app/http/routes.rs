@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::body::{self, Body};
-use super::connection::Patience;
+use super::connection::ClientLimits;
 use super::query::{self, ConnectionQuery};
 use crate::app::serve::{Peer, RequestHandler};
 use crate::control::{self, Readiness, Request};
@@ -57,9 +57,9 @@ pub(super) struct HttpService<D> {
 }
 
 impl<D> HttpService<D> {
-    pub(super) fn new(handler: Arc<D>, loopback: bool, patience: Patience) -> Self {
+    pub(super) fn new(handler: Arc<D>, loopback: bool, limits: ClientLimits) -> Self {
         let listeners = Arc::new(Semaphore::new(LISTENERS));
-        Self { handler, loopback, listeners, keep_alive: patience.keep_alive }
+        Self { handler, loopback, listeners, keep_alive: limits.keep_alive }
     }
 }
 

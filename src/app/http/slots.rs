@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 /// A client has this long to send its request before others can take its slot. An honest one needs
 /// a few milliseconds on a busy host. With 64 slots a flood gets at most 1,280 connections a
 /// second.
-const YOUNG: Duration = Duration::from_millis(50);
+const TIME_TO_ASK: Duration = Duration::from_millis(50);
 
 /// The clients that are served now.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Slots {
             return Duration::ZERO;
         }
         match clients.all.iter().map(|client| client.rank).min() {
-            Some((false, connected)) => YOUNG.saturating_sub(now.duration_since(connected)),
+            Some((false, connected)) => TIME_TO_ASK.saturating_sub(now.duration_since(connected)),
             _ => Duration::ZERO,
         }
     }
@@ -84,7 +84,7 @@ impl Slots {
 
 impl HttpSlot {
     /// The client has sent a whole request.
-    pub(super) fn asks(&self) {
+    pub(super) fn note_request(&self) {
         let mut clients = self.slots.clients();
         if let Some(client) = clients.all.iter_mut().find(|client| client.id == self.id) {
             client.rank = (true, Instant::now());
@@ -110,11 +110,11 @@ mod tests {
         assert_eq!(slots.wait(now), Duration::ZERO, "a slot is free");
         let (second, _open) = slots.enter();
         let wait = slots.wait(now);
-        assert!(wait > Duration::ZERO && wait <= YOUNG, "{wait:?}");
-        assert_eq!(slots.wait(now + YOUNG), Duration::ZERO, "it has had its time");
-        first.asks();
+        assert!(wait > Duration::ZERO && wait <= TIME_TO_ASK, "{wait:?}");
+        assert_eq!(slots.wait(now + TIME_TO_ASK), Duration::ZERO, "it has had its time");
+        first.note_request();
         assert!(slots.wait(now) > Duration::ZERO, "the second one has not asked");
-        second.asks();
+        second.note_request();
         assert_eq!(slots.wait(now), Duration::ZERO, "each has asked");
     }
 
@@ -129,12 +129,12 @@ mod tests {
             clients.iter_mut().map(is_closed).collect::<Vec<_>>()
         };
         assert_eq!(closed(&mut clients), [false; 3]);
-        clients[0].0.asks();
+        clients[0].0.note_request();
         clients.push(slots.enter());
         assert_eq!(closed(&mut clients), [false, true, false, false], "the oldest without one");
-        clients[2].0.asks();
-        clients[3].0.asks();
-        clients[0].0.asks();
+        clients[2].0.note_request();
+        clients[3].0.note_request();
+        clients[0].0.note_request();
         clients.push(slots.enter());
         assert_eq!(closed(&mut clients), [false, true, true, false, false], "the oldest request");
         drop(clients.remove(0));

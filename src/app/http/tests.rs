@@ -64,7 +64,8 @@ impl<const SERVICES: bool> RequestHandler for Echo<SERVICES> {
     }
 }
 
-const PATIENCE: Patience = Patience { head: Duration::from_millis(300), ..Patience::DEFAULT };
+const LIMITS: ClientLimits =
+    ClientLimits { head: Duration::from_millis(300), ..ClientLimits::DEFAULT };
 
 struct Server {
     address: SocketAddr,
@@ -75,14 +76,14 @@ struct Server {
 
 impl Server {
     fn start(ready: bool) -> Self {
-        Self::patient(ready, PATIENCE)
+        Self::with_limits(ready, LIMITS)
     }
 
-    fn patient(ready: bool, patience: Patience) -> Self {
-        Self::of::<true>(ready, patience)
+    fn with_limits(ready: bool, limits: ClientLimits) -> Self {
+        Self::of::<true>(ready, limits)
     }
 
-    fn of<const SERVICES: bool>(ready: bool, patience: Patience) -> Self {
+    fn of<const SERVICES: bool>(ready: bool, limits: ClientLimits) -> Self {
         let events = EventPublisher::new();
         let handler = Arc::new(Echo::<SERVICES> { events: events.clone(), ready });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -93,7 +94,7 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 tokio::select! {
-                    _ = connection::serve(HttpSocket::Tcp(listener), handler, patience) => {}
+                    _ = connection::serve(HttpSocket::Tcp(listener), handler, limits) => {}
                     _ = stopped => {}
                 }
             });
@@ -222,7 +223,7 @@ fn idle_clients_are_closed_soon_and_at_once_for_others() {
 #[test]
 fn a_client_that_never_reads_is_closed_after_the_time_for_writing() {
     let write = Duration::from_millis(200);
-    let server = Server::patient(true, Patience { write, ..PATIENCE });
+    let server = Server::with_limits(true, ClientLimits { write, ..LIMITS });
     let mut stream = server.connect();
     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     let requests = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
@@ -276,9 +277,9 @@ fn events_come_as_they_happen() {
 #[test]
 fn an_idle_event_stream_sends_comments() {
     let minute = Duration::from_secs(60);
-    assert!(Patience::DEFAULT.keep_alive < minute, "{:?}", Patience::DEFAULT);
+    assert!(ClientLimits::DEFAULT.keep_alive < minute, "{:?}", ClientLimits::DEFAULT);
     let keep_alive = Duration::from_millis(20);
-    let server = Server::patient(true, Patience { keep_alive, ..PATIENCE });
+    let server = Server::with_limits(true, ClientLimits { keep_alive, ..LIMITS });
     let mut stream = server.connect();
     stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let lines = BufReader::new(stream).lines().map(Result::unwrap);
@@ -345,7 +346,7 @@ fn requests_sent_at_once_are_answered_one_by_one_and_bodies_are_refused() {
 
 #[test]
 fn an_unknown_path_is_answered_with_the_paths_that_this_daemon_has() {
-    let servers = [Server::of::<true>(true, PATIENCE), Server::of::<false>(true, PATIENCE)];
+    let servers = [Server::of::<true>(true, LIMITS), Server::of::<false>(true, LIMITS)];
     let named = servers.each_ref().map(|server| {
         let reply = server.ask("GET /nothing HTTP/1.0");
         let (_, list) = reply.split_once("there are ").unwrap();

@@ -16,11 +16,11 @@ use crate::app::unix_socket;
 use crate::control::{self, ReplyError, Request, Status};
 
 /// How long a daemon may take to answer, on a host without a free CPU too.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long it may take for a command that changes something: a reload may compute Maglev tables
 /// for minutes, and other commands wait for it.
-const PATIENCE_FOR_CHANGES: Duration = Duration::from_secs(600);
+const CHANGE_TIME_LIMIT: Duration = Duration::from_secs(600);
 
 /// The pause before a daemon whose queue of clients is full is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -38,8 +38,8 @@ impl Daemon {
         for socket in sockets {
             match connect(socket) {
                 Ok(stream) => {
-                    stream.set_read_timeout(Some(PATIENCE))?;
-                    stream.set_write_timeout(Some(PATIENCE))?;
+                    stream.set_read_timeout(Some(TIME_LIMIT))?;
+                    stream.set_write_timeout(Some(TIME_LIMIT))?;
                     return Ok(Self { socket: socket.clone(), stream: BufReader::new(stream) });
                 }
                 Err(error) => tried.push((socket, error)),
@@ -69,7 +69,7 @@ impl Daemon {
         let line = control::encode(request);
         let stream = self.stream.get_mut();
         if request.is_for_writers() {
-            stream.set_read_timeout(Some(PATIENCE_FOR_CHANGES))?;
+            stream.set_read_timeout(Some(CHANGE_TIME_LIMIT))?;
         }
         let sent = stream.write_all(line.as_bytes()).and_then(|()| stream.write_all(body));
         let Err(error) = sent else { return Ok(()) };
@@ -122,11 +122,11 @@ impl Daemon {
         let socket = self.socket.display();
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let patience = self.stream.get_ref().read_timeout()?.unwrap_or(PATIENCE);
+                let limit = self.stream.get_ref().read_timeout()?.unwrap_or(TIME_LIMIT);
                 bail!(
                     "the daemon at {socket} gave no answer within {} s; its log and this host's \
                      load may show why",
-                    patience.as_secs()
+                    limit.as_secs()
                 )
             }
             Err(error) => Err(error).with_context(|| format!("cannot read from {socket}")),
@@ -143,9 +143,9 @@ fn is_socket(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
-/// Connects, and waits [`PATIENCE`] for a daemon whose queue of clients is full.
+/// Connects, and waits [`TIME_LIMIT`] for a daemon whose queue of clients is full.
 fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIME_LIMIT;
     loop {
         match unix_socket::connect(socket) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
