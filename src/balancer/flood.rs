@@ -2,8 +2,8 @@
 //! in normal operation.
 //!
 //! A service enters flood mode with the new flow that exceeds a mark: new flows per second, or use
-//! of the table. It leaves flood mode after a whole [`CALM`] with few new flows, if the table's use
-//! is well below its mark. In flood mode:
+//! of the table. It leaves flood mode after a whole [`FLOOD_INTERVAL`] with few new flows, if the
+//! table's use is well below its mark. In flood mode:
 //!
 //! - A SYN is placed by hash without an entry. The client's next packet gets the same server by the
 //!   same hash; only then the flow gets an entry, on probation.
@@ -31,7 +31,7 @@ use crate::model::{FloodMarks, Millis, ServiceId};
 /// The interval in which new flows are counted during a flood, again and again. The flood ends with
 /// an interval that had at most half the mark's rate, if the table is then well below its mark. So
 /// sustaining flood mode takes half the mark on average, however the packets are spread.
-pub const CALM: Duration = Duration::from_secs(10);
+pub const FLOOD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a flow that began during a flood stays on probation at least.
 pub const PROBATION: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ impl Fill {
 /// One service's flood detection.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// The start of the current interval: a second, or [`CALM`] in flood mode.
+    /// The start of the current interval: a second, or [`FLOOD_INTERVAL`] in flood mode.
     since: Millis,
     /// New flows in it, by [`Beginning`].
     new_flows: [u32; 2],
@@ -146,7 +146,7 @@ impl Watch {
     /// Whether the flood is over.
     pub(super) fn ends(&mut self, now: Millis, marks: FloodMarks, fill: Fill) -> bool {
         let passed = self.since.until(now);
-        if marks != FloodMarks::OFF && passed < CALM {
+        if marks != FloodMarks::OFF && passed < FLOOD_INTERVAL {
             return false;
         }
         // By the rate, since this check may be late.

@@ -13,7 +13,7 @@ use super::namespaces;
 use crate::netns::output;
 
 /// The time limit of a start or a stop, long enough for a machine that is busy with other work.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// How many log lines are shown when a process fails.
 const LOG_LINES: usize = 15;
@@ -43,7 +43,7 @@ impl DemoProcess {
 
     /// Waits until `is_ready` returns true; fails at once if the process ends first.
     pub(super) fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while !is_ready() {
             if let Some(status) = self.child.try_wait().context("cannot ask for a process")? {
                 bail!("{} ended ({status}) before it was ready{}", self.name, self.log_tail());
@@ -52,7 +52,7 @@ impl DemoProcess {
                 Instant::now() < deadline,
                 "{} is not ready after {} s{}",
                 self.name,
-                PATIENCE.as_secs(),
+                TIME_LIMIT.as_secs(),
                 self.log_tail()
             );
             thread::sleep(POLL);
@@ -63,7 +63,7 @@ impl DemoProcess {
     /// Sends SIGTERM and expects exit code 0.
     pub(super) fn stop(mut self) -> Result<()> {
         output(Command::new("kill").arg("-TERM").arg(self.child.id().to_string()))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().context("cannot ask for a process")? {
                 ensure!(status.success(), "{} ended with {status}{}", self.name, self.log_tail());

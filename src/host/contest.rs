@@ -8,7 +8,7 @@ pub const ROUNDS: u32 = 5;
 /// The pause before the second time; each later pause is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A step that has stayed in force for this long starts from the beginning.
-pub const CALM: Duration = Duration::from_secs(600);
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// The state of a step.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,10 +66,10 @@ impl Contest {
         match (self, seen) {
             (Kept | Yielded, InForce) => (Kept, Nothing),
             (Kept, Missing) => again(1),
-            (PutBack { at, .. }, InForce) if elapsed(at, now) >= CALM => (Kept, Nothing),
+            (PutBack { at, .. }, InForce) if elapsed(at, now) >= FORGOTTEN_AFTER => (Kept, Nothing),
             (PutBack { .. }, InForce) => (self, Nothing),
             (PutBack { at, rounds }, Missing) if elapsed(at, now) < pause(rounds) => (self, Wait),
-            (PutBack { at, .. }, Missing) if elapsed(at, now) >= CALM => again(1),
+            (PutBack { at, .. }, Missing) if elapsed(at, now) >= FORGOTTEN_AFTER => again(1),
             (PutBack { rounds, .. }, Missing) if rounds >= ROUNDS => (Yielded, Yield),
             (PutBack { rounds, .. }, Missing) => again(rounds + 1),
             (Yielded, Missing) => (Yielded, LeaveUndone),

@@ -16,7 +16,7 @@ use crate::sys::nft_trace::NftTraces;
 const READY: Duration = Duration::from_secs(5);
 
 /// How long to wait for reports about a packet that has not ended.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIME_LIMIT: Duration = Duration::from_secs(1);
 
 /// Between two looks for reports.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -60,7 +60,7 @@ impl<'a> MarkedTrace<'a> {
             self.arrivals.arrive(*entry, bytes)?;
             self.receive()?;
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIME_LIMIT;
         while Instant::now() < until
             && !frames.iter().all(|frame| self.reports.ended(frame.number).is_some())
         {

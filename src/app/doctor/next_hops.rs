@@ -10,7 +10,7 @@ use crate::sys::netlink::packet_route::neighbour::NeighbourState;
 
 /// How long the kernel may take to find out whether a host answers: it asks for three seconds
 /// (`ucast_solicit`, `retrans_time`).
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// the last answer (`base_reachable_time`), and five seconds after the next packet
 /// (`delay_first_probe_time`).
 pub(super) async fn add(facts: &mut DirectorFacts) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIME_LIMIT;
     let mut reals: Vec<IpAddr> = facts.routes.iter().map(|route| route.real).collect();
     reals.retain(|real| !answers(*real, facts));
     let mut asked: HashSet<(u32, IpAddr)> = HashSet::new();

@@ -7,7 +7,7 @@ mod remembered;
 use proptest::prelude::*;
 
 use super::*;
-use crate::balancer::flood::{CALM, PROBATION};
+use crate::balancer::flood::{FLOOD_INTERVAL, PROBATION};
 
 const RATE: u32 = 100;
 
@@ -360,7 +360,7 @@ fn a_flood_of_ten_times_the_table_costs_honest_clients_nothing() {
         .sum();
     assert_eq!(active, u64::from(honest));
     assert_eq!(director.balancer.counters().dropped_total(), 0);
-    director.pass(seconds(60) + CALM * 2);
+    director.pass(seconds(60) + FLOOD_INTERVAL * 2);
     assert!(!director.flood().active);
     assert_eq!(director.connections(), homes.len(), "only the honest are left");
 }

@@ -2,7 +2,7 @@
 //! afterwards as flows without an entry are alive.
 
 use super::*;
-use crate::balancer::flood::CALM;
+use crate::balancer::flood::FLOOD_INTERVAL;
 use SchedulerKind::{Failover, Overflow};
 
 const WEIGHTS: [(IpAddr, u32); 3] = [(A, 9), (B, 10), (C, 1)];
@@ -51,7 +51,7 @@ fn failover_stays_failover() {
 #[test]
 fn failover_stays_failover_after_a_flood() {
     let mut director = flooded(Failover);
-    director.pass(CALM * 2);
+    director.pass(FLOOD_INTERVAL * 2);
     assert!(!director.balancer.snapshot().services[0].flood.active);
     let mut services = director.balancer.registry.services.iter();
     assert!(services.all(|service| service.hashed(director.now)));

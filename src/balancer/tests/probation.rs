@@ -1,7 +1,7 @@
 //! Probation: the effect of one packet with a forged source does not last, in and out of floods.
 
 use super::*;
-use crate::balancer::flood::{CALM, PROBATION};
+use crate::balancer::flood::{FLOOD_INTERVAL, PROBATION};
 
 /// A little more than the probation: entries are timed to a quarter of a second.
 const AFTER: Duration = Duration::from_millis(1_250);
@@ -51,7 +51,7 @@ fn acknowledgements_of_forged_sources_do_not_hold_an_adopting_table() {
     assert_eq!(director.connections(), 1_000);
     director.pass(seconds(61));
     assert_eq!(director.states(), ["ESTABLISHED"]);
-    director.pass(CALM * 2);
+    director.pass(FLOOD_INTERVAL * 2);
     assert!(!active(&director));
 }
 

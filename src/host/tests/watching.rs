@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::host::capture::{RouteAnswer, RouteQuestion, judge, questions};
-use crate::host::contest::{CALM, Contest, ContestMove, Presence, ROUNDS};
+use crate::host::contest::{Contest, ContestMove, FORGOTTEN_AFTER, Presence, ROUNDS};
 use crate::host::default_route::DefaultRoute;
 use crate::host::defence::{CONFLICT_END, Claim, DEFEND_INTERVAL, Defence};
 use crate::host::realserver;
@@ -123,7 +123,7 @@ fn a_step_undone_at_every_check_is_left_after_five_rounds() {
         put_back += u32::from(decision == ContestMove::PutBack);
     }
     assert_eq!((put_back, contest), (ROUNDS, Contest::Yielded));
-    assert!(Duration::from_secs(300) < CALM);
+    assert!(Duration::from_secs(300) < FORGOTTEN_AFTER);
 }
 
 /// Otherwise a real server's own connections leave from the virtual IP, and the answers to them go

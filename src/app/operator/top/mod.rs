@@ -38,7 +38,7 @@ use view::View;
 const TURN: Duration = Duration::from_millis(50);
 
 /// How long the screen has to end after a signal: it may wait for a terminal that takes no output.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIME_LIMIT: Duration = Duration::from_secs(1);
 
 /// Shows the director until `q`, Ctrl-C or a signal.
 ///
@@ -114,7 +114,7 @@ fn end_at_signals() -> anyhow::Result<Arc<AtomicBool>> {
             futures_util::future::select_all(waits).await;
         });
         seen.store(true, Ordering::Relaxed);
-        thread::sleep(PATIENCE);
+        thread::sleep(TIME_LIMIT);
         // Restores the terminal's modes without writing to it.
         let _ = disable_raw_mode();
         process::exit(0);

@@ -52,9 +52,9 @@ fn the_mode_ends_after_calm_and_not_while_the_rate_is_above_half() {
     while director.flood().active {
         flood(&mut director, 100_000, RATE / 2);
         director.pass(seconds(1));
-        assert!(start.until(director.now) <= CALM);
+        assert!(start.until(director.now) <= FLOOD_INTERVAL);
     }
-    assert!(start.until(director.now) >= CALM);
+    assert!(start.until(director.now) >= FLOOD_INTERVAL);
     let notices = director.balancer.flood_notices();
     let said: Vec<_> = notices.iter().map(|notice| (notice.entered, notice.new_flows)).collect();
     assert_eq!(said, [(true, RATE + 1), (false, 0)]);
@@ -70,7 +70,7 @@ fn half_the_mark_on_average_ends_the_mode_and_one_more_does_not() {
         let mut director = flooded(10_000);
         director.pass(seconds(8));
         flood(&mut director, 1_000, flows);
-        director.pass(CALM - seconds(8));
+        director.pass(FLOOD_INTERVAL - seconds(8));
         assert_eq!(!director.flood().active, over, "{flows} in a burst");
     }
 }
@@ -86,14 +86,17 @@ fn after_a_flood_the_mode_lasts_no_longer_than_twice_the_calm() {
             director.pass(seconds(1));
         }
         let lasted = end.until(director.now);
-        assert!(CALM < lasted && lasted <= CALM * 2, "{lasted:?} after second {second}");
+        assert!(
+            FLOOD_INTERVAL < lasted && lasted <= FLOOD_INTERVAL * 2,
+            "{lasted:?} after second {second}"
+        );
     }
 }
 
 #[test]
 fn an_idle_director_still_sees_that_a_flood_is_over_and_then_sleeps() {
     let mut director = flooded(10_000);
-    director.pass(CALM);
+    director.pass(FLOOD_INTERVAL);
     assert!(!director.flood().active);
     director.pass(seconds(900));
     assert_eq!(director.balancer.next_deadline(), None);
@@ -115,10 +118,10 @@ fn the_mode_ends_when_the_table_is_an_eighth_below_the_mark() {
     };
     close(&mut director, 0..100);
     assert_eq!(director.connections(), 700);
-    director.pass(CALM * 3);
+    director.pass(FLOOD_INTERVAL * 3);
     assert!(director.flood().active, "700 are not below seven eighths of 800");
     close(&mut director, 100..101);
-    director.pass(CALM * 2);
+    director.pass(FLOOD_INTERVAL * 2);
     assert!(!director.flood().active);
 }
 
