@@ -196,6 +196,21 @@ fn every_dependency_has_its_reason_and_no_reason_is_stale() {
     assert_eq!(reasons, dependencies);
 }
 
+/// Otherwise a run of the fuzz targets changes a file of the repository.
+#[test]
+fn the_fuzz_targets_lock_the_dependencies_of_the_library() {
+    let locked = |file: &str| -> BTreeSet<String> {
+        let lock = read(file);
+        let (_, package) = lock.split_once("\nname = \"vstun\"\n").unwrap();
+        let list = package.split_once("dependencies = [\n").unwrap().1;
+        let names = list.split("]").next().unwrap().lines();
+        names.map(|line| line.trim_matches([' ', '"', ',']).to_owned()).collect()
+    };
+    let mut whole = locked("Cargo.lock");
+    assert!(whole.remove("proptest"), "the tests' own: {whole:?}");
+    assert_eq!(locked("fuzz/Cargo.lock"), whole);
+}
+
 #[test]
 fn the_readme_is_short() {
     let lines = read("README.md").lines().count();
