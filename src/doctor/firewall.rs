@@ -7,10 +7,12 @@
 //! 1. `packet`: the packet to be judged.
 //! 2. `field`, `operand`, `names`: its fields, as far as they are known, and their values.
 //! 3. `condition`, `sets`: whether it meets a condition.
-//! 4. `ruleset`, `legacy`: its path through the chains.
+//! 4. `ruleset`, `legacy`, `devices`: its path through the chains.
 //! 5. `new_source`: what a rule that translates makes of its source.
 
 mod condition;
+mod devices;
+mod drop_point;
 mod field;
 mod legacy;
 mod names;
@@ -20,7 +22,8 @@ mod packet;
 mod ruleset;
 mod sets;
 
+pub use drop_point::DropPoint;
 pub(in crate::doctor) use legacy::table as legacy_table;
 pub use new_source::NewSource;
 pub use packet::{ARP, CtState, JudgedPacket};
-pub use ruleset::{DropPoint, FirewallVerdict, Hook, Ruleset};
+pub use ruleset::{FirewallVerdict, Hook, Ruleset};

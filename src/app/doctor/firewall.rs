@@ -75,7 +75,14 @@ fn ruleset() -> Result<Ruleset, String> {
     if listing.trim_ascii().is_empty() {
         return Ok(Ruleset::default());
     }
-    Ruleset::read(&listing).ok_or_else(|| "cannot read what nft -j prints".to_owned())
+    let mut ruleset =
+        Ruleset::read(&listing).ok_or_else(|| "cannot read what nft -j prints".to_owned())?;
+    if ruleset.lacks_devices()
+        && let Ok(chains) = output("nft", &["list", "chains"])
+    {
+        ruleset.add_devices(&String::from_utf8_lossy(&chains));
+    }
+    Ok(ruleset)
 }
 
 /// What a program prints.

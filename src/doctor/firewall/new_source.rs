@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::ruleset::{DropPoint, Ruleset};
+use super::drop_point::DropPoint;
+use super::ruleset::Ruleset;
 
 /// A source that a rule gives to packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

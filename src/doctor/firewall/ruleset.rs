@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::condition::{self, AtTable, Mapped};
+use super::devices;
+use super::drop_point::DropPoint;
 use super::legacy;
 use super::operand::Met;
 use super::packet::{ARP, CtState, JudgedPacket};
@@ -50,40 +52,6 @@ impl Hook {
     }
 }
 
-/// The rule or policy that drops, and the base chain through which the packet came.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DropPoint {
-    /// `ip`, `ip6`, `inet` or another one of nftables.
-    pub family: String,
-    /// The table.
-    pub table: String,
-    /// The base chain.
-    pub chain: String,
-    /// Its hook, as nftables names it.
-    pub hook: String,
-    /// The rule as its chain and handle, or the chain's policy.
-    pub rule: String,
-    /// Whether the drop is certain: all conditions were understood.
-    pub certain: bool,
-}
-
-impl DropPoint {
-    /// The rule and its base chain, in words.
-    #[must_use]
-    pub fn rule_and_chain(&self) -> String {
-        let Self { family, table, chain, rule, .. } = self;
-        format!("{rule}, by base chain {chain} of table {family} {table}")
-    }
-
-    /// The command that inserts a rule at the start of the base chain.
-    #[must_use]
-    pub fn insert(&self, rule: &str) -> String {
-        let Self { family, table, chain, .. } = self;
-        // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
-        format!("nft insert rule {family} {table} {chain} {rule}")
-    }
-}
-
 /// What happens to a packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FirewallVerdict {
@@ -114,7 +82,7 @@ struct FirewallChain {
     drops: bool,
     /// Whether it sees first packets only, to translate addresses.
     nat: bool,
-    /// The interfaces of a chain of family `netdev`.
+    /// The interfaces of a chain at the hooks ingress and egress.
     devices: Vec<String>,
 }
 
@@ -175,6 +143,21 @@ impl Ruleset {
             self.add(&object);
         }
         self.chains.sort_by_key(|chain| chain.priority);
+    }
+
+    /// Whether chains belong to interfaces that are not known.
+    #[must_use]
+    pub fn lacks_devices(&self) -> bool {
+        self.chains.iter().any(|chain| chain.has_devices() && chain.devices.is_empty())
+    }
+
+    /// Adds these interfaces from what `nft list chains` prints.
+    pub fn add_devices(&mut self, listing: &str) {
+        let listed = devices::of_chains(listing);
+        for chain in self.chains.iter_mut().filter(|chain| chain.devices.is_empty()) {
+            let key = (chain.family.as_str(), chain.table.as_str(), chain.name.as_str());
+            chain.devices = listed.get(&key).cloned().unwrap_or_default();
+        }
     }
 
     fn add(&mut self, object: &Value) {
@@ -466,11 +449,16 @@ fn sets_marks(statement: &Value) -> bool {
 }
 
 impl FirewallChain {
-    /// Whether a packet of this interface passes a chain of family `netdev`; `None`: of an unknown
-    /// one, but not loopback.
+    /// Whether it belongs to interfaces.
+    fn has_devices(&self) -> bool {
+        self.hook == "ingress" || self.hook == "egress"
+    }
+
+    /// Whether a packet of this interface passes a chain that belongs to interfaces; `None`: of an
+    /// unknown one, but not loopback.
     fn is_at(&self, interface: Option<&str>) -> bool {
         let is_it = |device: &String| interface.map_or(device != "lo", |name| device == name);
-        // Some versions of nft do not print the interface.
+        // Where the interfaces could not be read.
         self.devices.iter().any(is_it)
             || (self.devices.is_empty() && (interface.is_none() || self.hook == "egress"))
     }
@@ -481,13 +469,15 @@ impl FirewallChain {
             "arp" => probe.version == ARP,
             "ip" => probe.version == 4,
             "ip6" => probe.version == 6,
-            "netdev" => self.is_at(match hook {
-                Hook::Egress => probe.output.as_deref(),
-                _ => probe.input.as_deref(),
-            }),
+            "netdev" => true,
             _ => false,
         };
-        family && self.hook == hook.name() && (!self.nat || probe.state == CtState::New)
+        let interface = match hook {
+            Hook::Egress => probe.output.as_deref(),
+            _ => probe.input.as_deref(),
+        };
+        let passes = !self.has_devices() || self.is_at(interface);
+        family && passes && self.hook == hook.name() && (!self.nat || probe.state == CtState::New)
     }
 }
 
