@@ -28,6 +28,8 @@ pub enum Cause {
     Capture,
     /// A reverse path filter drops packets.
     RpFilter,
+    /// The table of connection tracking is full.
+    CtFull,
     /// A firewall translates the addresses of packets.
     Nat,
     /// A firewall drops packets.
@@ -74,7 +76,7 @@ pub enum Cause {
 
 impl Cause {
     /// All, in order.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Configuration,
         Self::VirtualIp,
         Self::Conflict,
@@ -87,6 +89,7 @@ impl Cause {
         Self::Neighbours,
         Self::Capture,
         Self::RpFilter,
+        Self::CtFull,
         Self::Nat,
         Self::Firewall,
         Self::CtInvalid,
@@ -126,6 +129,7 @@ impl Cause {
             Self::Neighbours => "neighbours",
             Self::Capture => "capture",
             Self::RpFilter => "rp_filter",
+            Self::CtFull => "ct_full",
             Self::Nat => "nat",
             Self::Firewall => "firewall",
             Self::CtInvalid => "ct_invalid",

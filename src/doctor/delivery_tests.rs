@@ -37,7 +37,7 @@ fn ruleset(hook: &str, policy: &str, rules: &[String]) -> Option<Ruleset> {
 
 fn listening(port: u16, protocol: u8, own: bool) -> Listening {
     let vip = "192.0.2.10".parse().expect("an address");
-    Listening { vip, protocol, port, own, used: false, passes: false }
+    Listening { vip, protocol, port, own, used: false, passes: false, full: false }
 }
 
 /// An ordinary web server with a UDP service, which gets packets in IP in IP or, without `come`,

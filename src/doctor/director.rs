@@ -12,8 +12,8 @@ use super::observed::{DirectorFacts, NeighbourEntry, RouteToReal};
 use super::passage;
 use super::ports::{self, PortAnswers};
 use super::{
-    Cause, Diagnosis, Finding, Severity, happened, link_layer, neighbours, probe_packets,
-    refused_clients, serving, translation,
+    Cause, Diagnosis, Finding, Severity, conntrack, duplicates, happened, link_layer, neighbours,
+    probe_packets, refused_clients, serving, translation,
 };
 use crate::control::{FastPathState, Probed, ProbedPort, counted};
 use crate::wire::encap::{Encap, SourcePorts};
@@ -33,6 +33,7 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     findings.extend(serving::findings(&facts.services, &facts.vips));
     findings.extend(undiscovered(facts));
     findings.extend(link_layer::findings(facts));
+    findings.extend(conntrack::finding(facts.conntrack));
     findings.extend(passage::findings(facts));
     let known: Vec<Vec<String>> = findings.iter().map(|found| found.mend.clone()).collect();
     let own = probe_packets::findings(facts).into_iter();
@@ -145,8 +146,14 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     for (real, ports) in &by_real {
         findings.extend(of_real(*real, ports, facts));
     }
+    findings.extend(facts.duplicates.iter().map(|duplicate| {
+        let ports = by_real.get(&duplicate.real).map_or(&[][..], |ports| ports);
+        let (answers, ..) = judged(duplicate.real, ports, facts);
+        duplicates::finding(duplicate, answers == PortAnswers::Some)
+    }));
     let asked = facts.ends.iter().flatten();
     findings.extend(asked.flat_map(|end| ends::findings(end, &facts.program)));
+    explained_by_hosts(&mut findings);
     let silent: Vec<IpAddr> = by_real
         .iter()
         .filter(|(real, ports)| judged(**real, ports, facts).0 == PortAnswers::Silent)
@@ -163,6 +170,19 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     let checks: Vec<Finding> = checks.take(MOST_ALIKE).map(failing).collect();
     findings.extend(checks);
     (findings, probed.ports.iter().filter(|port| ports::passed(port)).count())
+}
+
+/// What a real server's daemon reports about its host is the likely reason that its ports do not
+/// answer.
+fn explained_by_hosts(findings: &mut [Finding]) {
+    let is_silent = |found: &Finding| found.cause == Cause::ReplyPath;
+    let silent: Vec<Option<IpAddr>> =
+        findings.iter().filter(|one| is_silent(one)).map(|found| found.address).collect();
+    for found in findings.iter_mut().filter(|found| found.severity == Severity::Warning) {
+        if found.cause == Cause::Host && silent.contains(&found.address) {
+            found.severity = Severity::Fault;
+        }
+    }
 }
 
 /// What the answers of a real server's ports and of its daemon amount to, what the daemon has said,

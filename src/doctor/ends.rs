@@ -236,6 +236,14 @@ fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
     Some(Finding::new(Cause::Mtu, severity, text).seen(seen).mended_by(command))
 }
 
+/// What a program does that takes no more connections; `host`: where.
+pub(super) fn queue_full(listen: &str, host: &str) -> String {
+    format!(
+        "the program on {listen} at {host} does not accept its connections, and its queue is full: \
+         the kernel drops further ones; restart it, or let it accept faster"
+    )
+}
+
 /// Whether the daemon's answer explains why this port does not answer: it lacks the virtual IP, or
 /// the finding about its sockets is about this port.
 pub(super) fn explains(end: &EndFacts, port: &ProbedPort) -> bool {
@@ -258,6 +266,11 @@ fn listener(end: &EndFacts, listen: &Listen, kinds: ListenerKinds) -> Option<Fin
     let EndFacts { real, vip, .. } = end;
     let flag = if listen.protocol == Protocol::Udp { 'u' } else { 't' };
     let show = format!("ss -{flag}lnp 'sport = {}'", listen.ports.first);
+    if kinds.has(ListenerKinds::FULL) {
+        let text = queue_full(&listen.to_string(), &format!("real server {real}"));
+        let found = Finding::new(Cause::Listener, Severity::Fault, text);
+        return Some(found.seen("its daemon's list of sockets").mended_by(show));
+    }
     let at_vip = kinds.has(ListenerKinds::VIP);
     if at_vip || (kinds.has(ListenerKinds::WILDCARD) && listen.protocol == Protocol::Tcp) {
         return None;

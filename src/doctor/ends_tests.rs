@@ -40,6 +40,7 @@ fn each_state_has_its_finding_with_a_command() {
         (well, ListenerKinds::V6_ONLY, vec!["listener"]),
         (well, ListenerKinds::DEVICE, vec!["listener"]),
         (well, ListenerKinds::DEVICE.and(ListenerKinds::VIP), vec![]),
+        (well, ListenerKinds::FULL.and(ListenerKinds::VIP), vec!["listener"]),
         (well, ListenerKinds::default(), vec!["listener"]),
     ];
     for (state, listening, expected) in table {

@@ -99,6 +99,8 @@ impl ListenerKinds {
     pub const V6_ONLY: Self = Self(8);
     /// A socket that would receive them, but only from another interface than the TUN.
     pub const DEVICE: Self = Self(16);
+    /// No socket that would receive them has room in its queue for another connection.
+    pub const FULL: Self = Self(32);
 }
 
 /// The state of a real server, as bits.

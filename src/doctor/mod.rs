@@ -8,8 +8,11 @@
 //! 5. `finding`: a finding, its position in the order, and the report.
 
 mod cause;
+mod conntrack;
 mod delivery;
 mod director;
+mod director_routes;
+mod duplicates;
 mod ends;
 mod fast_path;
 mod finding;
@@ -34,8 +37,11 @@ mod translation;
 mod tunnels;
 
 pub use cause::Cause;
+pub use conntrack::ConntrackTable;
 pub use delivery::needs_traffic;
 pub use director::diagnose_director;
+pub use director_routes::{LostDirector, LostWay, RouteLeads, StrayDirector};
+pub use duplicates::DuplicateAddress;
 pub use ends::{EndAnswer, EndFacts, FullSize};
 pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::conntrack::ConntrackTable;
+use super::duplicates::DuplicateAddress;
 use super::ends::EndFacts;
 use super::finding::Finding;
 use super::firewall::{CtState, JudgedPacket, Ruleset};
@@ -97,6 +99,8 @@ pub struct DirectorFacts {
     pub listened: Vec<Listened>,
     /// The routes to the real servers.
     pub routes: Vec<RouteToReal>,
+    /// Addresses of real servers that several hosts have.
+    pub duplicates: Vec<DuplicateAddress>,
     /// The firewall; `None`: its rules could not be read.
     pub ruleset: Option<Ruleset>,
     /// What became of marked packets that were sent like clients' packets.
@@ -133,6 +137,8 @@ pub struct DirectorFacts {
     pub gue_ports_taken: Option<(u64, SourcePorts)>,
     /// The fast path as the daemon says; `None` without a daemon that says it.
     pub fast_path: Option<FastPathState>,
+    /// The table of connection tracking.
+    pub conntrack: Option<ConntrackTable>,
     /// Further findings, about things that could not be observed.
     pub unseen: Vec<Finding>,
 }

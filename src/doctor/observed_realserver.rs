@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::conntrack::ConntrackTable;
+use super::director_routes::{LostDirector, StrayDirector};
 use super::finding::Finding;
 use super::firewall::Ruleset;
 use super::host::HostFault;
@@ -50,14 +52,23 @@ pub struct RealServerFacts {
     pub last: LastSources,
     /// The interface of the route to each director: its packets come by that one.
     pub inputs: BTreeMap<IpNet, String>,
+    /// Directors whose packets the reverse path filter drops.
+    pub strays: Vec<StrayDirector>,
+    /// Directors to which this host has no way.
+    pub lost: Vec<LostDirector>,
     /// The programs' sockets that receive packets for the virtual IPs.
     pub listening: Vec<Listening>,
     /// The routes of replies.
     pub reply_routes: Vec<ReplyRoute>,
+    /// Clients that this host takes for neighbours and that do not answer as such, each with the
+    /// router of other clients.
+    pub silent_neighbours: BTreeMap<IpAddr, Option<IpAddr>>,
     /// The table of the routes with the smaller MSS, if replies have one.
     pub reply_table: Option<ReplyTable>,
     /// The configuration file, if the daemon has one.
     pub config: Option<String>,
+    /// The table of connection tracking.
+    pub conntrack: Option<ConntrackTable>,
     /// Further findings, about things that could not be observed.
     pub unseen: Vec<Finding>,
 }
@@ -90,6 +101,8 @@ pub struct Listening {
     pub used: bool,
     /// Whether a client has a connection there.
     pub passes: bool,
+    /// Whether no socket there has room in its queue for another connection.
+    pub full: bool,
 }
 
 impl Listening {

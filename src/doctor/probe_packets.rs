@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::firewall::{CtState, DropPoint, FirewallVerdict, Hook, JudgedPacket, Ruleset};
+use super::host::HostFault;
 use super::observed::DirectorFacts;
 use super::passage::{dropped, insert};
 use super::{Cause, Finding, Severity};
@@ -14,18 +15,30 @@ use crate::model::{Listen, Protocol};
 /// How a probe fails whose packet the kernel does not let leave (`EPERM`).
 const REFUSED: &str = "Operation not permitted";
 
+/// How the result of a probe begins that did not leave this host.
+const HERE: &str = "this host: ";
+
 /// Whether the result of this probe says nothing about the real server: the packet did not leave
 /// this host, or the answer was dropped here.
 pub(super) fn proves_nothing(port: &ProbedPort, facts: &DirectorFacts) -> bool {
     let here = |listen, ruleset| {
         certain(listen, facts, ruleset).is_some() || translated(listen, facts, ruleset).is_some()
     };
+    let vip = port.destination.ip();
     !port.passed
         && (is_refused(&port.detail)
+            || port.detail.starts_with(HERE)
+            || facts.host.iter().any(|fault| keeps_from_the_tun(fault, vip))
             || facts
                 .ruleset
                 .as_ref()
                 .is_some_and(|ruleset| listen(port).is_some_and(|listen| here(listen, ruleset))))
+}
+
+/// Whether packets for the virtual IP do not reach the TUN for this reason, perhaps not even this
+/// director's own ones.
+fn keeps_from_the_tun(fault: &HostFault, vip: IpAddr) -> bool {
+    matches!(fault.what.as_str(), "vip" | "capture") && fault.address == Some(vip)
 }
 
 /// Whether the kernel has refused to send it.

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::host::{host_findings, not_running};
-use super::observed_realserver::RealServerFacts;
+use super::observed_realserver::{Listening, RealServerFacts};
 use super::tunnels::{pcap_of_all, words_of_all};
 use super::{
-    Cause, Diagnosis, Finding, Severity, delivery, fast_path, neighbours, no_reply_route,
-    reply_routes,
+    Cause, Diagnosis, Finding, Severity, conntrack, delivery, director_routes, ends, fast_path,
+    neighbours, no_reply_route, reply_routes,
 };
 use crate::control::{FastPathState, LastSources, RefusedSource, counted};
 
@@ -26,6 +26,10 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
     findings.extend(host);
     findings.extend(routes);
     findings.extend(settings(facts));
+    findings.extend(facts.strays.iter().map(director_routes::finding));
+    findings.extend(facts.lost.iter().map(director_routes::lost));
+    findings.extend(conntrack::finding(facts.conntrack));
+    findings.extend(facts.listening.iter().filter(|one| one.full).map(full));
     if let Some(ruleset) = &facts.ruleset {
         findings.extend(delivery::findings(facts, ruleset));
     }
@@ -94,6 +98,16 @@ fn settings(facts: &RealServerFacts) -> Vec<Finding> {
         found.push(finding.seen(facts.answers_arp.join(", ")).mended_by(mend));
     }
     found
+}
+
+/// A program with more connections than it accepts. One that listens on every address may have
+/// nothing to do with the virtual IPs.
+fn full(listening: &Listening) -> Finding {
+    let port = listening.port;
+    let severity = if listening.is_service() { Severity::Fault } else { Severity::Note };
+    let text = ends::queue_full(&listening.words(), "this host");
+    let found = Finding::new(Cause::Listener, severity, text);
+    found.seen("the kernel's list of sockets").mended_by(format!("ss -tlnp 'sport = {port}'"))
 }
 
 fn nothing_came(facts: &RealServerFacts) -> Finding {

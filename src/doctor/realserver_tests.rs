@@ -1,4 +1,5 @@
 use super::*;
+use crate::doctor::{LostDirector, LostWay, RouteLeads, StrayDirector};
 
 #[test]
 fn the_fast_path_is_named_where_it_is_and_why_it_is_not_elsewhere() {
@@ -51,6 +52,79 @@ fn each_fault_has_its_finding_with_a_command() {
         let [finding] = &report.findings[..] else { panic!("{report:?}") };
         assert_eq!(finding.cause.name(), cause);
         assert!(!finding.mend.is_empty());
+    }
+}
+
+#[test]
+fn a_director_whose_packets_the_reverse_path_filter_drops_is_named_with_the_route() {
+    let to_tunnel = RouteLeads::To("tun9".to_owned());
+    let nowhere = RouteLeads::Nowhere("blackhole");
+    for (leads, route, words, mend) in [
+        (to_tunnel, "10.0.0.0/25", "leads to tun9", "ip route del 10.0.0.0/25 dev tun9"),
+        (nowhere, "10.0.0.1/32", "is blackhole", "ip route del blackhole 10.0.0.1/32"),
+    ] {
+        let stray = StrayDirector {
+            director: [10, 0, 0, 1].into(),
+            input: "eth0".to_owned(),
+            leads,
+            route: route.parse().expect("a network"),
+        };
+        let facts = RealServerFacts { strays: vec![stray], ..RealServerFacts::default() };
+        let [found] = &diagnose_realserver(&facts).findings[..] else { panic!("{words}") };
+        assert_eq!((found.cause, found.severity), (Cause::RpFilter, Severity::Fault));
+        assert!(found.text.ends_with(words), "{}", found.text);
+        assert_eq!(found.mend, [mend]);
+    }
+}
+
+#[test]
+fn a_director_without_a_way_to_it_is_named() {
+    for (why, cause, severity, mend) in [
+        (LostWay::Down("eth0".to_owned()), Cause::Uplink, Severity::Fault, "ip link set eth0 up"),
+        (
+            LostWay::NoCarrier("eth0".to_owned()),
+            Cause::Uplink,
+            Severity::Fault,
+            "ip -br link show eth0",
+        ),
+        (
+            LostWay::NoRoute { filtered: true },
+            Cause::RpFilter,
+            Severity::Fault,
+            "ip -br addr show up",
+        ),
+        (
+            LostWay::NoRoute { filtered: false },
+            Cause::RpFilter,
+            Severity::Warning,
+            "ip -br addr show up",
+        ),
+    ] {
+        let lost = vec![LostDirector { director: [10, 0, 0, 1].into(), why }];
+        let report = diagnose_realserver(&RealServerFacts { lost, ..RealServerFacts::default() });
+        let [found] = &report.findings[..] else { panic!("{report:?}") };
+        assert_eq!((found.cause, found.severity), (cause, severity));
+        assert_eq!(found.mend, [mend]);
+    }
+}
+
+/// A program that has nothing to do with a virtual IP may have as many connections as it likes.
+#[test]
+fn a_program_that_does_not_accept_is_a_fault_where_clients_use_it() {
+    for (own, passes, severity) in [
+        (true, false, Severity::Fault),
+        (false, true, Severity::Fault),
+        (false, false, Severity::Note),
+    ] {
+        let vip = |last| [192, 0, 2, last].into();
+        let (protocol, port) = (crate::wire::protocol::TCP, 80);
+        let one = Listening { vip: vip(10), protocol, port, own, used: false, passes, full: true };
+        let other = Listening { vip: vip(11), ..one.clone() };
+        let listening = vec![one, other];
+        let facts = RealServerFacts { listening, ..RealServerFacts::default() };
+        let [found] = &diagnose_realserver(&facts).findings[..] else { panic!("{own} {passes}") };
+        assert_eq!((found.cause, found.severity), (Cause::Listener, severity));
+        assert_eq!(found.mend, ["ss -tlnp 'sport = 80'"]);
     }
 }
 

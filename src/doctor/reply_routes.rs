@@ -208,7 +208,7 @@ fn elsewhere(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
     Some(found.mended_by(shown(route)))
 }
 
-/// A client that waits, and that this host takes for a neighbour.
+/// A client that waits or sends, and that this host takes for a neighbour.
 fn on_link(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
     let RouteResult::Link { link, ethernet: true, router: false, prefix, .. } = &route.result
     else {
@@ -216,17 +216,32 @@ fn on_link(route: &ReplyRoute, facts: &RealServerFacts) -> Option<Finding> {
     };
     // A director on this network waits for the answer to its own probe.
     let director = facts.directors.iter().any(|net| net.contains(&route.client));
-    if route.to != ReplyTo::Waiting || director {
+    let (vip, client) = (route.vip, route.client);
+    let silent = facts.silent_neighbours.get(&client);
+    let waits = route.to == ReplyTo::Waiting || (route.to == ReplyTo::Sending && silent.is_some());
+    if !waits || director {
         return None;
     }
     let net = prefix.map_or_else(String::new, |net| format!(" ({net})"));
     let text = format!(
-        "this host sends replies from {} to client {} on {link} itself and to no router{net}: if \
-         the client is not there, an address of this host has a prefix that is too short",
-        route.vip, route.client
+        "this host sends replies from {vip} to client {client} on {link} itself and to no \
+         router{net}"
     );
-    let neighbour = format!("ip neigh show to {} dev {link}", route.client);
-    Some(finding(route, Severity::Note, text).mended_by(neighbour).mended_by(shown(route)))
+    let wrong = "an address of this host has a prefix that is too short";
+    let found = match silent {
+        None => {
+            let text = format!("{text}: if the client is not there, {wrong}");
+            finding(route, Severity::Note, text)
+        }
+        Some(router) => {
+            let router = router.map_or_else(|| "ROUTER".to_owned(), |router| router.to_string());
+            let text = format!("{text}, where it does not answer: {wrong}; correct it");
+            let found = finding(route, Severity::Fault, text);
+            found.mended_by(format!("{} route add {client} via {router}", ip(vip)))
+        }
+    };
+    let neighbour = format!("ip neigh show to {client} dev {link}");
+    Some(found.mended_by(neighbour).mended_by(shown(route)))
 }
 
 /// Clients that wait, and whose replies take the usual route: the network, or the director, loses

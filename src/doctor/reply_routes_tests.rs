@@ -87,3 +87,18 @@ fn replies_that_leave_elsewhere_are_named_with_the_rule_or_the_route() {
     let both = findings(&facts(vec![route(Sending, none(254)), route(Possible, none(254))]));
     assert_eq!(both.len(), 1, "{both:?}");
 }
+
+#[test]
+fn a_client_that_is_no_neighbour_is_a_fault_with_its_router() {
+    use ReplyTo::{Sending, Waiting};
+    for (to, router, mend) in [
+        (Waiting, "10.0.0.254".parse().ok(), "ip route add 198.51.100.10 via 10.0.0.254"),
+        (Sending, None, "ip route add 198.51.100.10 via ROUTER"),
+    ] {
+        let mut facts = facts(vec![route(to, link("eth0", "198.51.0.0/16", 1_020, None))]);
+        let client = "198.51.100.10".parse().expect("an address");
+        facts.silent_neighbours.insert(client, router);
+        let [found] = &findings(&facts)[..] else { panic!("{to:?}") };
+        assert_eq!((found.severity, found.mend[0].as_str()), (Severity::Fault, mend), "{to:?}");
+    }
+}

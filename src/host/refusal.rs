@@ -121,7 +121,10 @@ pub enum HostRefusal {
     #[error("routing table {0} is in use by others; choose another `table`")]
     TableUsed(u32),
     /// Its priority is in use, or precedes local delivery.
-    #[error("rule priority {0} is taken or not above that of the local table; choose another")]
+    #[error(
+        "rule priority {0} is taken or not above that of the local table; choose another, or put \
+         that table's rule back with `ip rule add lookup local pref 0`; see `ip rule`"
+    )]
     Priority(u32),
     /// Packets of the family cannot arrive.
     #[error(

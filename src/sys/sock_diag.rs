@@ -78,6 +78,9 @@ pub struct Bound {
     pub v6_only: bool,
     /// The index of the only interface that it receives from (`SO_BINDTODEVICE`).
     pub device: Option<u32>,
+    /// Whether more connections wait to be accepted than the program has allowed: the kernel drops
+    /// further SYNs.
+    pub full: bool,
 }
 
 /// Calls `each` with every TCP listener and every unconnected UDP socket of this network namespace.
@@ -95,7 +98,8 @@ pub fn bound_sockets(mut each: impl FnMut(Bound)) -> io::Result<()> {
                 let v6 = family == libc::AF_INET6 && address.is_unspecified();
                 let v6_only = v6 && attribute(message, V6_ONLY).is_some_and(|value| value != [0]);
                 let device = number(message, 40).filter(|index| *index != 0);
-                each(Bound { udp, address, port, v6, v6_only, device });
+                let full = !udp && number(message, 56) > number(message, 60);
+                each(Bound { udp, address, port, v6, v6_only, device, full });
             })?;
         }
     }
@@ -243,8 +247,8 @@ mod tests {
         let (tcp, mut seen) = (tcp.local_addr().expect("an address"), (0, 0));
         let port = udp.local_addr().expect("an address").port();
         bound_sockets(|bound| {
-            let Bound { udp, address, port: here, v6, v6_only, device } = bound;
-            let plain = !v6_only && device.is_none();
+            let Bound { udp, address, port: here, v6, v6_only, device, full } = bound;
+            let plain = !v6_only && device.is_none() && !full;
             seen.0 += u32::from(!udp && address == tcp.ip() && here == tcp.port() && !v6 && plain);
             seen.1 += u32::from(udp && address.is_unspecified() && here == port && v6 && plain);
         })

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use log::debug;
 
+use super::next_hops;
 use crate::app::host::reply_lookup::{self, ReplyLookup};
-use crate::app::listeners::kind;
+use crate::app::host::survey;
+use crate::app::listeners::{ListenerSum, kind};
 use crate::doctor::inquiry::ListenerKinds;
 use crate::doctor::{
     Listening, RealServerFacts, ReplyRoute, ReplyTable, ReplyTo, RouteResult, needs_traffic,
@@ -46,6 +48,7 @@ pub(super) async fn look(facts: &mut RealServerFacts, host: &Facts) -> anyhow::R
     facts.reply_table =
         own.and_then(|rule| Some(ReplyTable { table: rule.table?, priority: rule.priority }));
     facts.reply_routes = routes(facts, host, &connections).await?;
+    facts.silent_neighbours = silent_neighbours(&facts.reply_routes, ReplyTo::Waiting).await?;
     // A route that drops is more exact than that there is none.
     facts.no_reply_route.retain(|vip| {
         let of_vip = |route: &&ReplyRoute| route.vip == *vip && route.to == ReplyTo::Far;
@@ -59,14 +62,14 @@ fn listening(
     tun: Option<u32>,
     connections: &[ClientConnection],
 ) -> std::io::Result<Vec<Listening>> {
-    let mut found: BTreeMap<(IpAddr, u8, u16), bool> = BTreeMap::new();
+    let mut found: BTreeMap<(IpAddr, u8, u16), ListenerSum> = BTreeMap::new();
     bound_sockets(|bound| {
         for &vip in vips {
             let kind = kind(&bound, vip, tun);
             if kind == Some(ListenerKinds::VIP) || kind == Some(ListenerKinds::WILDCARD) {
                 let number = if bound.udp { protocol::UDP } else { protocol::TCP };
-                let own = found.entry((vip, number, bound.port)).or_default();
-                *own |= kind == Some(ListenerKinds::VIP);
+                let sum = found.entry((vip, number, bound.port)).or_default();
+                kind.into_iter().for_each(|kind| sum.add(kind, bound.full));
             }
         }
     })?;
@@ -74,9 +77,10 @@ fn listening(
         number == protocol::TCP
             && connections.iter().any(|one| one.answered && (one.address, one.port) == (vip, port))
     };
-    let all = found.into_iter().map(|((vip, protocol, port), own)| {
-        let passes = passes(vip, protocol, port);
-        Listening { vip, protocol, port, own, used: false, passes }
+    let all = found.into_iter().map(|((vip, protocol, port), sum)| {
+        let (passes, kinds) = (passes(vip, protocol, port), sum.kinds());
+        let (own, full) = (kinds.has(ListenerKinds::VIP), kinds.has(ListenerKinds::FULL));
+        Listening { vip, protocol, port, own, used: false, passes, full }
     });
     Ok(all.collect())
 }
@@ -117,6 +121,34 @@ async fn routes(
     Ok(found)
 }
 
+/// The clients of this sort that this host takes for neighbours and that do not answer, each with
+/// the router of other clients.
+async fn silent_neighbours(
+    routes: &[ReplyRoute],
+    to: ReplyTo,
+) -> anyhow::Result<BTreeMap<IpAddr, Option<IpAddr>>> {
+    let on_link = |route: &&ReplyRoute| {
+        let near = matches!(route.result, RouteResult::Link { router: false, .. });
+        near && route.to == to
+    };
+    let near: Vec<&ReplyRoute> = routes.iter().filter(on_link).collect();
+    if near.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let asked = near.iter().flat_map(|route| [route.client, replies::far(route.vip)]);
+    let hops = survey::next_hops(&asked.collect::<Vec<_>>()).await?;
+    let hop = |to: IpAddr| hops.iter().find(|found| found.to == to);
+    let silent = near.iter().filter(|route| {
+        let entry = hop(route.client).and_then(|found| found.entry.as_ref());
+        entry.is_some_and(|(state, _)| next_hops::is_silent(*state))
+    });
+    let with_router = silent.map(|route| {
+        let far = replies::far(route.vip);
+        (route.client, hop(far).map(|found| found.hop).filter(|router| *router != far))
+    });
+    Ok(with_router.collect())
+}
+
 /// The kernel's routes of these replies.
 async fn looked_up(
     asked: Vec<((ReplyTo, IpAddr, IpAddr), Reply)>,
@@ -143,7 +175,8 @@ fn refusing_rules(host: &Facts) -> impl Iterator<Item = &Rule> {
     })
 }
 
-/// The networks that routes or routing rules refuse, at most [`MOST_CLIENTS`].
+/// The networks that routes or routing rules refuse, and hosts that do not answer as neighbours, at
+/// most [`MOST_CLIENTS`] of each.
 ///
 /// # Errors
 /// There is no netlink.
@@ -154,7 +187,10 @@ pub(super) async fn refused_networks(
     let routes = reply_lookup::dropping(facts.reply_table.map(|own| own.table)).await?;
     let networks = routes.iter().map(|route| route.net);
     let networks = networks.chain(refusing_rules(host).filter_map(|rule| rule.only.to));
-    Ok(networks.take(MOST_CLIENTS).collect())
+    let director = |host: &IpAddr| facts.directors.iter().any(|net| net.contains(host));
+    let silent = survey::unanswered_neighbours().await?;
+    let silent = silent.into_iter().filter(|host| !director(host)).map(IpNet::from);
+    Ok(networks.take(MOST_CLIENTS).chain(silent.take(MOST_CLIENTS)).collect())
 }
 
 /// Adds the routes of replies to these networks: to the clients there whose packets come out of the
@@ -181,8 +217,12 @@ pub(super) async fn add_refused(
         asked.push(((ReplyTo::Possible, vip, client), Reply { vip, to: client }));
     }
     let mut found = looked_up(asked, facts, host).await?;
-    found.retain(|route| matches!(route.result, RouteResult::Refused { .. }));
+    let silent = silent_neighbours(&found, ReplyTo::Sending).await?;
+    found.retain(|route| {
+        matches!(route.result, RouteResult::Refused { .. }) || silent.contains_key(&route.client)
+    });
     facts.reply_routes.extend(found);
+    facts.silent_neighbours.extend(silent);
     Ok(())
 }
 

@@ -13,14 +13,15 @@ use crate::control::{
     Checks, DirectorStats, Probed, ProbedPort, Request, ServiceList, Setup, Stats, Wrong,
 };
 use crate::doctor::{
-    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, NeighbourEntry, RouteToReal,
-    Severity, Tunnelled, diagnose_director,
+    Cause, Diagnosis, DirectorFacts, EndFacts, Finding, HostFault, Listened, NeighbourEntry,
+    RouteToReal, Severity, Tunnelled, diagnose_director,
 };
 
 use super::inquiry::{self, End};
 use super::running::RunningServices;
 use super::{
-    clients, fault, firewall, lately, missing, next_hops, problems, refused_clients, start,
+    clients, conntrack, fault, firewall, holders, lately, missing, next_hops, problems,
+    refused_clients, start,
 };
 use crate::doctor::inquiry::MAX_PORTS;
 use crate::host::ProblemKind;
@@ -59,6 +60,7 @@ pub(super) async fn running(
     }
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
     let (mut ends, mut ports) = ((Vec::new(), Vec::new()), GuePorts::default());
+    let (mut holding, mut configured) = (None, None);
     let read = path.map(|path| (path, config_file::director(path)));
     match read {
         Some((path, Ok(config))) => {
@@ -67,11 +69,14 @@ pub(super) async fn running(
             look(&mut facts, &config, &survey);
             facts.listened.retain(|one| running.listens.contains(&one.listen));
             facts.differs = running.differs(&config).map(|what| (path.to_path_buf(), what));
-            add_captures(&mut facts, &survey);
+            add_problems(&mut facts, &survey, &running.reals);
             mark(&mut facts, &survey);
             refused_clients::add(&mut facts, &survey, &mut daemon).await?;
+            let reals: Vec<IpAddr> = running.reals.iter().copied().collect();
+            holding = Some(holders::ask(&reals, &survey));
             (ends, ports) = (ends_of(&config, &survey, &running), config.gue);
             facts.gue_ports_taken = Some((taken, ports.sources));
+            configured = Some(config);
         }
         Some((path, Err(refused))) => facts.unseen.push(faulty(path, &refused.to_string())),
         None => {}
@@ -83,23 +88,33 @@ pub(super) async fn running(
     if let Stats::Director(stats) = daemon.exchange_anew(&Request::Stats)? {
         facts.probe_packets = stats.packets.probes.saturating_sub(probes_before);
     }
+    facts.duplicates = holding.map(|thread| thread.join().unwrap_or_default()).unwrap_or_default();
     facts.failing = failing(&daemon.exchange_anew(&Request::Checks)?);
     match asking.join() {
-        Ok(Ok(mut ends)) => {
-            let asked = |end: &End| facts.probed.iter().any(|probed| fails(probed, end));
-            let more: Vec<End> = later.into_iter().filter(asked).take(MOST_LATER).collect();
-            if !more.is_empty() {
-                ends.extend(inquiry::ask(&more, ports)?);
-            }
-            facts.ends = Some(ends);
-        }
+        Ok(Ok(ends)) => add_ends(&mut facts, ends, later, ports)?,
         Ok(Err(error)) => facts.unseen.push(unasked(&error.to_string())),
         Err(_) => facts.unseen.push(unasked("it has failed")),
     }
-    lately::add(&mut facts, &mut daemon)?;
+    lately::add(&mut facts, &mut daemon, configured.as_ref())?;
     // After the probes, which make the kernel ask for the next hosts.
     next_hops::add(&mut facts).await?;
     Ok(diagnose_director(&facts))
+}
+
+/// Adds the answers of real servers' daemons, and asks further ones of which ports fail.
+fn add_ends(
+    facts: &mut DirectorFacts,
+    mut ends: Vec<EndFacts>,
+    later: Vec<End>,
+    ports: GuePorts,
+) -> anyhow::Result<()> {
+    let asked = |end: &End| facts.probed.iter().any(|probed| fails(probed, end));
+    let more: Vec<End> = later.into_iter().filter(asked).take(MOST_LATER).collect();
+    if !more.is_empty() {
+        ends.extend(inquiry::ask(&more, ports)?);
+    }
+    facts.ends = Some(ends);
+    Ok(())
 }
 
 /// Where the kernel carries connections, if it does.
@@ -128,6 +143,7 @@ pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<
 /// Adds the facts that do not depend on a running daemon.
 fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
     let (ruleset, unseen) = firewall::read();
+    facts.conntrack = conntrack();
     facts.ruleset = ruleset;
     facts.unseen.extend(unseen);
     let down = survey.facts.links.iter().filter(|link| !link.up || !link.carrier);
@@ -161,15 +177,18 @@ fn is_bridge(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).join("bridge").is_dir()
 }
 
-/// Adds the captures that fail now and the settings that explain it, which the daemon may report
-/// only in a moment.
-fn add_captures(facts: &mut DirectorFacts, survey: &Survey) {
-    let captures = survey.problems.iter().filter(|problem| problem.kind == ProblemKind::Capture);
-    let mut now: Vec<HostFault> = captures.map(fault).collect();
+/// Adds the captures that fail now and the settings that explain it, and what keeps packets from
+/// these real servers. The daemon may report it only in a moment, or later: a new IPsec policy is
+/// no event.
+fn add_problems(facts: &mut DirectorFacts, survey: &Survey, reals: &BTreeSet<IpAddr>) {
+    let of_kind = |kind| survey.problems.iter().filter(move |problem| problem.kind == kind);
+    let mut now: Vec<HostFault> = of_kind(ProblemKind::Capture).map(fault).collect();
     let reported = facts.host.iter().any(|known| known.what == "step");
     if !now.is_empty() && !reported {
         now.extend(start::drifted(survey));
     }
+    let routed = of_kind(ProblemKind::RealServer).map(fault);
+    now.extend(routed.filter(|one| one.address.is_some_and(|real| reals.contains(&real))));
     for problem in now {
         let same =
             |known: &HostFault| (&known.what, known.address) == (&problem.what, problem.address);

@@ -4,7 +4,9 @@
 mod clients;
 mod clients_here;
 mod director;
+mod directors_here;
 mod firewall;
+mod holders;
 mod inquiry;
 mod lately;
 mod marked;
@@ -21,8 +23,9 @@ use anyhow::Context;
 use super::host::survey::Survey;
 use super::operator::daemon::Daemon;
 use crate::control::{Request, Setup};
-use crate::doctor::{Diagnosis, HostFault};
+use crate::doctor::{ConntrackTable, Diagnosis, HostFault};
 use crate::host::Problem;
+use crate::sys::sysctl;
 
 /// Examines the host of the daemon that answers on one of `sockets`, or the one that `config`
 /// describes.
@@ -80,6 +83,13 @@ async fn stopped(why: &anyhow::Error, config: &Path) -> anyhow::Result<Diagnosis
 /// The problems of a host whose daemon does not run.
 fn problems(survey: &Survey) -> Vec<HostFault> {
     survey.problems.iter().map(fault).chain(start::obstacles(survey)).collect()
+}
+
+/// The table of connection tracking; `None` where the kernel has none.
+fn conntrack() -> Option<ConntrackTable> {
+    let number =
+        |name: &str| sysctl::read(&format!("net/netfilter/nf_conntrack_{name}")).ok()?.parse().ok();
+    Some(ConntrackTable { flows: number("count")?, most: number("max")? })
 }
 
 /// Why no daemon answers, in a line.

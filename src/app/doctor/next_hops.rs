@@ -57,11 +57,16 @@ fn answers(real: IpAddr, facts: &DirectorFacts) -> bool {
     ends.next().is_some() || ports.any(|port| port.address == real && port.passed && !port.is_udp())
 }
 
+/// Whether the host was asked and has not answered. One that answers does so at once, and what has
+/// made the kernel ask was seconds ago.
+pub(super) fn is_silent(state: NeighbourState) -> bool {
+    matches!(state, NeighbourState::Failed | NeighbourState::Incomplete)
+}
+
 /// What an entry means; `None`: the kernel finds out now.
 fn judged((state, address): (NeighbourState, Vec<u8>)) -> Option<NeighbourEntry> {
     Some(match state {
-        // A host that answers does so at once, and the probes were seconds ago.
-        NeighbourState::Failed | NeighbourState::Incomplete => NeighbourEntry::Silent,
+        _ if is_silent(state) => NeighbourEntry::Silent,
         NeighbourState::Permanent => NeighbourEntry::Fixed(survey::mac(&address)),
         NeighbourState::Reachable => NeighbourEntry::Answers,
         NeighbourState::Delay | NeighbourState::Probe => return None,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::{clients_here, fault, firewall, missing, problems};
+use super::{clients_here, conntrack, directors_here, fault, firewall, missing, problems};
 use crate::app::config_file;
 use crate::app::host::reply_lookup;
 use crate::app::host::survey::{self, Survey};
@@ -17,7 +17,7 @@ use crate::doctor::{
     Cause, Diagnosis, Finding, HostFault, RealServerFacts, Severity, Tunnelled,
     diagnose_realserver, needs_traffic,
 };
-use crate::host::DesiredRealServer;
+use crate::host::{DesiredRealServer, SelectiveRule, ipsec};
 use crate::sys::raw::Receiver;
 use crate::sys::real_path;
 use crate::wire::encap::{Encap, gue};
@@ -47,6 +47,13 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
     };
     let survey = survey::realserver_briefly(&desired).await?;
     facts.no_reply_route = survey::without_reply_route(&setup.vips).await?;
+    // A new policy is no event, so the daemon sees it only when it looks at the host again.
+    for rule in ipsec::at_realserver(&desired, &survey.facts) {
+        let SelectiveRule::Leads(problem) = rule else { continue };
+        if facts.host.iter().all(|known| known.text != problem.text) {
+            facts.host.push(fault(&problem));
+        }
+    }
     look(&mut facts, &survey).await?;
     let refused = clients_here::refused_networks(&facts, &survey.facts).await?;
     let mut sending = BTreeSet::new();
@@ -136,6 +143,11 @@ async fn look(facts: &mut RealServerFacts, survey: &Survey) -> anyhow::Result<()
             .push(unseen.seen(format!("{error:#}")).mended_by("modprobe tcp_diag udp_diag"));
     }
     let (ruleset, unseen) = firewall::read_all();
+    facts.conntrack = conntrack();
+    let copies = facts.reply_table.map(|own| own.table);
+    let directors = &facts.directors[..facts.directors.len().min(MOST_DIRECTORS)];
+    facts.strays = directors_here::strays(directors, &survey.facts, copies).await?;
+    facts.lost = directors_here::lost(directors, &survey.facts).await?;
     facts.ruleset = ruleset;
     facts.unseen.extend(unseen);
     let host = &survey.facts;

@@ -63,13 +63,22 @@ struct ConflictProbe {
 /// Probes for every address on every interface, all at the same time; takes [`TIMES`] ×
 /// [`PROBE_INTERVAL`].
 pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<Conflict> {
+    probe_times(TIMES, announcements, facts).await
+}
+
+/// As [`probe`], with this many probes for each.
+pub(super) async fn probe_times(
+    times: u32,
+    announcements: &[Announcement],
+    facts: &Facts,
+) -> Vec<Conflict> {
     let own: Vec<[u8; 6]> = facts.links.iter().filter_map(|link| link.mac).collect();
     let mut probes = JoinSet::new();
     for (neighbour_socket, link, addresses) in neighbour_sockets(announcements, facts) {
         let asker = |address| asker(facts, link.index, address);
         let question = |address| ConflictProbe { address, asker: asker(address) };
         let questions = addresses.into_iter().map(question).collect();
-        probes.spawn(probe_link(neighbour_socket, link.name, questions, own.clone()));
+        probes.spawn(probe_link(times, neighbour_socket, link.name, questions, own.clone()));
     }
     let mut conflicts = probes.join_all().await.concat();
     conflicts.sort_by(|a, b| (a.address, &a.link).cmp(&(b.address, &b.link)));
@@ -113,6 +122,7 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
 }
 
 async fn probe_link(
+    times: u32,
     neighbour_socket: NeighbourSocket,
     link: String,
     questions: Vec<ConflictProbe>,
@@ -122,7 +132,7 @@ async fn probe_link(
     for question in &questions {
         neighbour_socket.listen(question.address);
     }
-    for _ in 0..TIMES {
+    for _ in 0..times {
         for ConflictProbe { address, asker } in &questions {
             if let Err(error) = neighbour_socket.ask(*address, *asker) {
                 let link = link.as_str();

@@ -147,14 +147,23 @@ pub(crate) async fn refusing(
 /// # Errors
 /// There is no netlink.
 pub(crate) async fn refusal(to: IpAddr) -> Result<Option<&'static str>> {
-    let netlink = Netlink::open().context("cannot open a netlink socket")?;
-    let lookup = match netlink.lookup(messages::lookup_request(to)).await {
-        Ok(message) => of_message(&message),
-        Err(error) => of_error(error.raw_os_error().unwrap_or_default()),
-    };
-    Ok(match lookup {
+    Ok(match towards(to).await? {
         Some(ReplyLookup::Refused(kind)) => Some(kind),
         _ => None,
+    })
+}
+
+/// The kernel's route for packets of this host to another one.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn towards(to: IpAddr) -> Result<Option<ReplyLookup>> {
+    let netlink = Netlink::open().context("cannot open a netlink socket")?;
+    let mut request = messages::lookup_request(to);
+    request.header.flags |= RouteFlags::FibMatch | RouteFlags::LookupTable;
+    Ok(match netlink.lookup(request).await {
+        Ok(message) => of_message(&message),
+        Err(error) => of_error(error.raw_os_error().unwrap_or_default()),
     })
 }
 

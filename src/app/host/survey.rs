@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use anyhow::Result;
 
 use super::pending::Concern;
-use super::{Role, gather, messages};
+use super::{Role, conflict, gather, messages};
 use crate::host::{
-    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, SelectiveRule,
-    capture, replies,
+    self, Announcement, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes,
+    SelectiveRule, capture, replies,
 };
 use crate::sys::netlink::Netlink;
 use crate::sys::netlink::packet_route::neighbour::NeighbourState;
@@ -119,6 +119,39 @@ pub(crate) async fn next_hops(destinations: &[IpAddr]) -> Result<Vec<FoundHop>> 
         found.push(FoundHop { to, link, hop, entry: entries.get(&(link, hop)).cloned() });
     }
     Ok(found)
+}
+
+/// The addresses for which the kernel has asked on a network, without an answer.
+///
+/// # Errors
+/// There is no netlink.
+pub(crate) async fn unanswered_neighbours() -> Result<Vec<IpAddr>> {
+    use NeighbourState::{Failed, Incomplete};
+    let netlink = Netlink::open()?;
+    let mut found = Vec::new();
+    for family in gather::families() {
+        let listed = netlink.neighbours(&messages::version(family)).await?;
+        let entries = listed.iter().filter_map(messages::neighbour);
+        let silent = entries.filter(|(_, (state, _))| matches!(state, Failed | Incomplete));
+        found.extend(silent.map(|((_, address), _)| address));
+    }
+    Ok(found)
+}
+
+/// How often hosts are asked for an address that several may have.
+const ASKED: u32 = 2;
+
+/// The hardware addresses that answer for these addresses of neighbours, each on an interface.
+pub(crate) async fn holders(
+    neighbours: &[(String, IpAddr)],
+    facts: &Facts,
+) -> Vec<(IpAddr, [u8; 6])> {
+    let asked = neighbours.iter();
+    let asked: Vec<Announcement> = asked
+        .map(|(link, address)| Announcement { link: link.clone(), address: *address })
+        .collect();
+    let heard = conflict::probe_times(ASKED, &asked, facts).await;
+    heard.into_iter().map(|one| (one.address, one.mac)).collect()
 }
 
 /// Lets the kernel ask these hosts at once: interface and address. A failure only means that it

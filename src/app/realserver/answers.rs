@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::app::latest::Latest;
-use crate::app::listeners::kind;
+use crate::app::listeners::{ListenerSum, kind};
 use crate::app::source_address;
 use crate::config;
 use crate::control::HostStatus;
@@ -221,18 +221,18 @@ fn listening(
     tun: Option<u32>,
     ports: &[Ports],
 ) -> std::io::Result<Vec<ListenerKinds>> {
-    let mut found = vec![ListenerKinds::default(); ports.len()];
+    let mut found = vec![ListenerSum::default(); ports.len()];
     bound_sockets(|bound| {
         let protocol = if bound.udp { Protocol::Udp } else { Protocol::Tcp };
         let Some(kind) = kind(&bound, vip, tun) else { return };
         for (ports, found) in ports.iter().zip(&mut found) {
             let within = (ports.first..=ports.last).contains(&bound.port);
             if within && ports.protocol == protocol.number() {
-                *found = found.and(kind);
+                found.add(kind, bound.full);
             }
         }
     })?;
-    Ok(found)
+    Ok(found.into_iter().map(ListenerSum::kinds).collect())
 }
 
 #[cfg(test)]
