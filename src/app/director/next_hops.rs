@@ -67,7 +67,7 @@ async fn round(reals: &[IpAddr]) -> Result<()> {
     sleep(ROUND).await;
     let after = survey::next_hops(reals).await?;
     for (real, text) in moved(&before, &after).take(LOGGED) {
-        log::warn!(real:%; "{text}");
+        log::warn!(address:% = real; "{text}");
     }
     Ok(())
 }
