@@ -32,3 +32,17 @@ fn only_an_inquiry_from_a_director_is_accepted() {
     let mut other = question([10, 0, 0, 1], b"else");
     assert_eq!(gate.open(&mut other), Admission::Drop(Refusal::NotVip));
 }
+
+/// Its answer would have to be about a packet of which the rest is not known.
+#[test]
+fn a_fragment_is_no_inquiry() {
+    const MORE_FRAGMENTS: u8 = 0x20;
+    let mut gate = gate();
+    let mut payload = [0; 24];
+    payload[..MAGIC.len()].copy_from_slice(&MAGIC);
+    let mut whole = question([10, 0, 0, 1], &payload);
+    let mut fragment = whole.clone();
+    fragment[20 + 6] = MORE_FRAGMENTS;
+    assert_eq!(gate.open(&mut whole), Admission::Inquiry(20..20 + 20 + payload.len()));
+    assert_eq!(gate.open(&mut fragment), Admission::Drop(Refusal::NotVip));
+}
