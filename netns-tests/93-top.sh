@@ -50,7 +50,7 @@ see "web .*3 of 3 up"
 see "${ADDRESS[real1]} +up"
 expect_eq "other screen meanwhile" "$(terminal display -p '#{alternate_on}')" 1
 hold held 9
-see "connections 9/"
+see "^conns 9/"
 stop real2-web KILL
 see "web .*2 of 3 up"
 see "${ADDRESS[real2]} +down"
