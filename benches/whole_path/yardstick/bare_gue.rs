@@ -115,14 +115,8 @@ impl Send {
 
     fn flush(&mut self) {
         if !self.ends.is_empty() {
-            let mut start = 0;
-            let datagrams = self.ends.iter().map(|&end| {
-                let datagram = &self.bytes[start..end];
-                start = end;
-                datagram
-            });
             // What cannot be sent is lost, as on any wire.
-            let _ = self.socket.send(&self.headers, datagrams, self.size);
+            let _ = self.socket.send(&self.headers, &self.bytes, &self.ends, self.size);
         }
         self.bytes.clear();
         self.ends.clear();

@@ -125,7 +125,8 @@ impl GueOutput {
         let Some(socket) = self.open(destination.is_ipv6(), source_port) else {
             return send_log.without_socket(destination, send.count());
         };
-        match again(|| socket.send(&headers, send.datagrams(), send.size())) {
+        let (bytes, ends) = send.payloads();
+        match again(|| socket.send(&headers, bytes, ends, send.size())) {
             Ok(()) => {
                 self.refused = 0;
                 send_log.sent.joined(send.count(), send.padding());
@@ -160,7 +161,7 @@ impl GueOutput {
         let mut any_too_big = false;
         for datagram in send.datagrams() {
             send_log.sent.calls += 1;
-            let one = || socket.send(headers, std::iter::once(datagram), datagram.len());
+            let one = || socket.send(headers, datagram, &[datagram.len()], datagram.len());
             match again(one) {
                 Ok(()) => send_log.sent.joined(1, 0),
                 Err(error) => {

@@ -82,35 +82,26 @@ impl SegmentedSender {
         Ok(Self { socket })
     }
 
-    /// Sends `datagrams`, at most [`MAX_SEGMENTS`], each but the last padded with zeros to `size`
-    /// bytes.
+    /// Sends the datagrams in `bytes`, at most [`MAX_SEGMENTS`], each but the last padded with
+    /// zeros to `size` bytes. `ends` says where each of them ends.
     ///
     /// # Errors
     /// Nothing was sent. `EMSGSIZE`, or `EINVAL` on older kernels: the interface takes no datagrams
-    /// of that size. `EIO`: it cannot compute their checksums (IPsec, old kernels). `EINVAL`: more
-    /// padding than [`MAX_PADDING`]. Others as for any UDP socket.
-    pub fn send<'a>(
+    /// of that size. `EIO`: it cannot compute their checksums (IPsec, old kernels).
+    /// [`io::ErrorKind::InvalidInput`]: too many datagrams, or more padding than [`MAX_PADDING`].
+    /// Others as for any UDP socket.
+    pub fn send(
         &self,
         headers: &Headers,
-        datagrams: impl ExactSizeIterator<Item = &'a [u8]>,
+        bytes: &[u8],
+        ends: &[usize],
         size: usize,
     ) -> io::Result<()> {
-        let count = datagrams.len();
         let mut parts = [IoSlice::new(&[]); 2 * MAX_SEGMENTS];
-        let mut used = 0;
-        for (index, datagram) in datagrams.enumerate() {
-            let missing = if index + 1 < count { size.saturating_sub(datagram.len()) } else { 0 };
-            let zeros = ZEROS.get(..missing).ok_or(io::ErrorKind::InvalidInput)?;
-            for bytes in [datagram, zeros] {
-                if !bytes.is_empty() {
-                    *parts.get_mut(used).ok_or(io::ErrorKind::InvalidInput)? = IoSlice::new(bytes);
-                    used += 1;
-                }
-            }
-        }
+        let used = gather(bytes, ends, size, &mut parts).ok_or(io::ErrorKind::InvalidInput)?;
         let mut control = ControlData::default();
         control.headers(headers);
-        if count > 1 {
+        if ends.len() > 1 {
             let size = u16::try_from(size).unwrap_or_default();
             control.push(libc::SOL_UDP, UDP_SEGMENT, &size.to_ne_bytes());
         }
@@ -121,6 +112,36 @@ impl SegmentedSender {
             .with_control(control.bytes());
         self.socket.sendmsg(&message, 0).map(|_| ())
     }
+}
+
+/// The parts of a call's payload, and how many there are. Datagrams without zeros between them are
+/// one part: each part costs the kernel a copy of its own.
+fn gather<'a>(
+    bytes: &'a [u8],
+    ends: &[usize],
+    size: usize,
+    parts: &mut [IoSlice<'a>; 2 * MAX_SEGMENTS],
+) -> Option<usize> {
+    if ends.len() > MAX_SEGMENTS {
+        return None;
+    }
+    let (mut used, mut begin, mut start) = (0, 0, 0);
+    for (index, &end) in ends.iter().enumerate() {
+        let last = index + 1 == ends.len();
+        let len = end.checked_sub(start)?;
+        let missing = if last { 0 } else { size.saturating_sub(len) };
+        start = end;
+        if missing > 0 || last {
+            for part in [bytes.get(begin..end)?, ZEROS.get(..missing)?] {
+                if !part.is_empty() {
+                    *parts.get_mut(used)? = IoSlice::new(part);
+                    used += 1;
+                }
+            }
+            begin = end;
+        }
+    }
+    Some(used)
 }
 
 /// RFC 863; nothing is sent there.
@@ -191,6 +212,16 @@ impl ControlData {
 mod tests {
     use super::*;
 
+    /// The bytes of datagrams one behind the other, and their ends.
+    fn joined(datagrams: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for datagram in datagrams {
+            bytes.extend_from_slice(datagram);
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
     /// Over loopback: what is sent in one call arrives as datagrams with zeros behind the shorter
     /// ones, from one port, and the last one as short as it is.
     #[test]
@@ -202,8 +233,9 @@ mod tests {
             let destination = end.local_addr().expect("an address");
             let headers = Headers { source: any, destination, traffic_class: 0xb9, flow_label: 7 };
             let datagrams: [&[u8]; 4] = [&[1; 60], &[2; 100], &[3; 7], &[4; 3]];
-            sender.send(&headers, datagrams.into_iter(), 100).expect("a send");
-            sender.send(&headers, [&[5; 900][..]].into_iter(), 900).expect("a lone send");
+            let (bytes, ends) = joined(&datagrams);
+            sender.send(&headers, &bytes, &ends, 100).expect("a send");
+            sender.send(&headers, &[5; 900], &[900], 900).expect("a lone send");
             let mut ports = std::collections::BTreeSet::new();
             for (len, byte, of_it) in
                 [(100, 1, 60), (100, 2, 100), (100, 3, 7), (3, 4, 3), (900, 5, 900)]
@@ -222,17 +254,40 @@ mod tests {
     #[test]
     fn what_a_call_cannot_carry_is_refused() {
         let sender = SegmentedSender::open(false, 0, 64).expect("a socket");
-        let (source, destination) = (Ipv4Addr::LOCALHOST.into(), ([127, 0, 0, 1], 9).into());
+        let end = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("an end");
+        let destination = end.local_addr().expect("an address");
+        let source = Ipv4Addr::LOCALHOST.into();
         let headers = Headers { source, destination, traffic_class: 0, flow_label: 0 };
-        let refused = |datagrams: &[&[u8]], size| {
-            let error =
-                sender.send(&headers, datagrams.iter().copied(), size).expect_err("refused");
-            error.kind()
+        let sent = |datagrams: &[&[u8]], size| {
+            let (bytes, ends) = joined(datagrams);
+            sender.send(&headers, &bytes, &ends, size).map_err(|error| error.kind())
         };
-        let padding = refused(&[&[1], &[2; MAX_PADDING + 2]], MAX_PADDING + 2);
-        assert_eq!(padding, io::ErrorKind::InvalidInput);
-        let many = [&[1_u8][..]; 2 * MAX_SEGMENTS + 1];
-        assert_eq!(refused(&many, 1), io::ErrorKind::InvalidInput);
+        let invalid = Err(io::ErrorKind::InvalidInput);
+        assert_eq!(sent(&[&[1], &[2; MAX_PADDING + 1]], MAX_PADDING + 1), Ok(()));
+        assert_eq!(sent(&[&[1], &[2; MAX_PADDING + 2]], MAX_PADDING + 2), invalid);
+        assert_eq!(sent(&[&[1_u8][..]; MAX_SEGMENTS], 1), Ok(()));
+        assert_eq!(sent(&[&[1_u8][..]; MAX_SEGMENTS + 1], 1), invalid);
+        // The longest list of parts: zeros behind each of them.
+        assert_eq!(sent(&[&[1_u8][..]; MAX_SEGMENTS], 2), Ok(()));
+        assert_eq!(sender.send(&headers, &[1, 2], &[2, 1], 2).map_err(|e| e.kind()), invalid);
+        assert_eq!(sender.send(&headers, &[1, 2], &[3], 3).map_err(|e| e.kind()), invalid);
+    }
+
+    #[test]
+    fn datagrams_without_zeros_between_them_are_one_part() {
+        let parts_of = |lengths: &[usize], size| {
+            let datagrams: Vec<Vec<u8>> = lengths.iter().map(|len| vec![7; *len]).collect();
+            let datagrams: Vec<&[u8]> = datagrams.iter().map(Vec::as_slice).collect();
+            let (bytes, ends) = joined(&datagrams);
+            let mut parts = [IoSlice::new(&[]); 2 * MAX_SEGMENTS];
+            let used = gather(&bytes, &ends, size, &mut parts).expect("parts");
+            parts.get(..used).map(|parts| parts.iter().map(|part| part.len()).collect::<Vec<_>>())
+        };
+        assert_eq!(parts_of(&[10; 44], 10), Some(vec![440]));
+        assert_eq!(parts_of(&[10, 10, 4], 10), Some(vec![24]));
+        assert_eq!(parts_of(&[10, 7, 10, 10, 2], 10), Some(vec![17, 3, 22]));
+        assert_eq!(parts_of(&[7, 10], 10), Some(vec![7, 3, 10]));
+        assert_eq!(parts_of(&[], 0), Some(Vec::new()));
     }
 
     /// As `CMSG_LEN` and `CMSG_SPACE` have it.

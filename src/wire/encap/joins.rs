@@ -134,6 +134,12 @@ impl Send {
         self.len() - self.bytes.len()
     }
 
+    /// The payloads without padding, one behind the other, and where each of them ends.
+    #[must_use]
+    pub fn payloads(&self) -> (&[u8], &[usize]) {
+        (&self.bytes, &self.ends)
+    }
+
     /// The datagrams' payloads without padding.
     pub fn datagrams(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let mut start = 0;
