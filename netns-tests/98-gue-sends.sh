@@ -1,7 +1,8 @@
 # What the director sends in GUE by UDP sockets, many packets in one call: the outer headers on the
-# wire, how many calls there are, that small packets of different sizes arrive as they were; and
-# without its ports, or on a kernel without UDP_SEGMENT, the same one by one. A reload names other
-# ports. Of what waits when the link becomes smaller, only what does not fit is lost.
+# wire, how many calls there are, that small packets of different sizes arrive as they were, that
+# segments of several super-frames go together; and without its ports, or on a kernel without
+# UDP_SEGMENT, the same one by one. A reload names other ports. Of what waits when the link becomes
+# smaller, only what does not fit is lost. Of a call that the kernel refuses nothing is lost.
 # usual: 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -146,6 +147,28 @@ fetch 30 >/dev/null
 other_ports() { [[ $(ports) == "[5000,5002]" ]]; }
 wait_for "the three ports on the wire" other_ports
 stop sniffer
+
+say "segments of several super-frames"
+mkfifo "$WORK/requests"
+spawn vt-client requests sh -c "exec python3 '$here/traffic/held_requests.py' $VIP 80 20 6000 \
+    <'$WORK/requests'"
+exec {go}>"$WORK/requests"
+wait_for "20 connections" log_has requests '^held'
+frames=$(number director stats .super_frames) joined=$(figure joined) sends=$(figure sends)
+pause_program director
+echo >&"$go"
+wait_for "20 requests of five segments" log_has requests '^sent'
+kill -CONT "${PID[director]}"
+exit_code requests
+exec {go}>&-
+log_has requests '^alive 20' || fail "of 20 connections: $(tail -n 1 "$WORK/requests.log")"
+frames=$(($(number director stats .super_frames) - frames))
+joined=$(($(figure joined) - joined)) sends=$(($(figure sends) - sends))
+say "$frames super-frames, $joined segments, $sends calls"
+expect_between "super-frames" "$frames" 20 100
+expect_between "segments of these and acknowledgements" "$joined" 100 300
+# Answers are acknowledged later, in turns of their own.
+((2 * sends < frames + joined - 100)) || fail "$sends calls for $frames super-frames"
 stop director
 stop squatter
 
@@ -153,4 +176,25 @@ say "a kernel without UDP_SEGMENT"
 refusing segment
 without "without UDP_SEGMENT" 'this kernel has no UDP_SEGMENT'
 expect_eq "warnings" "$(grep -c 'UDP_SEGMENT' "$WORK/director.log")" 1
+stop director
+
+refused_together() { # WHAT WARNINGS
+    refusing "$1"
+    start_director rr 1
+    upload "refused: $1"
+    expect_eq "$1, send errors" "$(number director stats '[.send_errors[]] | add')" 0
+    expect_eq "$1, calls that the kernel took" "$(figure sends)" "$(figure joined)"
+    expect_eq "$1, warnings" "$(grep -c 'WARN.*UDP_SEGMENT' "$WORK/director.log")" "$2"
+    expect_accounted
+}
+say "a kernel that says each call is too long"
+refused_together length 0
+expect_between "packets by UDP sockets" "$(figure joined)" 1000 100000
+stop director
+
+say "a kernel that refuses each call of several packets"
+refused_together joined 1
+before=$(figure joined)
+upload "by raw sockets"
+expect_eq "packets by UDP sockets" $(($(figure joined) - before)) 0
 stop director

@@ -1,5 +1,5 @@
-"""refusing.py WHAT COMMAND...: runs COMMAND on a kernel that seems to lack a feature of TUN devices
-sockets or eBPF:
+"""refusing.py WHAT COMMAND...: runs COMMAND on a kernel that seems to lack a feature of TUN
+devices, sockets or eBPF:
 
     header   ignores IFF_VNET_HDR, as Linux ignores flags that it does not know: the device has none
     device   EINVAL for a device with IFF_VNET_HDR
@@ -7,6 +7,8 @@ sockets or eBPF:
     frame    EINVAL for a frame whose virtio-net header asks for anything
     udp_gro  EINVAL for a socket that asks for merged UDP datagrams (UDP_GRO)
     segment  ENOPROTOOPT for UDP_SEGMENT
+    joined   EIO for datagrams that are sent together by UDP_SEGMENT
+    length   EMSGSIZE for the same
     tcx      EINVAL for questions about eBPF programs and for new links of them, as before Linux 6.6
 
 A seccomp filter reports these system calls to a process of this script. It examines the arguments,
@@ -22,13 +24,14 @@ import struct
 import sys
 
 # System calls by their numbers.
-NUMBERS = {"x86_64": (1, 16, 20, 54, 317, 321), "aarch64": (64, 29, 66, 208, 277, 280)}
-WRITE, IOCTL, WRITEV, SETSOCKOPT, SECCOMP, BPF = NUMBERS[os.uname().machine]
+NUMBERS = {"x86_64": (1, 16, 20, 46, 54, 317, 321), "aarch64": (64, 29, 66, 211, 208, 277, 280)}
+WRITE, IOCTL, WRITEV, SENDMSG, SETSOCKOPT, SECCOMP, BPF = NUMBERS[os.uname().machine]
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_VNET_HDR = 0x4000
 BPF_PROG_QUERY, BPF_LINK_CREATE = 16, 28
 SOL_UDP, UDP_GRO, UDP_SEGMENT = 17, 104, 103
-EINVAL, ENOPROTOOPT = 22, 92
+EIO, EINVAL, EMSGSIZE, ENOPROTOOPT = 5, 22, 90, 92
+ERRORS = {"segment": ENOPROTOOPT, "joined": EIO, "length": EMSGSIZE}  # others: EINVAL
 
 SET_MODE_FILTER, NEW_LISTENER = 1, 8
 PR_SET_NO_NEW_PRIVS = 38
@@ -42,6 +45,8 @@ CALLS = {
     "offload": (IOCTL, TUNSETOFFLOAD),
     "frame": (WRITE, WRITEV),
     "tcx": (BPF, BPF),
+    "joined": (SENDMSG, socket.MSG_CONFIRM),
+    "length": (SENDMSG, socket.MSG_CONFIRM),
     "udp_gro": (SETSOCKOPT, SOL_UDP),
     "segment": (SETSOCKOPT, SOL_UDP),
 }
@@ -58,7 +63,17 @@ def filter_program(what):
     """seccomp_data is the call's number (32 bits), architecture, instruction pointer, then six
     arguments of 64 bits."""
     load, equal, give = 0x20, 0x15, 0x06
-    if what in ("frame", "tcx"):
+    if what in ("joined", "length"):
+        number, flags = CALLS[what]
+        rows = [
+            (load, 0, 0, 0),
+            (equal, 0, 3, number),
+            (load, 0, 0, 32),
+            (equal, 1, 0, flags),  # this script's own call: nobody could answer for it
+            (give, 0, 0, USER_NOTIF),
+            (give, 0, 0, ALLOW),
+        ]
+    elif what in ("frame", "tcx"):
         one, other = CALLS[what]
         rows = [
             (load, 0, 0, 0),
@@ -104,6 +119,8 @@ def is_refused(what, process, arguments):
             return arguments[2] == UDP_GRO
         if what == "segment":
             return arguments[2] == UDP_SEGMENT
+        if what in ("joined", "length"):
+            return has_segments(read, arguments[1])
         if what in ("header", "device"):
             at = arguments[2] + 16  # behind the name
             (flags,) = struct.unpack("H", read(at, 2))
@@ -116,6 +133,19 @@ def is_refused(what, process, arguments):
         )
 
 
+def has_segments(read, header):
+    """Whether a message's control data asks for UDP_SEGMENT: struct msghdr and struct cmsghdr of 64
+    bits."""
+    control, left = struct.unpack("QQ", read(header + 32, 16))
+    while left >= 16:
+        length, level, kind = struct.unpack("Qii", read(control, 16))
+        if (level, kind) == (SOL_UDP, UDP_SEGMENT):
+            return True
+        step = max(16, (length + 7) // 8 * 8)
+        control, left = control + step, left - min(left, step)
+    return False
+
+
 def asks(read, arguments):
     """Whether the virtio-net header of a frame asks for anything: the first part is longer than
     it."""
@@ -126,7 +156,7 @@ def asks(read, arguments):
 
 
 def supervise(what, listener):
-    error = ENOPROTOOPT if what == "segment" else EINVAL
+    error = ERRORS.get(what, EINVAL)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     while True:
@@ -156,7 +186,8 @@ def main(what, command):
         os._exit(0)
     its.close()
     listener = install(what)
-    ours.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))])
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))
+    ours.sendmsg([b"."], [rights], socket.MSG_CONFIRM)
     os.close(listener)
     ours.close()
     os.execvp(command[0], command)

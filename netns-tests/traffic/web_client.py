@@ -23,6 +23,10 @@ class Connection:
         """The body of `/`: the server's name. An OSError where the connection was reset, closed or
         is silent."""
         self.socket.sendall(REQUEST)
+        return self.answer()
+
+    def answer(self):
+        """The same of a request that has been sent."""
         answer = b""
         while True:
             part = self.socket.recv(65536)

@@ -18,6 +18,37 @@ use super::sent::SendLog;
 /// Sends that the kernel may refuse in a row before no more are made.
 const REFUSALS: u32 = 8;
 
+/// Sends in a row that the kernel has refused, though not for their size. Those of one packet and
+/// those of several are counted apart: it may take the first and never the others.
+#[derive(Clone, Copy, Debug, Default)]
+struct RefusedSends {
+    lone: u32,
+    several: u32,
+}
+
+impl RefusedSends {
+    fn of(&mut self, packets: usize) -> &mut u32 {
+        if packets > 1 { &mut self.several } else { &mut self.lone }
+    }
+
+    /// The kernel has taken a send.
+    fn taken(&mut self, packets: usize) {
+        *self.of(packets) = 0;
+    }
+
+    /// It has refused one. Whether that is the one after which no more are made.
+    fn refused(&mut self, packets: usize) -> bool {
+        let before = self.given_up();
+        *self.of(packets) += 1;
+        !before && self.given_up()
+    }
+
+    /// Whether no more sends are made.
+    fn given_up(self) -> bool {
+        self.lone >= REFUSALS || self.several >= REFUSALS
+    }
+}
+
 /// The socket of a source port.
 #[derive(Debug, Default)]
 enum Port {
@@ -36,14 +67,13 @@ pub(super) struct GueOutput {
     /// For each source port.
     v4: Vec<Port>,
     v6: Vec<Port>,
-    /// How many sends in a row the kernel has refused.
-    refused: u32,
+    refusals: RefusedSends,
 }
 
 impl GueOutput {
     pub(super) fn new(ports: GuePorts) -> Self {
         let (v4, v6) = (unused(ports.sources), unused(ports.sources));
-        Self { joins: Joins::default(), ports, v4, v6, refused: 0 }
+        Self { joins: Joins::default(), ports, v4, v6, refusals: RefusedSends::default() }
     }
 
     /// The source ports, and the UDP port of real servers.
@@ -77,7 +107,7 @@ impl GueOutput {
     pub(super) fn fields(&mut self, outer: &Outer, shim: Shim, len: usize) -> Option<OuterFields> {
         let Shim::Gue { source_port, .. } = shim else { return None };
         let fits = len <= MAX_INNER && (outer.dont_fragment || outer.destination.is_ipv6());
-        let sends = fits && self.refused < REFUSALS;
+        let sends = fits && !self.refusals.given_up();
         let ipv6 = outer.destination.is_ipv6();
         (sends && self.open(ipv6, source_port).is_some()).then_some(OuterFields {
             source: outer.source,
@@ -128,7 +158,7 @@ impl GueOutput {
         let (bytes, ends) = send.payloads();
         match again(|| socket.send(&headers, bytes, ends, send.size())) {
             Ok(()) => {
-                self.refused = 0;
+                self.refusals.taken(send.count());
                 send_log.sent.joined(send.count(), send.padding());
             }
             Err(error) => self.failed(send, &headers, &error, send_log),
@@ -151,7 +181,9 @@ impl GueOutput {
             for _ in send.datagrams() {
                 send_log.failed(destination, error, 0);
             }
-            self.refused += u32::from(refused);
+            if refused {
+                self.refused(send.count(), error);
+            }
             return;
         }
         let source_port = send.outer().source_port;
@@ -171,12 +203,14 @@ impl GueOutput {
             }
         }
         if refused && !any_too_big {
-            self.refused += 1;
-            if self.refused == REFUSALS {
-                log::warn!(
-                    "the kernel refuses UDP_SEGMENT ({error}): packets in GUE are sent one by one"
-                );
-            }
+            self.refused(send.count(), error);
+        }
+    }
+
+    fn refused(&mut self, packets: usize, error: &io::Error) {
+        if self.refusals.refused(packets) {
+            let what = if packets > 1 { "UDP_SEGMENT" } else { "sends of UDP sockets" };
+            log::warn!("the kernel refuses {what} ({error}): packets in GUE are sent one by one");
         }
     }
 
@@ -188,7 +222,7 @@ impl GueOutput {
             *port = match SegmentedSender::open(ipv6, source_port, TTL) {
                 Ok(socket) => Port::Open(socket),
                 Err(error) => {
-                    not_opened(source_port, &error, &mut self.refused);
+                    not_opened(source_port, &error, &mut self.refusals);
                     Port::Taken
                 }
             };
@@ -241,15 +275,15 @@ fn again(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
 }
 
 #[cold]
-fn not_opened(source_port: u16, error: &io::Error, refused: &mut u32) {
+fn not_opened(source_port: u16, error: &io::Error, refusals: &mut RefusedSends) {
     if error.raw_os_error() == Some(libc::ENOPROTOOPT) {
-        if *refused < REFUSALS {
+        if !refusals.given_up() {
             log::warn!(
                 "this kernel has no UDP_SEGMENT (Linux 4.18 and later do): packets in GUE are sent \
                  one by one"
             );
         }
-        *refused = REFUSALS;
+        refusals.several = REFUSALS;
     } else {
         log::warn!(
             source_port;
@@ -263,6 +297,24 @@ fn not_opened(source_port: u16, error: &io::Error, refused: &mut u32) {
 mod tests {
     use super::*;
     use crate::app::director::sent::{JoinedSends, SendError};
+
+    /// A kernel that refuses `UDP_SEGMENT` takes single packets in between.
+    #[test]
+    fn eight_refusals_in_a_row_end_the_sends() {
+        for (packets, others) in [(2, 1), (64, 1), (1, 2)] {
+            let mut refusals = RefusedSends::default();
+            for _ in 1..REFUSALS {
+                assert!(!refusals.refused(packets));
+                refusals.taken(others);
+            }
+            assert!(!refusals.given_up());
+            let mut interrupted = refusals;
+            interrupted.taken(packets);
+            assert!(!interrupted.refused(packets) && !interrupted.given_up());
+            assert!(refusals.refused(packets) && refusals.given_up());
+            assert!(!refusals.refused(packets), "once");
+        }
+    }
 
     /// They are not lost without a count, whatever the ports are when they leave.
     #[test]
