@@ -1,5 +1,5 @@
-# GUE and GRE: web and UDP through each beside IP in IP, a change by reload, and a real server's
-# counters.
+# GUE and GRE: web and UDP through each beside IP in IP, a change by reload, which `vstun plan`
+# names and which ends no connection, and a real server's counters.
 # usual: 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -58,9 +58,22 @@ say "an upload, in super-frames and full segments"
 expect_eq "bytes received" "$(upload_random 3000000)" 3000000
 
 say "each real server its own, by a reload"
+hold kept 6
 encapsulated gre ipip gue
+# It exits 3 for any change.
+ask director plan "$WORK/director.toml" --json >"$WORK/plan.json" || true
+expect_eq "the plan" "$(jq -c '[.changes[] | [.what, .address, .before, .after]] | sort' \
+    "$WORK/plan.json")" "[[\"encap\",\"${ADDRESS[real1]}\",\"gue\",\"gre\"],$(
+    )[\"encap\",\"${ADDRESS[real2]}\",\"gue\",\"ipip\"]]"
 kill -HUP "${PID[director]}"
 wait_for "the reload" log_has director 'reloaded'
+gre_before=$(taken real1 gre) ipip_before=$(taken real2 ipip) gue_before=$(taken real3 gue)
+release kept 6
+for way in "real1 gre $gre_before" "real2 ipip $ipip_before" "real3 gue $gue_before"; do
+    read -r name encap before <<<"$way"
+    expect_between "$name, datagrams of open connections in $encap" \
+        $(($(taken "$name" "$encap") - before)) 4 100
+done
 expect_eq "the TUN's MTU" "$(at vt-director cat /sys/class/net/vstun0/mtu)" "$TUN_MTU"
 before=$(taken real1 gue)
 served=$(fetch 30)
