@@ -43,6 +43,9 @@ reasons! {
         /// Padding behind the packet in GUE that is not all zeros, or makes it longer than a link
         /// takes.
         Padding = "padding",
+        /// GUE with remote checksum offload, which leaves the inner packet's checksum to the
+        /// receiver.
+        RemoteChecksum = "remote_checksum",
     }
 }
 
@@ -65,6 +68,7 @@ impl From<ShimError> for Refusal {
             ShimError::Truncated => Self::Truncated,
             ShimError::Header => Self::TunnelHeader,
             ShimError::Protocol => Self::Unsupported,
+            ShimError::RemoteChecksum => Self::RemoteChecksum,
         }
     }
 }

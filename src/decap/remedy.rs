@@ -28,6 +28,11 @@ impl Refusal {
             Self::InquiryLimit => "run `vstun doctor` again",
             Self::TunnelHeader => "take the option off at the sender",
             Self::Padding => "`tcpdump -XXni eth0 'udp port 6080'`",
+            Self::RemoteChecksum => {
+                "turn it off there: `ip link change DEV type ipip … noencap-remcsum encap-csum` \
+                 (`sit` for IPv6 inside); `ipvsadm -e … -i --tun-type gue --tun-port 6080 \
+                 --tun-csum`"
+            }
         }
     }
 }

@@ -96,6 +96,7 @@ pub(super) struct Admitter<'a> {
     /// The header at the start of the socket's payloads.
     pub(super) payload: Payload,
     pub(super) merged_udp: &'a mut LogThrottle,
+    pub(super) remote_checksum: &'a mut LogThrottle,
     /// The channel to the task that answers inquiries.
     pub(super) questions: &'a mpsc::Sender<Asked>,
     /// Where packets have come from.
@@ -171,6 +172,9 @@ impl Admitter<'_> {
                 return bytes.get_mut(packet).map(|packet| Frame::Apart(header, packet));
             }
             Admission::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(self.merged_udp),
+            Admission::Drop(Refusal::RemoteChecksum) => {
+                explain_remote_checksum(self.remote_checksum);
+            }
             Admission::Drop(Refusal::Source) => {
                 let source = outer.map(|(source, _)| source).or_else(|| source_of(bytes));
                 source.into_iter().for_each(|source| self.sources.refuse(source, 1));
@@ -211,6 +215,18 @@ impl Admitter<'_> {
 /// What a raw socket of that protocol receives.
 fn by_protocol(number: u8) -> Encap {
     if number == protocol::GRE { Encap::Gre } else { Encap::Ipip }
+}
+
+#[cold]
+fn explain_remote_checksum(throttle: &mut LogThrottle) {
+    if let Some(count) = throttle.note(Instant::now()) {
+        log::warn!(
+            count;
+            "dropped {count} packets in GUE with remote checksum offload, which leaves inner \
+             checksums to the receiver: turn it off at the director that sends them (`ip link` \
+             with noencap-remcsum, `ipvsadm` with --tun-csum)"
+        );
+    }
 }
 
 #[cold]

@@ -49,6 +49,7 @@ pub(super) struct RealServerLoop {
     busy_poll: BusyPoll,
     turns: TurnLengths,
     merged_udp: LogThrottle,
+    remote_checksum: LogThrottle,
     /// To the task that answers inquiries of `vstun doctor`.
     questions: mpsc::Sender<Asked>,
     last: SourceWatch,
@@ -90,6 +91,7 @@ impl RealServerLoop {
             busy_poll: BusyPoll::new(Duration::ZERO),
             turns: TurnLengths::default(),
             merged_udp: LogThrottle::default(),
+            remote_checksum: LogThrottle::default(),
             questions,
             last: SourceWatch::new(Instant::now()),
         })
@@ -220,10 +222,12 @@ impl RealServerLoop {
 
     /// Processes the `count` datagrams of one `recvmmsg`.
     fn batch(&mut self, count: usize, payload: Payload) -> anyhow::Result<()> {
-        let Self { delivery, gate, datagrams, coalescer, merged_udp, questions, last, .. } = self;
+        let Self { delivery, gate, datagrams, coalescer, merged_udp, .. } = self;
+        let Self { remote_checksum, questions, last: sources, .. } = self;
         let merged = |gate: &Gate| gate.counters().super_packets + gate.counters().gue_merged;
         let before = merged(gate);
-        let mut admission = Admitter { gate, payload, merged_udp, questions, sources: last };
+        let mut admission =
+            Admitter { gate, payload, merged_udp, remote_checksum, questions, sources };
         let mut frames = WaitingFrames::new(delivery, coalescer, count);
         for datagram in datagrams.iter_mut() {
             admission.admit(datagram, &mut frames)?;

@@ -19,6 +19,53 @@ fn question(outer_source: [u8; 4], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// One to an address that is no virtual IP.
+fn asked(family: Family) -> Ip {
+    family.udp(53).to(family.router()).protocol(PROTOCOL)
+}
+
+/// Its payload is the packet's, after the addresses and in place of UDP's header.
+fn with_magic(packet: Ip, family: Family, ends: &[u8]) -> Vec<u8> {
+    let mut bytes = packet.bytes();
+    bytes.truncate(family.header_len());
+    bytes.extend(MAGIC);
+    bytes.extend([0; 4]);
+    bytes.extend(ends);
+    bytes
+}
+
+#[test]
+fn an_inquiry_is_one_in_each_mix_and_only_whole() {
+    for (family, outer) in MIXES {
+        let version = family.version();
+        let given = |version: u8, bytes: &[u8]| {
+            let mut datagram = [&[0; HEADROOM], bytes].concat();
+            let payload = Payload::Packet(version);
+            gate().open_bare(payload, outer.director(), 0, HEADROOM, &mut datagram)
+        };
+        let bytes = with_magic(asked(family), family, &[]);
+        let end = HEADROOM + bytes.len();
+        assert_eq!(given(version, &bytes), Admission::Inquiry(HEADROOM..end));
+        // What follows the packet is not part of it.
+        let padded = with_magic(asked(family), family, &[0; 7]);
+        assert_eq!(given(version, &padded), Admission::Inquiry(HEADROOM..end));
+        // Where an IPv4 header has the protocol, an IPv6 one has part of its source.
+        let mut other = bytes;
+        if family == Family::V6 {
+            other[9] = PROTOCOL;
+        }
+        let other = given(10 - version, &other);
+        assert!(matches!(other, Admission::Drop(_)), "the other version: {other:?}");
+    }
+    // IPv4's fragment bits; over IPv6 another header would say so.
+    let mut fragment = with_magic(asked(Family::V4), Family::V4, &[]);
+    fragment[6] = 0x20;
+    let mut datagram = [&[0; HEADROOM], &fragment[..]].concat();
+    let given =
+        gate().open_bare(Payload::Packet(4), Family::V4.director(), 0, HEADROOM, &mut datagram);
+    assert_eq!(given, Admission::Drop(Refusal::NotVip));
+}
+
 #[test]
 fn only_an_inquiry_from_a_director_is_accepted() {
     let mut gate = gate();

@@ -70,7 +70,7 @@ fn bad_packets_are_refused_with_their_reason() {
         inside(packet().cut(family.header_len() - 1), Refusal::Truncated);
         inside(packet().set_upper(5, 0), Refusal::Malformed);
         // A tunnel in the tunnel, and a fragment of one.
-        for number in [protocol::IPIP, protocol::IPV6] {
+        for number in [protocol::IPIP, protocol::IPV6, protocol::GRE] {
             inside(packet().protocol(number), Refusal::Unsupported);
             inside(packet().protocol(number).fragment(8, false), Refusal::Unsupported);
         }

@@ -136,32 +136,38 @@ fn padding_is_zeros_and_no_longer_than_a_link_takes() {
     for (family, outer) in MIXES {
         let packet = udp_packet(family).bytes();
         let most = 1_500 - Encap::Gue.outer_len(outer.director()) - packet.len();
-        let padded = |len: usize, last: u8| {
-            let mut padding = vec![0; len];
-            padding[len - 1] = last;
-            gue(family, &[&packet[..], &padding].concat())
-        };
+        let padded = |len: usize| gue(family, &[&packet[..], &vec![0; len]].concat());
         let given = |bytes: &[u8]| give(&mut host(), Payload::Gue, outer.director(), bytes);
         for len in [1, most] {
-            assert!(matches!(given(&padded(len, 0)), Admission::Deliver(_)), "{len} zeros");
-            assert_eq!(given(&padded(len, 1)), Admission::Drop(Refusal::Padding));
+            assert!(matches!(given(&padded(len)), Admission::Deliver(_)), "{len} zeros");
+            for at in [0, len / 2, len - 1] {
+                let mut padded = padded(len);
+                let end = padded.len() - len;
+                padded[end + at] = 1;
+                assert_eq!(given(&padded), Admission::Drop(Refusal::Padding), "byte {at}");
+            }
         }
-        assert_eq!(given(&padded(most + 1, 0)), Admission::Drop(Refusal::Padding));
+        assert_eq!(given(&padded(most + 1)), Admission::Drop(Refusal::Padding));
     }
 }
 
 /// It would come to the same socket again.
 #[test]
 fn gue_inside_of_a_tunnel_is_a_tunnel_in_the_tunnel() {
-    let packet = udp_packet(Family::V4).bytes();
-    let port = u16::from_be_bytes([packet[22], packet[23]]);
-    let given = |gue_port| {
-        let mut gate = gate().with_gue_port(gue_port);
-        give(&mut gate, Payload::Packet(4), Family::V4.director(), &packet)
-    };
-    assert_eq!(given(Some(port)), Admission::Drop(Refusal::Unsupported));
-    assert!(matches!(given(Some(port + 1)), Admission::Deliver(_)));
-    assert!(matches!(given(None), Admission::Deliver(_)));
+    for (family, outer) in MIXES {
+        // The first fragment too: this host would put the datagram together behind the TUN.
+        let whole = family.udp(PORT).data(&[7; 16]);
+        for packet in [whole.clone(), whole.fragment(0, true)] {
+            let packet = packet.bytes();
+            let given = |gue_port| {
+                let mut gate = gate().with_gue_port(gue_port);
+                give(&mut gate, Payload::Packet(family.version()), outer.director(), &packet)
+            };
+            assert_eq!(given(Some(PORT)), Admission::Drop(Refusal::Unsupported));
+            assert!(matches!(given(Some(PORT + 1)), Admission::Deliver(_)));
+            assert!(matches!(given(None), Admission::Deliver(_)));
+        }
+    }
 }
 
 /// Datagrams as the kernel merges them: of one length, and the last one shorter.

@@ -11,6 +11,9 @@ pub enum ShimError {
     Header,
     /// The inner packet is not an IP packet.
     Protocol,
+    /// GUE with Linux's remote checksum offload: the receiver would have to complete the inner
+    /// packet's checksum.
+    RemoteChecksum,
 }
 
 /// Why a tunnelled datagram is refused.

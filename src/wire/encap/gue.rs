@@ -14,6 +14,10 @@ use crate::wire::protocol;
 /// Length of variant 0's header, in bytes.
 pub const HEADER_LEN: usize = 4;
 
+/// What Linux puts after variant 0's header for remote checksum offload: its private flags. Where
+/// the checksum begins and where its field is follow them.
+const REMOTE_CHECKSUM: [u8; 4] = [0x80, 0, 0, 0];
+
 /// The UDP port that IANA has registered for GUE.
 pub const PORT: u16 = 6080;
 
@@ -28,20 +32,24 @@ pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
 ///
 /// # Errors
 /// The header is too short, has an unknown variant, flags or optional fields, is a control
-/// message, or its protocol is not IP.
+/// message, or its protocol is not IP. Remote checksum offload has an error of its own.
 #[inline]
 pub fn open(payload: &[u8]) -> Result<(u8, usize), ShimError> {
     let first = *payload.first().ok_or(ShimError::Truncated)?;
-    match first >> 4 {
-        version @ (4 | 6) => return Ok((version, 0)),
-        // The variant's bits, the control flag and the length's upper bits are all zero.
-        0 => {}
-        _ => return Err(ShimError::Header),
+    if let version @ (4 | 6) = first >> 4 {
+        return Ok((version, 0));
     }
     match *payload.first_chunk::<HEADER_LEN>().ok_or(ShimError::Truncated)? {
         [0, protocol::IPIP, 0, 0] => Ok((4, HEADER_LEN)),
         [0, protocol::IPV6, 0, 0] => Ok((6, HEADER_LEN)),
         [0, _, 0, 0] => Err(ShimError::Protocol),
+        // Two words of options, and the flag for private ones.
+        [2, protocol::IPIP | protocol::IPV6, 0, 1]
+            if payload.get(HEADER_LEN..).and_then(<[u8]>::first_chunk)
+                == Some(&REMOTE_CHECKSUM) =>
+        {
+            Err(ShimError::RemoteChecksum)
+        }
         _ => Err(ShimError::Header),
     }
 }
@@ -70,22 +78,39 @@ mod tests {
 
     #[test]
     fn other_headers_are_refused() {
-        for (header, error) in [
-            (&[0x20, 0x04, 0, 0][..], ShimError::Header), // a control message
-            (&[0x01, 0x04, 0, 0, 0, 0, 0, 0], ShimError::Header), // optional fields
-            (&[0x1f, 0x04, 0, 0], ShimError::Header),
-            (&[0x00, 0x04, 0x80, 0], ShimError::Header), // flags
-            (&[0x00, 0x04, 0, 1], ShimError::Header),
-            (&[0x80, 0x04, 0, 0], ShimError::Header), // variants 2 and 3
-            (&[0xc0, 0x04, 0, 0], ShimError::Header),
-            (&[0x50, 0, 0, 0], ShimError::Header), // variant 1, and no IP version
-            (&[0x70, 0, 0, 0], ShimError::Header),
-            (&[0x00, 0x11, 0, 0], ShimError::Protocol),
-            (&[0x00, 0x04, 0], ShimError::Truncated),
-            (&[], ShimError::Truncated),
-        ] {
-            assert_eq!(open(header), Err(error), "{header:x?}");
+        for ip in [protocol::IPIP, protocol::IPV6] {
+            for (header, error) in [
+                (&[0x20, ip, 0, 0][..], ShimError::Header), // a control message
+                (&[0x01, ip, 0, 0, 0, 0, 0, 0], ShimError::Header), // optional fields
+                (&[0x1f, ip, 0, 0], ShimError::Header),
+                (&[0x00, ip, 0x80, 0], ShimError::Header), // flags
+                (&[0x00, ip, 0, 1], ShimError::Header),
+                (&[0x80, ip, 0, 0], ShimError::Header), // variants 2 and 3
+                (&[0xc0, ip, 0, 0], ShimError::Header),
+                (&[0x50, ip, 0, 0], ShimError::Header), // variant 1, and no IP version
+                (&[0x70, ip, 0, 0], ShimError::Header),
+                (&[0x00, 0x11, 0, 0], ShimError::Protocol),
+                (&[0x00, 0x11, 0, 1], ShimError::Header),
+                (&[0x00, ip, 0], ShimError::Truncated),
+                (&[], ShimError::Truncated),
+            ] {
+                assert_eq!(open(header), Err(error), "{header:x?}");
+            }
         }
+    }
+
+    /// As `encap-remcsum` of `ip link` and IPVS's `--tun-remcsum` write it, and almost so.
+    #[test]
+    fn remote_checksum_offload_has_its_own_error() {
+        let header = |protocol| [2, protocol, 0, 1, 0x80, 0, 0, 0, 0, 20, 0, 36];
+        assert_eq!(open(&header(4)), Err(ShimError::RemoteChecksum));
+        assert_eq!(open(&header(41)), Err(ShimError::RemoteChecksum));
+        for (at, other) in [(0, 1), (0, 3), (0, 0x22), (1, 17), (2, 1), (3, 0), (3, 3), (4, 0)] {
+            let mut header = header(4);
+            header[at] = other;
+            assert_eq!(open(&header), Err(ShimError::Header), "byte {at}: {other}");
+        }
+        assert_eq!(open(&header(4)[..7]), Err(ShimError::Header));
     }
 
     proptest! {
