@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::wire::build::{FAMILIES, Family, MIXES};
-    use crate::wire::encap::{MAX_OUTER_LEN, open};
+    use crate::wire::encap::{MAX_OUTER_LEN, MAX_SHIM_LEN, open};
     use crate::wire::tcp::Flags;
 
     const GUE: Shim = Shim::Gue { source_port: 61_441, port: 6080 };
@@ -200,6 +200,32 @@ mod tests {
             assert_eq!(sum.checksum(), 0);
             assert_ne!(udp.checksum(), 0);
         }
+    }
+
+    /// Zero would mean that there is none.
+    #[test]
+    fn a_checksum_of_zero_is_written_as_all_ones() {
+        for family in FAMILIES {
+            let check = |filling: u16| {
+                let inner = [&[0x45; 20][..], &filling.to_be_bytes()].concat();
+                let bytes = datagram(GUE, family, 4, &inner, 0);
+                u16::from_be_bytes([bytes[family.header_len() + 6], bytes[family.header_len() + 7]])
+            };
+            // The sum grows with the filling, so this one makes it zero.
+            let filling = check(0);
+            assert_eq!((check(filling), check(filling - 1)), (0xffff, 1));
+        }
+    }
+
+    /// A datagram that is sent in fragments has no outer header that would limit it.
+    #[test]
+    fn a_udp_length_that_its_field_cannot_hold_is_refused() {
+        let longest = vec![0; 65_535 - MAX_SHIM_LEN];
+        let mut room = [0; MAX_SHIM_LEN];
+        let outer = outer(Family::V6);
+        assert_eq!(GUE.write(&outer, 6, [&[], &longest], &mut room), Some(MAX_SHIM_LEN));
+        assert_eq!(room[4..6], [0xff, 0xff]);
+        assert_eq!(GUE.write(&outer, 6, [&[0, 0], &longest[1..]], &mut room), None);
     }
 
     #[test]

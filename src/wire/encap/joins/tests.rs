@@ -93,6 +93,25 @@ fn padding_that_costs_more_than_a_send_is_not_sent() {
     assert_eq!(sends_of(&[1_400, 1_400 - MAX_PADDING - 1, 40]).len(), 2);
 }
 
+/// Each packet pays for its own zeros, however many the send has.
+#[test]
+fn padding_of_earlier_packets_does_not_count_against_later_ones() {
+    assert_eq!(sends_of(&[1_400, 1_000, 1_400, 1_000, 1_400]).len(), 1);
+}
+
+#[test]
+fn a_send_whose_memory_is_used_again_has_no_flows_of_before() {
+    let (plain, marked) = (outer(11, 61_440, 2), outer(11, 61_440, 3));
+    let (mut joins, mut left) = (Joins::default(), Vec::new());
+    enter(&mut joins, &mut left, plain, 5, &[0; 60]);
+    enter(&mut joins, &mut left, marked, 5, &[0; 60]);
+    assert_eq!(all(&mut joins).len(), 2);
+    enter(&mut joins, &mut left, plain, 1, &[0; 60]);
+    enter(&mut joins, &mut left, marked, 2, &[0; 60]);
+    enter(&mut joins, &mut left, plain, 5, &[0; 60]);
+    assert_eq!((left.len(), all(&mut joins).len()), (0, 2));
+}
+
 #[test]
 fn padding_is_counted_and_the_last_has_none() {
     let (mut joins, mut left) = (Joins::default(), Vec::new());
