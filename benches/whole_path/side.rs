@@ -30,33 +30,65 @@ pub(crate) struct Side {
 
 /// The bare loop; a second, equal one, whose ratio to the first is the noise of the measurement;
 /// the director's structure without its decisions; the bare loop for IPv6; the bare loop with this
-/// project's real server, and the same in GUE.
-pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 6]> {
-    const LOOP: &str = "bare-director";
+/// project's real server, the same in GUE, and in GUE by the wire that segments.
+pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 7]> {
+    const LOOP: &[&str] = &["bare-director"];
+    let v4 = |end: End| end.v4().into();
     Ok([
-        bare(topology, BARE_LOOP, V4_BARE, End::Bare, ("bare0", LOOP))?,
-        bare(topology, BARE_LOOP_AGAIN, V4_BARE_AGAIN, End::Bare, ("bare1", LOOP))?,
-        bare(topology, BARE_BATCHED, V4_BATCHED, End::Bare, ("bare2", "bare-batched"))?,
-        bare(topology, BARE_LOOP_6IN6, V6_BARE, End::Bare, ("bare3", LOOP))?,
-        bare(topology, BARE_LOOP_VSTUN, V4_BARE_VSTUN, End::Vstun, ("bare4", LOOP))?,
-        bare(topology, BARE_GUE, V4_BARE_GUE, End::Vstun, ("bare5", "bare-gue"))?,
+        bare(topology, (BARE_LOOP, V4_BARE, End::Bare), v4(End::Bare), ("bare0", LOOP))?,
+        bare(
+            topology,
+            (BARE_LOOP_AGAIN, V4_BARE_AGAIN, End::Bare),
+            v4(End::Bare),
+            ("bare1", LOOP),
+        )?,
+        bare(
+            topology,
+            (BARE_BATCHED, V4_BATCHED, End::Bare),
+            v4(End::Bare),
+            ("bare2", &["bare-batched"]),
+        )?,
+        bare(
+            topology,
+            (BARE_LOOP_6IN6, V6_BARE, End::Bare),
+            End::Bare.v6().into(),
+            ("bare3", LOOP),
+        )?,
+        bare(
+            topology,
+            (BARE_LOOP_VSTUN, V4_BARE_VSTUN, End::Vstun),
+            v4(End::Vstun),
+            ("bare4", LOOP),
+        )?,
+        bare(
+            topology,
+            (BARE_GUE, V4_BARE_GUE, End::Vstun),
+            v4(End::Vstun),
+            ("bare5", &["bare-gue", "61500"]),
+        )?,
+        bare(
+            topology,
+            (BARE_GUE_NIC, V4_BARE_GUE_NIC, End::Vstun),
+            BEHIND_NIC.into(),
+            ("bare6", &["bare-gue", "61600"]),
+        )?,
     ])
 }
 
-/// A director of the VIP's own family.
+/// A director that sends to `to`, of the VIP's own family.
 fn bare(
     topology: &Topology,
-    name: &'static str,
-    vip: IpAddr,
-    end: End,
-    (tun, program): (&str, &str),
+    (name, vip, end): (&'static str, IpAddr, End),
+    to: IpAddr,
+    (tun, program): (&str, &[&str]),
 ) -> Result<(Side, Program)> {
-    let (from, to): (IpAddr, IpAddr) = match vip {
-        IpAddr::V4(_) => (DIRECTOR.into(), end.v4().into()),
-        IpAddr::V6(_) => (DIRECTOR_V6.into(), end.v6().into()),
+    let from: IpAddr = match vip {
+        IpAddr::V4(_) => DIRECTOR.into(),
+        IpAddr::V6(_) => DIRECTOR_V6.into(),
     };
     let (from, to) = (from.to_string(), to.to_string());
-    let director = yardstick(&topology.director, name, &[program, tun, &from, &to])?;
+    let arguments = [program, &[tun, &from, &to]].concat();
+    let director = yardstick(&topology.director, name, &arguments)?;
     topology.director.run(&format!("ip link set {tun} up"))?;
     topology.director.run(&format!("ip route add {} dev {tun}", alone(vip)))?;
     topology.deepen_queue(tun)?;
@@ -148,7 +180,7 @@ pub(crate) fn written(file: &str, text: &str) -> Result<String> {
 pub(crate) fn tunnelled(end: End) -> Vec<IpAddr> {
     let bare: &[IpAddr] = match end {
         End::Bare => &[V4_BARE, V4_BARE_AGAIN, V4_BATCHED, V6_BARE, large::VIP],
-        End::Vstun => &[V4_BARE_VSTUN, V4_BARE_GUE],
+        End::Vstun => &[V4_BARE_VSTUN, V4_BARE_GUE, V4_BARE_GUE_NIC],
     };
     let ways = WAYS.iter().chain(&FAST_WAYS).filter(|way| way.3 == end).map(|way| way.1);
     bare.iter().copied().chain(ways).collect()
@@ -189,6 +221,7 @@ pub(crate) const V4_KERNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 13);
 const V4_BATCHED: IpAddr = v4(14);
 const V4_BARE_VSTUN: IpAddr = v4(17);
 const V4_BARE_GUE: IpAddr = v4(25);
+const V4_BARE_GUE_NIC: IpAddr = v4(27);
 pub(crate) const V4_ROUTING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 18);
 pub(crate) const V4_HAPROXY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 19);
 pub(crate) const V4_NGINX: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 20);
@@ -199,6 +232,8 @@ pub(crate) const BARE_LOOP_AGAIN: &str = "bare loop (again)";
 pub(crate) const BARE_BATCHED: &str = "bare loop, batched";
 /// With `UDP_SEGMENT`, to this project's real server.
 pub(crate) const BARE_GUE: &str = "bare loop, GUE";
+/// The same by a wire that cuts a send's datagrams apart itself.
+pub(crate) const BARE_GUE_NIC: &str = "bare loop, GUE, NIC that segments";
 pub(crate) const BARE_LOOP_6IN6: &str = "bare loop 6in6";
 /// IPv4 in IPv4, like all sides without another mix in their name.
 pub(crate) const VSTUN: &str = "vstun-director";

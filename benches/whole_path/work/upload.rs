@@ -14,8 +14,8 @@ use crate::bed::{Bed, READY_MADE, Spenders};
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
 use crate::side::{
-    BARE_BATCHED, BARE_GUE, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN, VSTUN_GUE,
-    VSTUN_GUE_NIC,
+    BARE_BATCHED, BARE_GUE, BARE_GUE_NIC, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN,
+    VSTUN_GUE, VSTUN_GUE_NIC,
 };
 
 /// Measures each side over plain wires and over 1 Gbit/s, and the ready-made packets.
@@ -48,13 +48,23 @@ fn measure(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
             FAST,
             BARE_BATCHED,
             BARE_GUE,
+            BARE_GUE_NIC,
             BARE_LOOP,
             ROUTING,
             KERNEL,
             HAPROXY,
             NGINX,
         ],
-        Some(SLOW) => &[VSTUN, VSTUN_GUE, VSTUN_GUE_NIC, BARE_BATCHED, BARE_GUE, ROUTING, HAPROXY],
+        Some(SLOW) => &[
+            VSTUN,
+            VSTUN_GUE,
+            VSTUN_GUE_NIC,
+            BARE_BATCHED,
+            BARE_GUE,
+            BARE_GUE_NIC,
+            ROUTING,
+            HAPROXY,
+        ],
         Some(_) => &[VSTUN, VSTUN_GUE, BARE_BATCHED, BARE_LOOP, ROUTING],
     };
     let ways = bed.sides(names).into_iter().map(|(name, index)| (name, Some(index)));
@@ -95,10 +105,15 @@ const PLAIN: &[Spec] = &[
     (HOST_GB, VSTUN_GUE, HAPROXY, at_most(1.8)),
     (PROCESS, VSTUN_GUE, BARE_GUE, at_most(1.15)),
     (HOST_GB, VSTUN_GUE, BARE_GUE, at_most(1.15)),
+    (PROCESS, BARE_GUE, BARE_BATCHED, None),
+    (HOST_GB, BARE_GUE, HAPROXY, None),
     (PROCESS, VSTUN_GUE_NIC, BARE_BATCHED, at_most(0.35)),
     (HOST_GB, VSTUN_GUE_NIC, VSTUN, at_most(0.50)),
     (HOST_GB, VSTUN_GUE_NIC, HAPROXY, at_most(1.4)),
-    (HOST_GB, BARE_GUE, HAPROXY, None),
+    (PROCESS, VSTUN_GUE_NIC, BARE_GUE_NIC, at_most(1.15)),
+    (HOST_GB, VSTUN_GUE_NIC, BARE_GUE_NIC, at_most(1.15)),
+    (PROCESS, BARE_GUE_NIC, BARE_BATCHED, None),
+    (HOST_GB, BARE_GUE_NIC, HAPROXY, None),
     (THROUGHPUT, VSTUN_GUE, VSTUN, None),
     (HOST_GB, FAST, ROUTING, at_most(1.15)),
     (HOST_GB, FAST, HAPROXY, at_most(1.0)),
@@ -127,6 +142,12 @@ const SLOWLY: &[Spec] = &[
     (HOST_GB, VSTUN_GUE, BARE_GUE, at_most(1.15)),
     (PROCESS, VSTUN_GUE, BARE_GUE, at_most(1.15)),
     (PROCESS, VSTUN_GUE, BARE_BATCHED, None),
+    (PROCESS, BARE_GUE, BARE_BATCHED, None),
+    (HOST_GB, BARE_GUE_NIC, HAPROXY, None),
+    (HOST_GB, VSTUN_GUE_NIC, BARE_GUE_NIC, at_most(1.15)),
+    (PROCESS, VSTUN_GUE_NIC, BARE_GUE_NIC, at_most(1.15)),
+    (PROCESS, VSTUN_GUE_NIC, BARE_BATCHED, None),
+    (PROCESS, BARE_GUE_NIC, BARE_BATCHED, None),
     (HOST_GB, VSTUN_GUE, ROUTING, None),
     (HOST_GB, VSTUN_GUE, VSTUN, None),
     (THROUGHPUT, VSTUN_GUE, ROUTING, None),

@@ -22,15 +22,15 @@ use vstun::wire::virtio::{self, Offload};
 use super::ready;
 
 /// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address
-/// `from`.
-pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
+/// `from`. Its source ports begin at `first_port`; none of the director's own is among them.
+pub(super) fn run(first_port: u16, tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
     let device = Tun::create(tun, MTU, true).with_context(|| format!("create {tun}"))?;
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(4);
     let mut source = SourceFd(&device.as_raw_fd());
     poll.registry().register(&mut source, Token(0), Interest::READABLE)?;
     let mut sends = Vec::new();
-    for port in FIRST_SOURCE_PORT..FIRST_SOURCE_PORT + SOURCE_PORTS {
+    for port in first_port..first_port + SOURCE_PORTS {
         sends.push(Send {
             socket: SegmentedSender::open(false, port, 64)?,
             headers: Headers {
@@ -128,8 +128,6 @@ impl Send {
 const IPV4_INSIDE: [u8; gue::HEADER_LEN] = [0, 4, 0, 0];
 /// A wire's 1,500 bytes less the outer headers.
 const MTU: u16 = 1_468;
-/// None of the director's own.
-const FIRST_SOURCE_PORT: u16 = 61_500;
 /// As many as the director has by default; flows other than TCP have one of the first four.
 const SOURCE_PORTS: u16 = 16;
 const SMALL_PACKETS_PORTS: u16 = 4;

@@ -35,7 +35,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     match *arguments.as_slice() {
         ["bare-director", tun, from, to] => bare_director::run(tun, from.parse()?, to.parse()?),
         ["bare-batched", tun, from, to] => bare_batched::run(tun, from.parse()?, to.parse()?),
-        ["bare-gue", tun, from, to] => bare_gue::run(tun, from.parse()?, to.parse()?),
+        ["bare-gue", first_port, tun, from, to] => {
+            bare_gue::run(first_port.parse()?, tun, from.parse()?, to.parse()?)
+        }
         ["bare-real", tun] => bare_real::run(tun),
         ["ready-made", from, to] => ready_made::run(from.parse()?, to.parse()?),
         ["udp-sink", port] => udp::sink(port.parse()?),
