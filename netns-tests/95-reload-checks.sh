@@ -1,6 +1,7 @@
 # Fifty reloads while checks fail, and some of a real server that fails and recovers meanwhile: no
-# change of health without a check's result. Other weights, other checks of the same server and
-# other services change none, and each real change is one event.
+# change of health without a check's result. Other weights, other checks of the same server, another
+# name for its service and other services change none, and each real change is one event. Then the
+# director stands still for a moment: probes that start late cause a warning.
 # mixes: 6in4 4in6
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
@@ -9,9 +10,9 @@ source "$here/daemons.sh"
 
 healthy() { echo well >"$WORK/$1/health"; } # NAME
 sick() { rm "$WORK/$1/health"; }            # NAME
-# The changes of a real server's health in the service web, one a line.
+# The changes of a real server's health in the service web, which is www at times, one a line.
 changes() { # NAME
-    grep -oE "web ${ADDRESS[$1]}: health (up → down|down → up)" "$WORK/director.log" || true
+    grep -oE "w(eb|ww) ${ADDRESS[$1]}: health (up → down|down → up)" "$WORK/director.log" || true
 }
 has_changes() { (($(changes "$1" | wc -l) == $2)); } # NAME NUMBER
 
@@ -27,6 +28,7 @@ interval = \"$((80 + n % 4 * 10))ms\"
 fast_interval = \"20ms\"
 $CHECK"
     configure "$WORK/director.toml" wlc $((n % 5 + 1)) $((n % 3 + 1)) 2
+    ((n % 4 < 2)) || sed -i 's/^name = "web"/name = "www"/' "$WORK/director.toml"
     if ((n % 2)); then
         cat >>"$WORK/director.toml" <<-TOML
 			[[service]]
@@ -71,3 +73,11 @@ expect_eq "changes of real2, which is not" "$(changes real2)" \
 expect_eq "changes of real3" "$(changes real3 | sed 's/.*health //' | tr '\n' ' ')" \
     "up → down down → up up → down down → up up → down "
 expect_eq "requests to real2 of 20" "$(share "$(fetch 20)" real2)" 0
+
+pause_program director
+pause 1.5
+kill -CONT "${PID[director]}"
+wait_for "a warning of late probes" log_has director \
+    'WARN .*health checks run up to [0-9]+ ms late \([0-9]+ probes?\): raise their intervals'
+expect_between "milliseconds that a probe was late" \
+    "$(number director checks .check_lag_milliseconds)" 1000 60000

@@ -95,8 +95,8 @@ impl Board {
     }
 
     /// Adopts another plan. A check in both plans keeps its state. A new check of a real server
-    /// that the service already had starts from that server's state, and from what its agent or
-    /// program has reported, any other from its `initial`.
+    /// that the service already had, perhaps under another name, starts from that server's state,
+    /// and from what its agent or program has reported, any other from its `initial`.
     pub fn adopt(&mut self, now: Millis, plan: &Plan) {
         let (ids, gone) = self.take_checks(now, plan);
         let old = std::mem::take(&mut self.services);
@@ -107,7 +107,7 @@ impl Board {
             );
         }
         for service in &plan.services {
-            let before = old.iter().find(|one| one.name == service.name);
+            let before = old.iter().find(|one| service.before.as_ref() == Some(&one.name));
             self.take_reports(service, &ids, &gone, &known);
             let service = self.take_service(now, service, &ids, before, &known);
             self.services.push(service);
@@ -156,8 +156,9 @@ impl Board {
         gone: &HashMap<CheckId, Check>,
         known: &HashMap<(&str, IpAddr), &CheckedReal>,
     ) {
+        let Some(name) = plan.before.as_deref() else { return };
         for real in &plan.reals {
-            let Some(old) = known.get(&(plan.name.as_str(), real.address)) else { continue };
+            let Some(old) = known.get(&(name, real.address)) else { continue };
             for id in real.checks.iter().filter_map(|check| ids.get(*check)) {
                 let Some(new) = self.checks.get(id).filter(|check| check.runs == 0) else {
                     continue;
@@ -189,7 +190,8 @@ impl Board {
         for (index, real) in plan.reals.iter().enumerate() {
             let checks: Vec<CheckId> =
                 real.checks.iter().filter_map(|check| ids.get(*check).copied()).collect();
-            let old = known.get(&(plan.name.as_str(), real.address));
+            let name = plan.before.as_deref();
+            let old = name.and_then(|name| known.get(&(name, real.address)));
             for id in &checks {
                 let Some(check) = self.checks.get_mut(id) else { continue };
                 check.users.push((service, index));

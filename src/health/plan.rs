@@ -1,6 +1,6 @@
 //! The checks of all services: for each real server and virtual IP, without duplicates.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -64,6 +64,8 @@ pub struct ServiceInput<'a> {
 pub struct ServicePlan {
     /// The service's name.
     pub name: String,
+    /// Its name in the plan before; `None`: it was not in that.
+    pub before: Option<String>,
     /// Its quorum and panic threshold.
     pub rules: Rules,
     /// Whether weights follow the load that agents report.
@@ -118,9 +120,9 @@ impl Plan {
                 }
             });
             let reals = reals.collect();
-            let name = service.name.to_owned();
+            let (name, before) = (service.name.to_owned(), Some(service.name.to_owned()));
             let (rules, load, listens) = (service.rules, service.load, service.listens.to_vec());
-            plan.services.push(ServicePlan { name, rules, load, listens, reals });
+            plan.services.push(ServicePlan { name, before, rules, load, listens, reals });
         }
         plan
     }
@@ -135,6 +137,23 @@ impl Plan {
                     real.out = state != AdminState::Up;
                 }
             }
+        }
+        self
+    }
+
+    /// The plan for services of which these have other names than before: each old name with the
+    /// new one. Another service may have the old name now.
+    #[must_use]
+    pub fn renamed(mut self, names: &[(String, String)]) -> Self {
+        let old_of: HashMap<&str, &str> =
+            names.iter().map(|(old, new)| (new.as_str(), old.as_str())).collect();
+        let given_up: HashSet<&str> = names.iter().map(|(old, _)| old.as_str()).collect();
+        for service in &mut self.services {
+            let name = service.name.as_str();
+            service.before = match old_of.get(name) {
+                Some(old) => Some((*old).to_owned()),
+                None => Some(name).filter(|name| !given_up.contains(name)).map(str::to_owned),
+            };
         }
         self
     }

@@ -4,6 +4,7 @@
 
 mod lag;
 mod panics;
+mod renamed;
 mod rows;
 
 use std::net::IpAddr;

@@ -135,6 +135,15 @@ impl RunningDirector {
     }
 }
 
+/// The services that these changes rename: each old name with the new one.
+pub(super) fn renamed(changes: &[Change]) -> Vec<(String, String)> {
+    let names = changes.iter().filter_map(|change| match change {
+        Change::RenameServices { names } => Some(names.clone()),
+        _ => None,
+    });
+    names.flatten().collect()
+}
+
 /// The checks of `config`, with the states that operators have set for the running real servers.
 pub(super) fn checks_of(config: &config::Director, running: &Snapshot) -> Plan {
     let mut wanted = HashMap::new();

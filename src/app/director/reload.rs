@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tokio::time::Instant;
 
 use super::fast_path::FastPathProgram;
-use super::health::checks_of;
+use super::health::{checks_of, renamed};
 use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
 use super::next_hops::NextHops;
@@ -311,7 +311,8 @@ impl RunningDirector {
         let plan = session.plan_director(&self.desired(&wanted)).await?;
         let (tunnel_routes, warnings) = (plan.tunnel_routes(), plan.warnings());
         // A new real server needs its tunnel's source from the start.
-        let down = self.down_at_once(&checks_of(&wanted, &running)).await;
+        let names = renamed(&changes);
+        let down = self.down_at_once(&checks_of(&wanted, &running).renamed(&names)).await;
         let changes =
             tunnel_route_changes(&tunnel_routes).into_iter().chain(changes).chain(down).collect();
         let prepared = self.prepare(&wanted, changes).await?;
@@ -332,7 +333,8 @@ impl RunningDirector {
         self.give_way();
         self.hooks.set(self.config.hooks.as_deref());
         // With the states after the changes.
-        self.adopt_checks(checks_of(&self.config, &self.snapshot().await?));
+        let checks = checks_of(&self.config, &self.snapshot().await?);
+        self.adopt_checks(checks.renamed(&names));
         Ok((altered, self.warned(warnings)))
     }
 
