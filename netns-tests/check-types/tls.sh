@@ -56,7 +56,7 @@ try_tls() {
     # A server that accepts connections and never answers the first message of TLS.
     stop real2-tls8443 KILL
     spawn vt-real2 mute python3 "$WORK/mute.py" "$VIP"
-    becomes real2 down "tls check failed: connected, then nothing within 2s"
+    becomes real2 down "tls check failed: connected, then no end of the handshake within 2s"
     longest=$(number director checks "[$(tls_checks real2) | .results[].microseconds] | max")
     expect_between "microseconds of the longest probe" "$longest" 2000000 3000000
     stop mute KILL

@@ -99,7 +99,7 @@ impl Checks {
         ];
         let columns = Columns { header, numbers: &[5, 6, 7], prose: true };
         let text = columns.text(rows, layout.width);
-        format!("{text}latest probe: {} ms late\n", self.check_lag_milliseconds)
+        format!("{text}most delayed probe: {} ms late\n", self.check_lag_milliseconds)
     }
 }
 

@@ -190,7 +190,9 @@ fn planned<'a>(
 #[must_use]
 pub fn destinations(spec: &CheckSpec, real: IpAddr, listens: &[Listen]) -> Vec<Destination> {
     if let Probe::Exec(_) = spec.probe {
-        return vec![Destination { address: real, port: spec.port.unwrap_or_default() }];
+        let first = || listens.first().map(|listen| listen.ports.first);
+        let port = spec.port.or_else(first).unwrap_or_default();
+        return vec![Destination { address: real, port }];
     }
     let port_at = |vip: Option<IpAddr>| match (spec.probe.transport(), spec.port) {
         (None, _) => Some(0),
@@ -221,7 +223,7 @@ pub fn destinations(spec: &CheckSpec, real: IpAddr, listens: &[Listen]) -> Vec<D
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::health::spec::Timing;
+    use crate::health::spec::{ExecProbe, Timing};
 
     fn spec(via: Via, port: Option<u16>) -> Arc<CheckSpec> {
         Arc::new(CheckSpec { probe: Probe::Tcp, via, port, timing: Timing::DEFAULT })
@@ -307,5 +309,26 @@ mod tests {
         let elsewhere = plan(&[spec(Via::Tunnel, Some(8080))]);
         assert_eq!(elsewhere.len(), 3);
         assert_eq!(plan(&[spec(Via::Direct, None)]), ["10.0.0.11 10.0.0.11:80"]);
+    }
+
+    #[test]
+    fn a_program_has_the_check_s_port_or_that_of_the_first_listen() {
+        let exec = |port| CheckSpec {
+            probe: Probe::Exec(ExecProbe { command: vec!["/check".to_owned()], dynamic: false }),
+            via: Via::Direct,
+            port,
+            timing: Timing::DEFAULT,
+        };
+        let address = IpAddr::from([10, 0, 0, 11]);
+        let some = ["192.0.2.10:53/udp", "192.0.2.10:80-89/tcp"];
+        for (port, texts, expected) in [
+            (Some(8080), &some[..], 8_080),
+            (None, &some, 53),
+            (None, &some[1..], 80),
+            (None, &[], 0),
+        ] {
+            let found = destinations(&exec(port), address, &listens(texts));
+            assert_eq!(found, [Destination { address, port: expected }], "{port:?} {texts:?}");
+        }
     }
 }

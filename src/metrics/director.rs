@@ -358,6 +358,6 @@ fn checks(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {
     let runs = all.iter().map(|check| (each(check), check.runs));
     families.counters("check_probes", "Its probes so far", runs)?;
     let lag = u32::try_from(checks.check_lag_milliseconds).unwrap_or(u32::MAX);
-    let help = "How late the latest probe of the last seconds was";
+    let help = "How late the most delayed probe of the last seconds was";
     families.gauge("check_lag_seconds", help, f64::from(lag) / 1e3)
 }

@@ -88,7 +88,11 @@ pub(super) struct HookTask(JoinHandle<()>);
 
 impl Hooks {
     pub(super) fn new(words: Option<&[String]>) -> (Self, HookRunner) {
-        let (queue, runs) = mpsc::channel(QUEUE);
+        Self::with_queue(words, QUEUE)
+    }
+
+    fn with_queue(words: Option<&[String]>, len: usize) -> (Self, HookRunner) {
+        let (queue, runs) = mpsc::channel(len);
         let counts = Arc::new(HookCounters::default());
         let complaints = LogThrottle::default();
         let runner =
@@ -335,6 +339,20 @@ mod tests {
         assert_eq!(hooks.counts().read(), full);
         hooks.give(&[down(QUEUE)]);
         assert_eq!(hooks.counts().read(), HookCounts { dropped: 1, ..full });
+    }
+
+    #[test]
+    fn the_program_is_told_how_many_changes_were_dropped() {
+        let (words, path) = shell("lost", "echo $VSTUN_WHY $VSTUN_LOST >>$1");
+        block_on(async {
+            let (hooks, runner) = Hooks::with_queue(Some(&words), 2);
+            (0..5).for_each(|number| hooks.give(&[down(number)]));
+            let task = runner.start();
+            drop(hooks);
+            task.finish().await;
+        });
+        let told = taken(&path);
+        assert_eq!(told, "tcp check failed: number 0 3\ntcp check failed: number 1 3\n");
     }
 
     #[test]

@@ -35,6 +35,14 @@ impl LateProbes {
 }
 
 #[cfg(test)]
+impl LateProbes {
+    /// Whether there was a warning.
+    pub(super) fn has_warned(&self) -> bool {
+        self.throttle.logged().is_some()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

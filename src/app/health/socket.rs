@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::TakesChanges;
 use super::pins::{FlowRefusal, Pins};
-use super::trace::Trace;
+use super::trace::{CONNECTED, PINNED, Trace};
 use crate::app::source_address;
 use crate::balancer::{PROBE_HOPS, ProbeFlow};
 use crate::health::{Patterns, PlannedCheck};
@@ -98,7 +98,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
 
     fn connected(&mut self, stream: io::Result<TcpStream>) -> Result<TcpStream, String> {
         let stream = stream.map_err(|error| self.failed(&error))?;
-        self.trace.step("connected");
+        self.trace.step(CONNECTED);
         Ok(stream)
     }
 
@@ -176,7 +176,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
                 *self.kept = Some(KeptProbe::flow(flow));
                 self.pins.set_receiver(flow, self.refuses.take());
                 self.pins.pin(flow, self.check.real, self.check.encap).await?;
-                self.trace.step("pinned");
+                self.trace.step(PINNED);
                 return Ok((source, source_port));
             }
         }
@@ -229,7 +229,7 @@ impl<B: TakesChanges> ProbeTarget<'_, B> {
             *self.kept = Some(KeptProbe::flow(flow));
             self.pins.set_receiver(flow, self.refuses.take());
             self.pins.pin(flow, self.check.real, self.check.encap).await?;
-            self.trace.step("pinned");
+            self.trace.step(PINNED);
             return Ok(socket);
         }
         Err("no free port on this host".to_owned())

@@ -173,8 +173,8 @@ fn servers_that_hang_or_never_end_cost_no_more_than_the_timeout() {
     });
     let body = HttpProbe { expect_body: Some("never".to_owned()), ..http() };
     for (what, port, http, detail) in [
-        ("silent", silent, http(), "connected, then nothing within 2s"),
-        ("a byte at a time", drips, body.clone(), "answered, then nothing within 2s"),
+        ("silent", silent, http(), "connected, then no whole answer within 2s"),
+        ("a byte at a time", drips, body.clone(), "answered, then no end of the answer within 2s"),
         ("endless", endless, body, "the body does not match (65536 bytes read)"),
     ] {
         let (passed, said, took) = found(Probe::Http(http), port);

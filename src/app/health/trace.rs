@@ -3,6 +3,15 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The flow is pinned in the balancer.
+pub(super) const PINNED: &str = "pinned";
+
+/// The TCP handshake is done.
+pub(super) const CONNECTED: &str = "connected";
+
+/// The answer, or its first part, is there.
+pub(super) const ANSWERED: &str = "answered";
+
 /// The most steps of a probe that are kept. A peer that sends many answers which count for nothing
 /// makes more of them.
 const MAX_STEPS: usize = 32;

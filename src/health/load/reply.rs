@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn replies_and_what_haproxy_makes_of_them() {
         use Rotation::{Down, Drain, Maint, Up};
-        let rows: [(&[&str], Rotation, u32, &str); 35] = [
+        let rows: [(&[&str], Rotation, u32, &str); 41] = [
             (&["50%"], Up, 50, ""),
             (&["50%\r"], Up, 50, ""),
             (&[" 50%"], Up, 50, ""),
@@ -164,6 +164,12 @@ mod tests {
             (&["hello 40%"], Up, 40, ""),
             (&["20% 80%"], Up, 80, ""),
             (&["UP"], Up, 100, ""),
+            (&["Up"], Up, 100, ""),
+            (&["drain"], Drain, 100, ""),
+            (&["300%"], Up, 300, ""),
+            (&["1000000%"], Up, 1_000_000, ""),
+            (&["down disk full"], Down, 100, ""),
+            (&["maint", "drain"], Drain, 100, ""),
             (&["down"], Down, 100, ""),
             (&["fail"], Down, 100, ""),
             (&["stopped"], Down, 100, ""),

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{ProbeAnswer, ProbeOutcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{ProbeTarget, Sends, describe};
+use crate::app::health::trace::ANSWERED;
 use crate::control;
 use crate::health::load::{GREETING, LoadReport, MAX_REPORT_LEN, Reported};
 
@@ -24,7 +25,7 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> P
         match stream.read_buf(&mut line).await {
             Ok(0) if line.is_empty() => return Err("closed without an answer".to_owned()),
             Ok(0) => return Err("incomplete line: closed before its newline".to_owned()),
-            Ok(_) => target.trace.step("answered"),
+            Ok(_) => target.trace.step(ANSWERED),
             Err(error) => return Err(describe(&error)),
         }
     };

@@ -11,6 +11,7 @@ use super::tls::{self, Alpn};
 use super::{ProbeAnswer, ProbeOutcome, exchange};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{ProbeTarget, Sends};
+use crate::app::health::trace::ANSWERED;
 use crate::health::spec::GrpcProbe;
 
 /// The longest answer that is read, in bytes: a status is seven.
@@ -89,7 +90,7 @@ async fn judge<B: TakesChanges>(
     target: &ProbeTarget<'_, B>,
     response: Response<Incoming>,
 ) -> ProbeOutcome {
-    target.trace.step("answered");
+    target.trace.step(ANSWERED);
     if !response.status().is_success() {
         return Err(format!("status {}", response.status().as_u16()));
     }

@@ -1,5 +1,7 @@
 //! An HTTP request: checks the status and, if configured, the first part of the body.
 
+use std::net::{IpAddr, SocketAddr};
+
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
@@ -11,6 +13,7 @@ use super::tls::{self, Alpn};
 use super::{ProbeAnswer, ProbeOutcome, exchange};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{ProbeTarget, Sends};
+use crate::app::health::trace::ANSWERED;
 use crate::health::spec::{HttpProbe, HttpVersion, MAX_BODY};
 
 pub(super) async fn probe<B: TakesChanges>(
@@ -76,7 +79,7 @@ async fn judge<B: TakesChanges>(
     http: &HttpProbe,
     response: Response<Incoming>,
 ) -> ProbeOutcome {
-    target.trace.step("answered");
+    target.trace.step(ANSWERED);
     let status = response.status().as_u16();
     if !http.expects(status) {
         return Ok(ProbeAnswer::fail(format!("status {status}")));
@@ -91,13 +94,8 @@ fn request<B: TakesChanges>(
     target: &ProbeTarget<'_, B>,
     http: &HttpProbe,
 ) -> Result<Request<Empty<Bytes>>, String> {
-    let destination = target.destination();
-    let usual = if http.tls.is_some() { 443 } else { 80 };
-    let host = http.host.clone().unwrap_or_else(|| match destination.port() == usual {
-        true if destination.is_ipv6() => format!("[{}]", destination.ip()),
-        true => destination.ip().to_string(),
-        false => destination.to_string(),
-    });
+    let host = http.host.clone();
+    let host = host.unwrap_or_else(|| host_of(target.destination(), http.tls.is_some()));
     let (version, scheme) = match http.version {
         HttpVersion::Http10 => (Version::HTTP_10, None),
         HttpVersion::Http11 => (Version::HTTP_11, None),
@@ -132,6 +130,16 @@ fn request<B: TakesChanges>(
     Ok(request)
 }
 
+/// The host of a request to that address (RFC 9110 7.2): without the port that its scheme implies.
+fn host_of(destination: SocketAddr, tls: bool) -> String {
+    let usual = if tls { 443 } else { 80 };
+    match (destination.port() == usual, destination.ip()) {
+        (true, IpAddr::V6(address)) => format!("[{address}]"),
+        (true, IpAddr::V4(address)) => address.to_string(),
+        (false, _) => destination.to_string(),
+    }
+}
+
 /// Reads the body to its end, at most [`MAX_BODY`] bytes: an expression may name the end.
 async fn body<B: TakesChanges>(
     target: &ProbeTarget<'_, B>,
@@ -159,4 +167,26 @@ async fn body<B: TakesChanges>(
     }
     let len = read.len();
     Ok(ProbeAnswer::fail(format!("status {status}, the body does not match ({len} bytes read)")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_has_brackets_and_the_port_that_is_not_implied() {
+        for (destination, tls, host) in [
+            ("192.0.2.10:80", false, "192.0.2.10"),
+            ("192.0.2.10:443", true, "192.0.2.10"),
+            ("192.0.2.10:443", false, "192.0.2.10:443"),
+            ("192.0.2.10:80", true, "192.0.2.10:80"),
+            ("[2001:db8::10]:80", false, "[2001:db8::10]"),
+            ("[2001:db8::10]:443", true, "[2001:db8::10]"),
+            ("[2001:db8::10]:8080", false, "[2001:db8::10]:8080"),
+            ("[2001:db8::10]:80", true, "[2001:db8::10]:80"),
+        ] {
+            let address = destination.parse().expect("an address and a port");
+            assert_eq!(host_of(address, tls), host, "{destination} {tls}");
+        }
+    }
 }

@@ -18,9 +18,10 @@ use tokio::sync::oneshot;
 use super::TakesChanges;
 use super::pins::FlowRefusal;
 use super::socket::ProbeTarget;
+use crate::app::health::trace::{ANSWERED, CONNECTED, PINNED};
 use crate::health::Probe;
 use crate::health::load::Reported;
-use crate::health::spec::UdpProbe;
+use crate::health::spec::{GrpcProbe, HttpProbe, UdpProbe};
 
 /// The result of a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,7 +68,7 @@ pub(super) async fn run<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> Pro
     match outcome {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => ProbeAnswer { refused: target.refused, ..ProbeAnswer::fail(why) },
-        Err(_) => ProbeAnswer::fail(late(limit, trace.last())),
+        Err(_) => ProbeAnswer::fail(late(limit, &target.check.spec.probe, trace.last())),
     }
 }
 
@@ -96,10 +97,22 @@ async fn probe<B: TakesChanges>(target: &mut ProbeTarget<'_, B>) -> ProbeOutcome
     }
 }
 
-fn late(limit: Duration, last: Option<&str>) -> String {
+/// The result of a probe that has reached its time limit: the last step done, and what has not
+/// come. Part of it may have come: a server may send one byte a second.
+fn late(limit: Duration, probe: &Probe, last: Option<&'static str>) -> String {
     let limit = crate::model::duration::Text(limit);
-    match last {
-        Some("pinned") | None => format!("no answer within {limit}"),
-        Some(last) => format!("{last}, then nothing within {limit}"),
-    }
+    let Some(last) = last.filter(|last| *last != PINNED) else {
+        return format!("no answer within {limit}");
+    };
+    let missing = match (probe, last) {
+        (Probe::Exec(_), _) => "no end",
+        (Probe::Agent, ANSWERED) => "no end of its line",
+        (_, ANSWERED) => "no end of the answer",
+        (Probe::Tls(_), CONNECTED)
+        | (Probe::Http(HttpProbe { tls: Some(_), .. }), CONNECTED)
+        | (Probe::Grpc(GrpcProbe { tls: Some(_), .. }), CONNECTED) => "no end of the handshake",
+        (Probe::Http(_) | Probe::Grpc(_), _) => "no whole answer",
+        _ => "nothing",
+    };
+    format!("{last}, then {missing} within {limit}")
 }

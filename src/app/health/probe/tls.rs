@@ -281,3 +281,45 @@ impl ServerCertVerifier for Verifier {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration of its own for this name, whose age the test may choose.
+    fn named(name: &str) -> TlsProbe {
+        TlsProbe { sni: Some(name.to_owned()), verify: false, ..TlsProbe::new() }
+    }
+
+    fn is_cached(tls: &TlsProbe) -> bool {
+        let all = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        all.contains_key(&(tls.clone(), Alpn::Nothing))
+    }
+
+    #[test]
+    fn files_are_read_again_when_what_was_made_of_them_is_a_minute_old() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (tls, other) = (named("old.example"), named("new.example"));
+        let made = |tls: &TlsProbe| {
+            runtime.block_on(configuration(tls, Alpn::Nothing)).expect("a configuration")
+        };
+        let first = made(&tls);
+        let aged = |age: Duration| {
+            let mut kept = runtime.block_on(cached(&tls, Alpn::Nothing).lock_owned());
+            let (at, _) = kept.as_mut().expect("it was made");
+            *at = Instant::now().checked_sub(age).expect("the host has run for longer");
+        };
+        // Half of the time is left for a busy machine.
+        aged(KEPT / 2);
+        assert!(Arc::ptr_eq(&first, &made(&tls)));
+        aged(KEPT);
+        assert!(!Arc::ptr_eq(&first, &made(&tls)));
+        // One that no probe wants is removed when another one is made.
+        aged(KEPT / 2);
+        made(&other);
+        assert!(is_cached(&tls));
+        aged(KEPT);
+        made(&named("third.example"));
+        assert!(!is_cached(&tls) && is_cached(&other));
+    }
+}

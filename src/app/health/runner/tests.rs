@@ -213,6 +213,21 @@ fn no_more_probes_run_than_may_and_no_more_start_in_a_turn() {
     });
 }
 
+#[test]
+fn probes_that_start_a_second_late_are_noted_for_a_warning() {
+    for (late, warned) in [(900, false), (1_100, true)] {
+        block_on(async {
+            let (mut runner, ..) = runner();
+            runner.adopt(Millis(0), &plan(1, Initial::Up));
+            let due = runner.board.next_due().unwrap();
+            let late = Duration::from_millis(due.0 + late);
+            Arc::get_mut(&mut runner.prober).unwrap().started -= late;
+            let _ = runner.start();
+            assert_eq!((runner.probes.len(), runner.late.has_warned()), (1, warned));
+        });
+    }
+}
+
 /// The probe that it quotes has ended already.
 #[test]
 fn an_error_that_no_probe_waits_for_brings_the_check_forward() {

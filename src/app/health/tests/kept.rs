@@ -131,7 +131,7 @@ fn a_flow_that_a_probe_leaves_is_released_although_the_probe_times_out() {
         let (found, kept) = prober.once(&plan.checks[0], Some(kept)).await;
         assert_eq!(
             (found.detail.as_str(), kept.is_none()),
-            ("connected, then nothing within 10ms", true)
+            ("connected, then no whole answer within 10ms", true)
         );
         let deadline = Instant::now() + Duration::from_secs(30);
         while !prober.pins.reserve(left) {

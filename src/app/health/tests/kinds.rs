@@ -84,7 +84,7 @@ fn a_program_that_ignores_its_end_is_killed_with_what_it_has_started() {
         file.display()
     );
     let (passed, detail, took) = found(exec(&script), 80);
-    assert!(!passed && detail == "started, then nothing within 2s", "{detail}");
+    assert!(!passed && detail == "started, then no end within 2s", "{detail}");
     assert!(took < PATIENCE, "{took:?}");
     let pids = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
@@ -322,7 +322,8 @@ fn tls_that_never_finishes_costs_no_more_than_the_timeout() {
     for probe in [Probe::Tls(tls), Probe::Http(https), Probe::Grpc(grpc)] {
         let name = probe.name();
         let (passed, said, took) = found(probe, silent);
-        assert_eq!((passed, said.as_str()), (false, "connected, then nothing within 2s"), "{name}");
+        let detail = "connected, then no end of the handshake within 2s";
+        assert_eq!((passed, said.as_str()), (false, detail), "{name}");
         assert!(took < PATIENCE, "{name}: {took:?}");
     }
 }

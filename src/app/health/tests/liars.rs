@@ -235,6 +235,8 @@ fn an_agent_s_nonsense_is_no_report() {
     for (line, passed, detail) in [
         (&b"\xff\xfe\x00nonsense\n"[..], true, "nonsense"),
         (b"ready up 50%\nmaint\n", true, "ready up 50%"),
+        (b"\n50%\n", true, ""),
+        (b" 50%\r\n", true, " 50%"),
         (b"{}\n", false, "no report: "),
         (b"{\"state\": \"sideways\"}\n", false, "no report: "),
         (b"{\"state\": \"up\", \"established\": -1}\n", false, "no report: "),
@@ -247,6 +249,22 @@ fn an_agent_s_nonsense_is_no_report() {
         let shown = String::from_utf8_lossy(line.get(..40).unwrap_or(line));
         assert!(found.0 == passed && found.1.contains(detail), "{shown:?}: {found:?}");
     }
+    let pieces = server(|mut stream| {
+        for piece in [b"5", b"0", b"%", b"\n"] {
+            let _ = stream.write_all(piece);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+    });
+    let (passed, detail, _) = found(Probe::Agent, pieces);
+    assert_eq!((passed, detail.as_str()), (true, "50%"));
+    let open = server(|mut stream| {
+        let _ = stream.write_all(b"50%");
+        while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+    });
+    let (passed, detail, _) = found(Probe::Agent, open);
+    let late = "answered, then no end of its line within 2s";
+    assert_eq!((passed, detail.as_str()), (false, late));
     let endless = server(|mut stream| while stream.write_all(b"up ").is_ok() {});
     let (passed, detail, _) = found(Probe::Agent, endless);
     assert_eq!((passed, detail.as_str()), (false, "its line is longer than 65536 bytes"));

@@ -132,6 +132,6 @@ fn the_files_of_many_probes_at_the_same_time_are_read_once() {
     std::fs::remove_file(&pipe).unwrap();
     assert_eq!(found.len(), 20);
     for one in found {
-        assert_eq!(one.detail, "connected, then nothing within 2s");
+        assert_eq!(one.detail, "connected, then no end of the handshake within 2s");
     }
 }
