@@ -44,6 +44,8 @@ pub enum TcpSocket {
         port: u16,
         /// Connections waiting to be accepted.
         queued: u32,
+        /// Whether it is one for all IPv6 addresses that gets no IPv4 (`IPV6_V6ONLY`).
+        v6_only: bool,
     },
 }
 
@@ -96,7 +98,7 @@ pub fn bound_sockets(mut each: impl FnMut(Bound)) -> io::Result<()> {
             dump(NETLINK_SOCK_DIAG, BY_FAMILY, &request, &mut |message| {
                 let Some((address, port)) = local(message) else { return };
                 let v6 = family == libc::AF_INET6 && address.is_unspecified();
-                let v6_only = v6 && attribute(message, V6_ONLY).is_some_and(|value| value != [0]);
+                let v6_only = is_v6_only(message, address);
                 let device = number(message, 40).filter(|index| *index != 0);
                 let full = !udp && number(message, 56) > number(message, 60);
                 each(Bound { udp, address, port, v6, v6_only, device, full });
@@ -145,6 +147,12 @@ pub fn client_connections(mut each: impl FnMut(ClientConnection)) -> io::Result<
     Ok(())
 }
 
+/// Whether it is a socket for all IPv6 addresses that gets no IPv4.
+fn is_v6_only(message: &[u8], address: IpAddr) -> bool {
+    let all = address == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    all && attribute(message, V6_ONLY).is_some_and(|value| value != [0])
+}
+
 /// The value of an attribute behind an `inet_diag_msg`.
 fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut rest = message.get(MESSAGE..)?;
@@ -173,12 +181,15 @@ fn request(family: u8, protocol: libc::c_int, states: u32) -> [u8; HEADER + REQU
 }
 
 /// An `inet_diag_msg`: family, state, two bytes, then the ports and addresses in network order.
-fn socket(message: &[u8]) -> Option<TcpSocket> {
-    let (address, port) = local(message)?;
-    let message: &[u8; MESSAGE] = message.get(..MESSAGE)?.try_into().ok()?;
+fn socket(bytes: &[u8]) -> Option<TcpSocket> {
+    let (address, port) = local(bytes)?;
+    let message: &[u8; MESSAGE] = bytes.get(..MESSAGE)?.try_into().ok()?;
     match message[1] {
         ESTABLISHED => Some(TcpSocket::Established { address, port }),
-        LISTEN => Some(TcpSocket::Listen { address, port, queued: number(message, 56)? }),
+        LISTEN => {
+            let v6_only = is_v6_only(bytes, address);
+            Some(TcpSocket::Listen { address, port, queued: number(message, 56)?, v6_only })
+        }
         _ => None,
     }
 }
@@ -275,6 +286,15 @@ mod tests {
             })
             .expect("the kernel lists sockets");
             assert_eq!(found, [(true, only, Some(1))], "loopback has index 1");
+            let mut listeners = Vec::new();
+            tcp_sockets(|socket| match socket {
+                TcpSocket::Listen { address, port, v6_only, .. } if port == here.port() => {
+                    listeners.push((address, v6_only));
+                }
+                _ => {}
+            })
+            .expect("the kernel lists TCP sockets");
+            assert!(listeners.contains(&(here.ip(), only)), "{listeners:?}");
         }
     }
 

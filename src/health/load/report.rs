@@ -100,12 +100,15 @@ impl LoadReport {
     }
 
     /// Established connections to these virtual IPs and ports; `None` if the kernel does not report
-    /// them.
+    /// them, or if the report has no space for all ports with connections.
     #[must_use]
     pub fn established_to(&self, listens: impl Fn(IpAddr, u16) -> bool) -> Option<u64> {
-        self.established?;
-        let here = self.listening.iter().filter(|one| listens(one.address, one.port));
-        Some(here.fold(0, |sum, one| sum.saturating_add(one.established)))
+        let all = self.established?;
+        let sum = |counted: &dyn Fn(IpAddr, u16) -> bool| {
+            let here = self.listening.iter().filter(|one| counted(one.address, one.port));
+            here.fold(0_u64, |sum, one| sum.saturating_add(one.established))
+        };
+        (sum(&|_, _| true) >= all).then(|| sum(&listens))
     }
 }
 
@@ -145,6 +148,9 @@ mod tests {
         let report = LoadReport { established: Some(3), ..report };
         assert_eq!(report.established_to(|_, port| port == 80), Some(3));
         assert_eq!(report.established_to(|_, port| port == 81), Some(0));
+        // One of them is to a port that is not listed.
+        let report = LoadReport { established: Some(4), ..report };
+        assert_eq!(report.established_to(|_, port| port == 80), None);
     }
 
     #[test]

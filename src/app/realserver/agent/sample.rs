@@ -55,7 +55,7 @@ impl Sampler {
         let mut note = |what: String| {
             let _ = odd.get_or_insert(what);
         };
-        let pressure = self.pressure();
+        let pressure = self.pressure(Instant::now());
         let state = self.state().unwrap_or_else(|error| {
             note(error);
             Rotation::Up
@@ -97,11 +97,10 @@ impl Sampler {
     }
 
     /// The recent pressure.
-    fn pressure(&mut self) -> Option<Pressure> {
+    fn pressure(&mut self, now: Instant) -> Option<Pressure> {
         let texts = pressure_files(self.agent.cgroup.as_deref()).map(fs::read_to_string);
         let texts = texts.map(|text| text.ok().and_then(|text| Stalled::parse(&text)));
         let [Some(cpu), Some(memory), Some(io)] = texts else { return None };
-        let now = Instant::now();
         let totals = [cpu.total, memory.total, io.total];
         let age = |look: &PressureTotals| now.duration_since(look.at);
         let before = self.looks.iter().find(|look| age(look) >= WINDOW);
@@ -158,6 +157,7 @@ fn load_per_cpu() -> Option<u32> {
     u32::try_from(load / cpus).ok()
 }
 
+#[derive(Debug, Eq, PartialEq)]
 struct Connected {
     established: u64,
     queued: u64,
@@ -165,58 +165,91 @@ struct Connected {
 }
 
 fn connections(vips: &[IpAddr]) -> io::Result<Connected> {
-    let mut counts: HashMap<(IpAddr, u16), ListenQueue> = HashMap::new();
-    let mut listeners = Vec::new();
-    let new = |address, port| ListenQueue { address, port, established: 0, queued: 0 };
-    sock_diag::tcp_sockets(|socket| match socket {
-        TcpSocket::Established { address, port } if vips.contains(&address) => {
-            counts.entry((address, port)).or_insert_with(|| new(address, port)).established += 1;
-        }
-        TcpSocket::Established { .. } => {}
-        TcpSocket::Listen { address, port, queued } => {
-            if vips.contains(&address) {
-                counts.entry((address, port)).or_insert_with(|| new(address, port));
+    let mut tally = SocketTally::new(vips);
+    sock_diag::tcp_sockets(|socket| tally.take(socket))?;
+    Ok(tally.connected())
+}
+
+/// Adds up the kernel's sockets for each virtual IP and port.
+#[derive(Debug)]
+struct SocketTally<'a> {
+    vips: &'a [IpAddr],
+    counts: HashMap<(IpAddr, u16), PortCounts>,
+    /// The listeners on all addresses at which connections wait.
+    on_all: Vec<ListenerOnAll>,
+}
+
+#[derive(Debug, Default)]
+struct PortCounts {
+    established: u64,
+    queued: u64,
+    /// Whether a listener has this very address. Then it gets the connections.
+    own: bool,
+}
+
+/// A listener on all addresses: one queue for all of them.
+#[derive(Debug)]
+struct ListenerOnAll {
+    v4: bool,
+    v6: bool,
+    port: u16,
+    queued: u64,
+}
+
+impl<'a> SocketTally<'a> {
+    fn new(vips: &'a [IpAddr]) -> Self {
+        Self { vips, counts: HashMap::new(), on_all: Vec::new() }
+    }
+
+    fn take(&mut self, socket: TcpSocket) {
+        match socket {
+            TcpSocket::Established { address, port } if self.vips.contains(&address) => {
+                self.counts.entry((address, port)).or_default().established += 1;
             }
-            if queued > 0 {
-                listeners.push((address, port, u64::from(queued)));
+            TcpSocket::Established { .. } => {}
+            TcpSocket::Listen { address, port, queued, v6_only } => {
+                let queued = u64::from(queued);
+                if self.vips.contains(&address) {
+                    let one = self.counts.entry((address, port)).or_default();
+                    (one.queued, one.own) = (one.queued + queued, true);
+                } else if address.is_unspecified() && queued > 0 {
+                    let (v4, v6) = (address.is_ipv4() || !v6_only, address.is_ipv6());
+                    self.on_all.push(ListenerOnAll { v4, v6, port, queued });
+                }
             }
-        }
-    })?;
-    let mut queued = 0;
-    for (address, port, waiting) in listeners {
-        // A listener on all addresses has one queue for all of them.
-        let here = counts
-            .values_mut()
-            .filter(|one| one.port == port)
-            .filter(|one| address.is_unspecified() || one.address == address);
-        let mut any = false;
-        here.for_each(|one| {
-            one.queued += waiting;
-            any = true;
-        });
-        if any {
-            queued += waiting;
         }
     }
-    let established = counts.values().map(|one| one.established).sum();
-    let mut listening: Vec<ListenQueue> = counts.into_values().collect();
-    listening.sort_by_key(|one| (std::cmp::Reverse(one.established), one.address, one.port));
-    listening.truncate(MAX_LISTENING);
-    Ok(Connected { established, queued, listening })
+
+    fn connected(self) -> Connected {
+        let Self { mut counts, on_all, .. } = self;
+        let mut queued = counts.values().map(|one| one.queued).sum();
+        for listener in on_all {
+            let of_family = |address: IpAddr| match address {
+                IpAddr::V4(_) => listener.v4,
+                IpAddr::V6(_) => listener.v6,
+            };
+            let mut any = false;
+            for ((address, port), one) in &mut counts {
+                if *port == listener.port && of_family(*address) && !one.own {
+                    one.queued += listener.queued;
+                    any = true;
+                }
+            }
+            if any {
+                queued += listener.queued;
+            }
+        }
+        let established = counts.values().map(|one| one.established).sum();
+        let listed = counts.into_iter().map(|((address, port), one)| {
+            let PortCounts { established, queued, .. } = one;
+            ListenQueue { address, port, established, queued }
+        });
+        let mut listening: Vec<ListenQueue> = listed.collect();
+        listening.sort_by_key(|one| (std::cmp::Reverse(one.established), one.address, one.port));
+        listening.truncate(MAX_LISTENING);
+        Connected { established, queued, listening }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pressure_file_reads_as_its_total_and_its_average() {
-        let text = "some avg10=13.68 avg60=23.03 avg300=28.30 total=9213900065\n\
-                    full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
-        let expected = Stalled { total: 9_213_900_065, average: 136 };
-        assert_eq!(Stalled::parse(text), Some(expected));
-        for bad in ["", "some", "some avg10=1 total=1", "full avg10=0.00 total=1"] {
-            assert_eq!(Stalled::parse(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::*;
 
-/// An agent at a free port, for directors at 127.0.0.1 only, with 127.0.0.1 as virtual IP too.
+/// An agent at a free port, for these directors only, with 127.0.0.1 as virtual IP too.
 struct Running {
     address: SocketAddr,
     agent_state: Arc<AgentState>,
@@ -17,10 +17,19 @@ fn with_agent<F: Future<Output = ()>>(
     directors: &str,
     test: impl FnOnce(Running) -> F,
 ) {
+    with_agent_at(Ipv4Addr::LOCALHOST.into(), name, directors, test);
+}
+
+fn with_agent_at<F: Future<Output = ()>>(
+    address: IpAddr,
+    name: &str,
+    directors: &str,
+    test: impl FnOnce(Running) -> F,
+) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().unwrap().block_on(async {
         let state = std::env::temp_dir().join(format!("vstun-agent-{name}-{}", std::process::id()));
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listen = SocketAddr::from((address, 0));
         let agent = config::AgentSettings { listen, state: Some(state.clone()), cgroup: None };
         let config = config::RealServer {
             vips: vec![Ipv4Addr::LOCALHOST.into()],
@@ -115,5 +124,49 @@ fn one_client_too_many_is_closed_and_clients_that_hang_time_out() {
         assert_eq!(agent.agent_state.counts().busy, 1);
         tokio::time::sleep(LIMIT).await;
         while !ask(agent.address, "x").await.starts_with("ready") {}
+    });
+}
+
+/// A director's IPv4 address is a mapped one there.
+#[test]
+fn an_agent_on_all_addresses_answers_directors_alone() {
+    with_agent_at(Ipv6Addr::UNSPECIFIED.into(), "all", "127.0.0.1/32", |agent| async move {
+        let port = agent.address.port();
+        assert!(ask((Ipv4Addr::LOCALHOST, port).into(), "x").await.starts_with("ready"));
+        let counts = || (agent.agent_state.counts().asked, agent.agent_state.counts().refused);
+        assert_eq!(counts(), (1, 0));
+        let mut stranger = TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        assert_eq!(stranger.read(&mut [0; 8]).await.unwrap_or_default(), 0);
+        assert_eq!(counts(), (1, 1));
+    });
+}
+
+/// The owner's setting counts at once: it is no part of the sample.
+#[test]
+fn a_sample_is_reused_until_it_is_too_old() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap().block_on(async {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let agent = config::AgentSettings { listen, state: None, cgroup: None };
+        let running = Published::new(config::RealServer::default()).latest();
+        let sampler = Sampler::new(running, agent);
+        let sampled = Sampled { sampler, last: None, complaints: LogThrottle::default() };
+        let answers = AgentAnswers { agent_state: Arc::default(), sampled: Mutex::new(sampled) };
+        // No host has as many connections to no virtual IP.
+        let marked = LoadReport { established: Some(u64::MAX), ..LoadReport::default() };
+        let now = Instant::now();
+        for (taken, reused) in [
+            // A sample that was taken later than now is as fresh as can be.
+            (now + Duration::from_secs(3_600), true),
+            (now.checked_sub(FRESH).unwrap(), false),
+        ] {
+            answers.sampled.lock().await.last = Some((taken, marked.clone()));
+            answers.agent_state.set(Rotation::Drain);
+            let report = answers.report().await;
+            assert_eq!(report.established == marked.established, reused, "{reused}");
+            assert_eq!(report.state, Rotation::Drain);
+            answers.agent_state.set(Rotation::Up);
+            assert_eq!(answers.report().await.state, Rotation::Up);
+        }
     });
 }
