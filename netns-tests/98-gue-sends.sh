@@ -181,7 +181,7 @@ stop director
 refused_together() { # WHAT WARNINGS
     refusing "$1"
     start_director rr 1
-    upload "refused: $1"
+    upload real1
     expect_eq "$1, send errors" "$(number director stats '[.send_errors[]] | add')" 0
     expect_eq "$1, calls that the kernel took" "$(figure sends)" "$(figure joined)"
     expect_eq "$1, warnings" "$(grep -c 'WARN.*UDP_SEGMENT' "$WORK/director.log")" "$2"
@@ -195,6 +195,6 @@ stop director
 say "a kernel that refuses each call of several packets"
 refused_together joined 1
 before=$(figure joined)
-upload "by raw sockets"
+upload real1
 expect_eq "packets by UDP sockets" $(($(figure joined) - before)) 0
 stop director
