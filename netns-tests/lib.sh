@@ -14,8 +14,10 @@ CONTROL=/run/vstun  # control sockets
 WAIT=60             # seconds until a wait fails: generous, since a busy machine is no fault
 ulimit -n "$(ulimit -Hn)" # thousands of connections to one web server
 
-# jq 1.6 takes ten times as long to start as gojq, and the tests call it very often.
-if command -v gojq >/dev/null; then jq() { gojq "$@"; }; fi
+# jq 1.6 takes ten times as long to start as gojq, and the tests call it very often. An alias, since
+# a function in a pipeline costs a process of its own.
+shopt -s expand_aliases
+! command -v gojq >/dev/null || alias jq=gojq
 
 umask 022           # a control socket's folder is its owner's alone
 mount -t tmpfs tmpfs /run
@@ -30,7 +32,9 @@ trap 'exit 130' INT TERM
 
 # --- namespaces and processes ---------------------------------------------------------------------
 
-at() { ip netns exec "$@"; } # NAMESPACE COMMAND...
+# NAMESPACE COMMAND... The function is for arguments, as of `wait_for`.
+at() { ip netns exec "$@"; }
+alias at='ip netns exec'
 
 # Starts COMMAND in the background; its output goes to $WORK/NAME.log. `ip netns exec` becomes the
 # command, so PID[NAME] is the command's own.
@@ -104,8 +108,8 @@ finish() { # EXIT-CODE
 
 # --- waiting --------------------------------------------------------------------------------------
 
-# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow with the time waited: each check
-# costs CPU that other tests need.
+# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow with the time waited, up to half a
+# second: each check costs CPU that other tests need.
 wait_for() { # WHAT COMMAND...
     local what=$1 deadline=$((SECONDS + WAIT)) milliseconds=10 length
     shift
@@ -113,7 +117,7 @@ wait_for() { # WHAT COMMAND...
         ((SECONDS < deadline)) || fail "waited $WAIT s for $what"
         printf -v length '0.%03d' "$milliseconds"
         pause "$length"
-        ((milliseconds >= 300)) || milliseconds=$((milliseconds * 5 / 4 + 1))
+        milliseconds=$((milliseconds < 333 ? milliseconds * 3 / 2 : 500))
     done
 }
 

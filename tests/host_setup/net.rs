@@ -15,7 +15,10 @@ const VICTIM: &str = "VSTUN_TEST_VICTIM";
 /// Set in a process that does something in another namespace.
 const ERRAND: &str = "VSTUN_TEST_ERRAND";
 /// The time limit of all waits.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two checks of a wait.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs `body` in new namespaces, by running this test binary again for this one test.
 pub(crate) fn alone(test: &str, body: fn()) {
@@ -156,12 +159,15 @@ pub(crate) fn picture() -> String {
 
 /// Fails with the lines that differ.
 pub(crate) fn assert_same(before: &str, after: &str) {
+    if before == after {
+        return;
+    }
     let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line));
     let new = after.lines().filter(|line| !before.lines().any(|other| other == *line));
     let diff: Vec<String> =
         gone.map(|line| format!("- {line}")).chain(new.map(|line| format!("+ {line}"))).collect();
     assert!(diff.is_empty(), "the host is not as before:\n{}", diff.join("\n"));
-    assert_eq!(before, after, "lines are repeated or in another order");
+    panic!("lines are repeated or in another order:\n{before}\n{after}");
 }
 
 /// Runs a future like the control thread.
@@ -173,12 +179,14 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Waits until the script succeeds, while other futures run.
+/// Waits until the script succeeds, while other futures run. The pauses grow with the time waited:
+/// each check is several processes.
 pub(crate) async fn until(script: &str) {
     let start = Instant::now();
     while !succeeds(script) {
         assert!(start.elapsed() < PATIENCE, "never: {script}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let pause = (start.elapsed() / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        tokio::time::sleep(pause).await;
     }
 }
 
