@@ -10,12 +10,13 @@ start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 start_echo "${REALS[@]}"
 start_director rr 1 1 1
+count_tun_packets
 head -c 9000000 /dev/urandom >"$WORK/files/random"
 
 DATAGRAMS=100   # to each real server; all three's fit into the TUN's queue of 500
 mkfifo "$WORK/go"
 datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
-    local errors batches name go
+    local errors batches before name go
     spawn vt-client udp sh -c "exec python3 '$here/traffic/udp_held.py' \
         $VIP 9000 3 $DATAGRAMS $((2 * DATAGRAMS)) <'$WORK/go'"
     exec {go}>"$WORK/go"
@@ -24,9 +25,10 @@ datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     errors=$(send_errors)
     batches=$(number director stats .batches)
     # The daemon finds all of them at once, and so sends them in full batches.
+    before=$(tun_packets)
     pause_program director
     echo >&"$go"
-    wait_for "datagrams" log_has udp '^sent'
+    wait_for "datagrams" are_queued $((before + 3 * DATAGRAMS))
     kill -CONT "${PID[director]}"
     exit_code udp
     exec {go}>&-

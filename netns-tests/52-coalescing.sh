@@ -7,16 +7,20 @@ source "$here/daemons.sh"
 
 SIZE=20000000
 tcp_wrong() { at vt-real1 cat /proc/net/snmp | awk '/^Tcp:/ && $2 ~ /^[0-9]/ { print $NF }'; }
+arrived() { at vt-real1 cat /sys/class/net/eth0/statistics/rx_packets; }
+have_arrived() { (($(arrived) >= $1)); } # PACKETS
 delivered_all() { (($(number real1 stats .delivered) >= $1)); }
 
 # Alternating segments and datagrams, sent while the daemon is stopped, so that it reads them as one
 # batch.
 in_one_batch() { # COUNT [WRONG]
-    local before
+    local before arrived
     before=$(number real1 stats .delivered)
+    arrived=$(arrived)
     pause_program real1
     at vt-director python3 "$here/traffic/segments.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" \
         "$VIP" 9000 "$@"
+    wait_for "the batch to arrive" have_arrived $((arrived + 2 * $1))
     kill -CONT "${PID[real1]}"
     wait_for "the batch to be delivered" delivered_all $((before + 2 * $1))
 }

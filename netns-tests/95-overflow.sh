@@ -25,6 +25,8 @@ COUNT=20000
 pause_program real1
 at vt-director python3 "$here/traffic/burst.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" \
     "$COUNT"
+all_arrived() { (($(counter vt-real1 offered offered) == COUNT)); }
+wait_for "them to arrive" all_arrived
 lost=$(kernel_lost)
 kill -CONT "${PID[real1]}"
 all_read() { (($(stat read) + lost == $(counter vt-real1 offered offered))); }

@@ -84,9 +84,10 @@ spawn vt-client udp sh -c "exec python3 '$here/traffic/udp_held.py' $VIP 9000 1 
 exec {go}>"$WORK/go"
 wait_for "the flow" log_has udp '^held'
 sends=$(figure sends)
+count_tun_packets
 pause_program director
 echo >&"$go"
-wait_for "datagrams" log_has udp '^sent'
+wait_for "datagrams" are_queued 40
 ip -n vt-director link set dev eth1 mtu 1340
 kill -CONT "${PID[director]}"
 exit_code udp
@@ -159,8 +160,10 @@ wait_for "20 connections" log_has requests '^held'
 frames=$(number director stats .super_frames) joined=$(figure joined) sends=$(figure sends)
 pause_program real1-web
 pause_program director
+queued=$(tun_packets)
 echo >&"$go"
 wait_for "20 requests of five segments" log_has requests '^sent'
+wait_for "them in the TUN's queue" are_queued $((queued + 20))
 kill -CONT "${PID[director]}"
 all_joined() { (($(figure joined) - joined >= 100)); }
 wait_for "the segments of all requests" all_joined
