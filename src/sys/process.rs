@@ -70,6 +70,15 @@ pub fn group_of(pid: i32) -> Option<u32> {
     u32::try_from(unsafe { libc::getpgid(pid) }).ok()
 }
 
+/// The parent of a process; `None`: there is no such process, or /proc is not mounted.
+#[must_use]
+pub fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold any byte (proc_pid_stat(5)).
+    let stat = String::from_utf8_lossy(&stat);
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 /// Kills every process of the group with that leader's process ID.
 ///
 /// # Errors
@@ -132,6 +141,19 @@ mod tests {
         let other = thread::spawn(|| while thread_cpu_time() < Duration::from_millis(200) {});
         other.join().expect("it ends");
         assert!(thread_cpu_time() - busy < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_parent_is_found_whatever_its_childs_name_is() {
+        let name = std::env::temp_dir().join(format!(") R 1 {}", std::process::id()));
+        std::os::unix::fs::symlink("/bin/sleep", &name).expect("a link");
+        let mut child = std::process::Command::new(&name).arg("600").spawn().expect("it starts");
+        let parent = parent_of(child.id());
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        fs::remove_file(&name).expect("it is there");
+        assert_eq!(parent, Some(std::process::id()));
+        assert_eq!(parent_of(child.id()), None, "it has ended");
     }
 
     #[test]

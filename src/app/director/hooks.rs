@@ -3,7 +3,7 @@
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -26,6 +26,9 @@ pub(super) const QUEUE: usize = 1_024;
 /// How long the program may run for queued changes when the director stops.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
+/// Between two looks whether a start has ended.
+const START_PAUSE: Duration = Duration::from_millis(1);
+
 /// One run: the program with its arguments and environment.
 #[derive(Debug)]
 struct Run {
@@ -44,13 +47,21 @@ pub(super) struct HookCounters {
     queued: AtomicU64,
     /// The process group of the current run; 0: none.
     group: AtomicU32,
+    /// Whether the program is being started, and `group` is not known yet.
+    starting: AtomicBool,
 }
 
 impl HookCounters {
-    /// Whether that process belongs to the current run.
-    pub(super) fn is_of_run(&self, pid: i32) -> bool {
-        let group = self.group.load(Ordering::Relaxed);
-        group != 0 && process::group_of(pid) == Some(group)
+    /// Whether that process belongs to the current run. Another thread starts the program, which
+    /// may ask before the runner has heard of its start: this waits until it has.
+    pub(super) async fn is_of_run(&self, pid: i32) -> bool {
+        let Some(group) = process::group_of(pid).filter(|group| *group != 0) else { return false };
+        // Nobody else waits for a start, which may hang.
+        let is_child = || process::parent_of(group) == Some(std::process::id());
+        while self.starting.load(Ordering::Acquire) && is_child() {
+            tokio::time::sleep(START_PAUSE).await;
+        }
+        self.group.load(Ordering::Relaxed) == group
     }
 
     pub(super) fn read(&self) -> HookCounts {
@@ -151,11 +162,14 @@ impl HookRunner {
         let lost = self.counts.dropped.load(Ordering::Relaxed);
         let program = run.words.first().cloned().unwrap_or_default();
         let starting = program_start::start(&program, move || HookProcess::start(&run, lost));
+        self.counts.starting.store(true, Ordering::Release);
         let started = timeout_at(limit, starting).await;
         let slow = || format!("not started within {} s", self.limit.as_secs_f64());
-        let mut group = started.with_context(slow)???;
-        self.counts.group.store(group.leader.unwrap_or_default(), Ordering::Relaxed);
-        let outcome = self.wait(&mut group, limit).await;
+        let started = started.with_context(slow).flatten().flatten();
+        let leader = started.as_ref().ok().and_then(|group| group.leader);
+        self.counts.group.store(leader.unwrap_or_default(), Ordering::Relaxed);
+        self.counts.starting.store(false, Ordering::Release);
+        let outcome = self.wait(&mut started?, limit).await;
         self.counts.group.store(0, Ordering::Relaxed);
         outcome
     }
@@ -328,6 +342,31 @@ mod tests {
             assert!(Instant::now() < end, "{}", state());
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_program_that_asks_before_its_start_has_returned_is_of_the_run() {
+        let (words, path) = shell("soon", "echo $$ >>$1; while [ -e $1 ]; do sleep 0.01; done");
+        block_on(async {
+            let (hooks, runner) = Hooks::new(Some(&words));
+            let counts = hooks.counts();
+            let task = runner.start();
+            hooks.give(&[down(0)]);
+            tokio::task::yield_now().await;
+            // The program runs, and the runner cannot hear of it: this thread runs no other task.
+            let end = Instant::now() + Duration::from_secs(30);
+            let text = || std::fs::read_to_string(&path).unwrap_or_default();
+            while !text().ends_with('\n') {
+                assert!(Instant::now() < end, "the program has not run");
+                std::thread::yield_now();
+            }
+            assert!(counts.is_of_run(text().trim().parse().unwrap()).await);
+            let other = i32::try_from(std::process::id()).unwrap();
+            assert!(!counts.is_of_run(other).await);
+            taken(&path);
+            drop(hooks);
+            task.finish().await;
+        });
     }
 
     #[test]

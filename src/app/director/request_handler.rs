@@ -291,7 +291,10 @@ impl serve::RequestHandler for Handler {
                 bail!("answered in several lines")
             }
             request => {
-                let of_hook = peer.credentials.pid.is_some_and(|pid| self.hooks.is_of_run(pid));
+                let of_hook = match peer.credentials.pid {
+                    Some(pid) => self.hooks.is_of_run(pid).await,
+                    None => false,
+                };
                 let origin = if of_hook { Origin::Hook } else { Origin::Operator };
                 let command = AdminCommand { request, body, origin: origin(peer.credentials) };
                 match self.commands.give(command).await? {
