@@ -98,7 +98,9 @@ impl Board {
     /// that the service already had, perhaps under another name, starts from that server's state,
     /// and from what its agent or program has reported, any other from its `initial`.
     pub fn adopt(&mut self, now: Millis, plan: &Plan) {
+        let last = CheckId(self.next_id);
         let (ids, gone) = self.take_checks(now, plan);
+        let is_new = |id: &CheckId| *id > last;
         let old = std::mem::take(&mut self.services);
         let mut known: HashMap<(&str, IpAddr), &CheckedReal> = HashMap::new();
         for service in &old {
@@ -109,7 +111,7 @@ impl Board {
         for service in &plan.services {
             let before = old.iter().find(|one| service.before.as_ref() == Some(&one.name));
             self.take_reports(service, &ids, &gone, &known);
-            let service = self.take_service(now, service, &ids, before, &known);
+            let service = self.take_service(now, service, &ids, is_new, before, &known);
             self.services.push(service);
         }
         let reporting = self.checks.iter().filter(|(_, check)| check.reporter().is_some());
@@ -182,6 +184,7 @@ impl Board {
         now: Millis,
         plan: &ServicePlan,
         ids: &[CheckId],
+        is_new: impl Fn(&CheckId) -> bool,
         before: Option<&CheckedService>,
         known: &HashMap<(&str, IpAddr), &CheckedReal>,
     ) -> CheckedService {
@@ -197,7 +200,7 @@ impl Board {
                 check.users.push((service, index));
                 // A new check starts from its real server's state, if that had checks before: up if
                 // any of its services has it up, since no result has taken it down there.
-                if let Some(old) = old.filter(|old| check.runs == 0 && !old.checks.is_empty()) {
+                if let Some(old) = old.filter(|old| is_new(id) && !old.checks.is_empty()) {
                     let up = old.passes || check.inherited && check.state.phase().is_up();
                     let waits = old.waits && (check.waits || !check.inherited);
                     check.begin_as(if up { Initial::Up } else { Initial::Down }, waits);
