@@ -2,8 +2,8 @@
 //! time, with a time limit. Nothing else waits for it.
 
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -45,10 +45,20 @@ pub(super) struct HookCounters {
     dropped: AtomicU64,
     /// Changes that wait for the program.
     queued: AtomicU64,
-    /// The process group of the current run; 0: none.
-    group: AtomicU32,
-    /// Whether the program is being started, and `group` is not known yet.
-    starting: AtomicBool,
+    starts: Mutex<Starts>,
+}
+
+/// The starts of the program.
+#[derive(Clone, Copy, Debug, Default)]
+struct Starts {
+    /// Those that have begun.
+    begun: u64,
+    /// Those that have ended: the program runs, or cannot be started.
+    ended: u64,
+    /// The process group of the last one that has ended; 0: it failed.
+    group: u32,
+    /// Whether that one's program runs still.
+    runs: bool,
 }
 
 impl HookCounters {
@@ -56,12 +66,28 @@ impl HookCounters {
     /// may ask before the runner has heard of its start: this waits until it has.
     pub(super) async fn is_of_run(&self, pid: i32) -> bool {
         let Some(group) = process::group_of(pid).filter(|group| *group != 0) else { return false };
-        // Nobody else waits for a start, which may hang.
-        let is_child = || process::parent_of(group) == Some(std::process::id());
-        while self.starting.load(Ordering::Acquire) && is_child() {
+        let now = self.starts();
+        if now.begun == now.ended {
+            return now.runs && now.group == group;
+        }
+        // The program is a child of this process. Others need not wait for a start, which may hang.
+        if process::parent_of(group) != Some(std::process::id()) {
+            return false;
+        }
+        let end = Instant::now() + LIMIT;
+        while self.starts().ended < now.begun && Instant::now() < end {
             tokio::time::sleep(START_PAUSE).await;
         }
-        self.group.load(Ordering::Relaxed) == group
+        // Also if the program has ended meanwhile: it has asked before.
+        self.starts().group == group
+    }
+
+    fn starts(&self) -> Starts {
+        *self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change_starts(&self, change: impl FnOnce(&mut Starts)) {
+        change(&mut self.starts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn read(&self) -> HookCounts {
@@ -162,15 +188,21 @@ impl HookRunner {
         let lost = self.counts.dropped.load(Ordering::Relaxed);
         let program = run.words.first().cloned().unwrap_or_default();
         let starting = program_start::start(&program, move || HookProcess::start(&run, lost));
-        self.counts.starting.store(true, Ordering::Release);
+        self.counts.change_starts(|starts| starts.begun += 1);
         let started = timeout_at(limit, starting).await;
         let slow = || format!("not started within {} s", self.limit.as_secs_f64());
         let started = started.with_context(slow).flatten().flatten();
         let leader = started.as_ref().ok().and_then(|group| group.leader);
-        self.counts.group.store(leader.unwrap_or_default(), Ordering::Relaxed);
-        self.counts.starting.store(false, Ordering::Release);
+        self.counts.change_starts(|starts| {
+            *starts = Starts {
+                ended: starts.begun,
+                group: leader.unwrap_or_default(),
+                runs: leader.is_some(),
+                ..*starts
+            };
+        });
         let outcome = self.wait(&mut started?, limit).await;
-        self.counts.group.store(0, Ordering::Relaxed);
+        self.counts.change_starts(|starts| starts.runs = false);
         outcome
     }
 
@@ -344,29 +376,38 @@ mod tests {
         }
     }
 
+    /// The second program has ended when it is asked for; the kernel knows it until it is waited
+    /// for.
     #[test]
     fn a_program_that_asks_before_its_start_has_returned_is_of_the_run() {
-        let (words, path) = shell("soon", "echo $$ >>$1; while [ -e $1 ]; do sleep 0.01; done");
-        block_on(async {
-            let (hooks, runner) = Hooks::new(Some(&words));
-            let counts = hooks.counts();
-            let task = runner.start();
-            hooks.give(&[down(0)]);
-            tokio::task::yield_now().await;
-            // The program runs, and the runner cannot hear of it: this thread runs no other task.
-            let end = Instant::now() + Duration::from_secs(30);
-            let text = || std::fs::read_to_string(&path).unwrap_or_default();
-            while !text().ends_with('\n') {
-                assert!(Instant::now() < end, "the program has not run");
-                std::thread::yield_now();
-            }
-            assert!(counts.is_of_run(text().trim().parse().unwrap()).await);
-            let other = i32::try_from(std::process::id()).unwrap();
-            assert!(!counts.is_of_run(other).await);
-            taken(&path);
-            drop(hooks);
-            task.finish().await;
-        });
+        for script in ["echo $$ >>$1; while [ -e $1 ]; do sleep 0.01; done", "echo $$ >>$1"] {
+            let (mut words, path) = shell("soon", script);
+            // Other tests start /bin/sh too, of which few starts run at the same time.
+            words[0] = "/bin/../bin/sh".to_owned();
+            block_on(async {
+                let (hooks, runner) = Hooks::new(Some(&words));
+                let counts = hooks.counts();
+                let task = runner.start();
+                hooks.give(&[down(0)]);
+                tokio::task::yield_now().await;
+                // The program runs, and the runner cannot hear of it: this thread runs no other
+                // task.
+                let end = Instant::now() + Duration::from_secs(30);
+                let text = || std::fs::read_to_string(&path).unwrap_or_default();
+                while !text().ends_with('\n') {
+                    assert!(Instant::now() < end, "the program has not run");
+                    std::thread::yield_now();
+                }
+                let other = i32::try_from(std::process::id()).unwrap();
+                assert!(!counts.is_of_run(other).await);
+                assert_eq!(counts.starts().ended, 0, "who is no child does not wait");
+                assert!(counts.is_of_run(text().trim().parse().unwrap()).await, "{script}");
+                assert!(!counts.is_of_run(other).await);
+                taken(&path);
+                drop(hooks);
+                task.finish().await;
+            });
+        }
     }
 
     #[test]
