@@ -7,8 +7,6 @@ source "$here/daemons.sh"
 
 SIZE=20000000
 tcp_wrong() { at vt-real1 cat /proc/net/snmp | awk '/^Tcp:/ && $2 ~ /^[0-9]/ { print $NF }'; }
-arrived() { at vt-real1 cat /sys/class/net/eth0/statistics/rx_packets; }
-have_arrived() { (($(arrived) >= $1)); } # PACKETS
 delivered_all() { (($(number real1 stats .delivered) >= $1)); }
 
 # Alternating segments and datagrams, sent while the daemon is stopped, so that it reads them as one
@@ -16,7 +14,7 @@ delivered_all() { (($(number real1 stats .delivered) >= $1)); }
 in_one_batch() { # COUNT [WRONG]
     local before arrived
     before=$(number real1 stats .delivered)
-    arrived=$(arrived)
+    arrived=$(tunnelled_packets)
     pause_program real1
     at vt-director python3 "$here/traffic/segments.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" \
         "$VIP" 9000 "$@"
@@ -26,6 +24,7 @@ in_one_batch() { # COUNT [WRONG]
 }
 
 make_topology
+count_tunnelled_packets
 start_web real1
 head -c "$SIZE" /dev/urandom >"$WORK/files/random"
 start_real real1

@@ -7,15 +7,7 @@ source "$here/daemons.sh"
 
 make_topology
 start_real real1
-at vt-real1 nft -f - <<-NFT
-	table inet offered {
-	    counter offered {}
-	    chain input {
-	        type filter hook input priority 0
-	        $(tunnel_match "$INNER" "$OUTER") counter name offered
-	    }
-	}
-	NFT
+count_tunnelled_packets
 kernel_lost() { at vt-real1 awk 'FNR > 1 { n += $NF } END { print n + 0 }' /proc/net/raw{,6}; }
 stat() { number real1 stats ".$1"; } # FIELD
 expect_eq "lost by the kernel before" "$(kernel_lost)" 0
@@ -25,13 +17,12 @@ COUNT=20000
 pause_program real1
 at vt-director python3 "$here/traffic/burst.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" \
     "$COUNT"
-all_arrived() { (($(counter vt-real1 offered offered) == COUNT)); }
-wait_for "them to arrive" all_arrived
+wait_for "all packets to arrive" have_arrived "$COUNT"
 lost=$(kernel_lost)
 kill -CONT "${PID[real1]}"
-all_read() { (($(stat read) + lost == $(counter vt-real1 offered offered))); }
+all_read() { (($(stat read) + lost == $(tunnelled_packets))); }
 wait_for "all other packets to be read" all_read
-expect_eq "packets that arrived" "$(counter vt-real1 offered offered)" "$COUNT"
+expect_eq "packets that arrived" "$(tunnelled_packets)" "$COUNT"
 expect_between "lost by the kernel" "$lost" 1 $((COUNT - 1))
 expect_eq "lost by the kernel since then" "$(($(kernel_lost) - lost))" 0
 expect_eq "socket_dropped" "$(stat socket_dropped)" "$lost"

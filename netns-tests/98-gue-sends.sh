@@ -163,7 +163,7 @@ pause_program director
 queued=$(tun_packets)
 echo >&"$go"
 wait_for "20 requests of five segments" log_has requests '^sent'
-wait_for "them in the TUN's queue" are_queued $((queued + 20))
+wait_for "the requests in the TUN's queue" are_queued $((queued + 20))
 kill -CONT "${PID[director]}"
 all_joined() { (($(figure joined) - joined >= 100)); }
 wait_for "the segments of all requests" all_joined

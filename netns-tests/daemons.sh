@@ -78,8 +78,8 @@ pause_program() { # NAME
 }
 is_stopped() { ! grep -hq '^State:.[^T]' "/proc/${PID[$1]}/task/"*/status; } # NAME
 
-# What a client has sent may still be on the wire when a paused director goes on, above all on a
-# busy machine. Once this has counted it, it is in the TUN's queue.
+# Counts the packets that enter the TUN's queue. A paused director has to go on after that: what a
+# client has sent may still be on the wire, above all on a busy machine.
 count_tun_packets() {
     at vt-director nft -f - <<-NFT
 	table inet tun {
@@ -93,6 +93,21 @@ count_tun_packets() {
 }
 tun_packets() { counter vt-director queued tun; }
 are_queued() { (($(tun_packets) >= $1)); } # TUN-PACKETS
+
+# The same of the tunnelled packets that reach real1's sockets.
+count_tunnelled_packets() {
+    at vt-real1 nft -f - <<-NFT
+	table inet tunnelled {
+	    counter arrived {}
+	    chain input {
+	        type filter hook input priority 0
+	        $(tunnel_match "$INNER" "$OUTER") counter name arrived
+	    }
+	}
+	NFT
+}
+tunnelled_packets() { counter vt-real1 arrived tunnelled; }
+have_arrived() { (($(tunnelled_packets) >= $1)); } # TUNNELLED-PACKETS
 
 # Times that any of its threads was put on a CPU, from the scheduler's own count.
 wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
@@ -181,7 +196,7 @@ end_busy() {
     expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
 }
 
-# A number from a daemon's JSON. Without `ask`, which would cost two more processes.
+# A number from a daemon's JSON. `vstun` directly: a function in a pipeline costs more processes.
 number() { # DAEMON COMMAND JQ-FILTER
     "$VSTUN_BIN/vstun" --socket "$CONTROL/$1.sock" "$2" --json | jq -r "$3"
 }

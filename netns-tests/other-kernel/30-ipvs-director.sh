@@ -47,10 +47,10 @@ done
 for end in wire container; do
     # As when IPVS's clients are containers: nobody completes checksums before real1's NIC.
     if [[ $end == container ]]; then
-        for at in "vt-client eth0" "vt-router cl" "vt-router up-dir" "vt-director eth0" \
+        for device in "vt-client eth0" "vt-router cl" "vt-router up-dir" "vt-director eth0" \
             "vt-director eth1" "vt-router lan-dir" "vt-router lan-real1" "vt-real1 eth0"; do
             # shellcheck disable=SC2086 # two words
-            as_containers $at
+            as_containers $device
         done
     fi
     balanced --tun-type ipip
