@@ -19,6 +19,7 @@ const CHECKED: &[&str] = &[
     "Makefile",
     "README.md",
     "benches",
+    "build.rs",
     "config.example",
     "docs",
     "fuzz/run",
