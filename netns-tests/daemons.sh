@@ -13,15 +13,17 @@ UNDER=()        # a command and its arguments that become the daemon
 # Writes the director's configuration: a service `web` with the real servers of the given weights,
 # in order.
 configure() { # FILE SCHEDULER WEIGHT...
-    local file=$1 scheduler=$2 weight index=0 listen vip
+    local file=$1 scheduler=$2 weight index=0 listens='' vip port
     shift 2
-    # shellcheck disable=SC2086 # a list
-    listen=$(for vip in "${SERVED[@]:-$VIP}"; do printf "\"$(in_url "$vip"):%s\"," $LISTENS; done)
+    for vip in "${SERVED[@]:-$VIP}"; do
+        [[ $vip != *:* ]] || vip="[$vip]"
+        for port in $LISTENS; do listens+="\"$vip:$port\","; done
+    done
     {
         printf '[director]\ncontrol = "%s/director.sock"\n%s\n' "$CONTROL" "$DIRECTOR_KEYS"
         [[ -z ${FAST_PATH:-} || $DIRECTOR_KEYS == *fast_path* ]] ||
             printf 'fast_path = "%s"\n' "$FAST_PATH"
-        printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "${listen%,}" \
+        printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "${listens%,}" \
             "$scheduler" "$SERVICE_KEYS"
         for weight in "$@"; do
             printf '[[service.real]]\naddress = "%s"\nweight = %d\n' \
@@ -42,11 +44,14 @@ start_director() { # SCHEDULER WEIGHT...
 REAL_KEYS=      # further lines of [realserver]
 TRUSTED=()      # the directors, if not just $DIRECTOR
 start_real() { # NAME...
-    local name vips director directors
+    local name vips director directors='' length
+    printf -v vips '"%s",' "${SERVED[@]:-$VIP}"
+    for director in "${TRUSTED[@]:-$DIRECTOR}"; do
+        length=32
+        [[ $director != *:* ]] || length=128
+        directors+="\"$director/$length\","
+    done
     for name in "$@"; do
-        vips=$(printf '"%s",' "${SERVED[@]:-$VIP}")
-        directors=$(for director in "${TRUSTED[@]:-$DIRECTOR}"; do printf '"%s",' \
-            "$(alone "$director")"; done)
         printf '[realserver]\nvips = [%s]\ndirectors = [%s]\ncontrol = "%s/%s.sock"\n%s\n' \
             "${vips%,}" "${directors%,}" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
         spawn "vt-$name" "$name" "${UNDER[@]}" "$VSTUN_BIN/vstun-realserver" \
@@ -298,9 +303,15 @@ start_web() { # NAME...
             spawn "vt-$name" "$name-web" python3 "$here/traffic/web.py" "$root"
         fi
     done
-    for name in "$@"; do
-        wait_for "$name's web server" at "vt-$name" curl -fso /dev/null http://127.0.0.1/
-    done
+    for name in "$@"; do wait_for "$name's web server" listens_on_80 "$name-web"; done
+}
+
+# Whether its namespace has a listener to port 80 of all IPv6 addresses, which it opens last.
+listens_on_80() { # NAME
+    local sockets any=00000000000000000000000000000000
+    ! has_ended "$1" || fail "$1 ended before it listened"
+    read -r -d '' sockets <"/proc/${PID[$1]}/net/tcp6" || true
+    [[ $sockets == *" $any:0050 $any:0000 0A "* ]]
 }
 
 nginx_configuration() { # NAME

@@ -2,7 +2,7 @@
 # NN-name.sh.
 # shellcheck shell=bash
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 # Never on the host itself: `run` creates the namespaces.
 if [[ ${VSTUN_NETNS:-} != private ]]; then
@@ -111,13 +111,13 @@ finish() { # EXIT-CODE
 # Until COMMAND succeeds, up to $WAIT seconds. The pauses grow with the time waited, up to half a
 # second: each check costs CPU that other tests need.
 wait_for() { # WHAT COMMAND...
-    local what=$1 deadline=$((SECONDS + WAIT)) milliseconds=10 length
+    local what=$1 deadline=$((SECONDS + WAIT)) milliseconds=20 length
     shift
     until "$@"; do
         ((SECONDS < deadline)) || fail "waited $WAIT s for $what"
         printf -v length '0.%03d' "$milliseconds"
         pause "$length"
-        milliseconds=$((milliseconds < 333 ? milliseconds * 3 / 2 : 500))
+        milliseconds=$((milliseconds < 250 ? milliseconds * 2 : 500))
     done
 }
 

@@ -39,9 +39,11 @@ alone() { # ADDRESS: the prefix of it alone
     [[ $1 == *:* ]] && echo "$1/128" || echo "$1/32"
 }
 in_subnet() { # ADDRESS: it with its subnet's length
-    echo "$1/${SUBNET[$(family "$1")]}"
+    [[ $1 == *:* ]] && echo "$1/${SUBNET[6]}" || echo "$1/${SUBNET[4]}"
 }
-url() { echo "http://$(in_url "$VIP")$1"; }                             # PATH, at the VIP
+url() { # PATH, at the VIP
+    [[ $VIP == *:* ]] && echo "http://[$VIP]$1" || echo "http://$VIP$1"
+}
 tunnel_match() { # INNER OUTER: for nft, a tunnelled packet
     echo "${NFT_PROTOCOL[$2]} ${TUNNEL_PROTOCOL[$1]}"
 }

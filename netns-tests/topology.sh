@@ -37,15 +37,15 @@ make_topology() {
             "${REAL_ADDRESSES[$name/6]}"
     done
     for family in 4 6; do
-        to_do vt-router "address add $(in_subnet "${CLIENT_ROUTERS[$family]}") dev cl"
+        address_to_do vt-router "${CLIENT_ROUTERS[$family]}" cl
         to_do vt-client "route add default via ${CLIENT_ROUTERS[$family]}"
         to_do vt-director "route add default via ${UPLINK_ROUTERS[$family]}"
         for name in "${REALS[@]}"; do
             to_do "vt-$name" "route add default via ${LAN_ROUTERS[$family]}"
         done
     done
-    set_up
     count_packets
+    set_up
 }
 
 # A second director's host, with the wires of the first.
@@ -61,14 +61,23 @@ make_other() {
 }
 
 # Hosts, bridges and wires are collected, and `set_up` makes them with one process of `ip` for each
-# namespace: a process for each line would cost more than most tests.
+# namespace: a process for each line would cost more than most tests. Nor does a function print what
+# its caller could add: each `$(...)` is a process as well.
 NEW_HOSTS=()
-declare -A LINES=()   # for `ip -batch`, by the namespace
-declare -A DEVICES=() # new ones, by the namespace
+declare -A SETTINGS=() # shell commands before the devices are up, by the namespace
+declare -A LINES=()    # for `ip -batch`, by the namespace
+declare -A RULES=()    # for `nft -f`, by the namespace
+declare -A DEVICES=()  # new ones, by the namespace
 to_do() { LINES[$1]+=$2$'\n'; } # NAMESPACE IP-ARGUMENTS
+address_to_do() {                # NAMESPACE ADDRESS DEVICE
+    local version=4
+    [[ $2 != *:* ]] || version=6
+    to_do "$1" "address add $2/${SUBNET[$version]} dev $3"
+}
 
 make_host() { # NAMESPACE
     NEW_HOSTS+=("$1")
+    host_settings "$1"
     to_do "$1" "link set dev lo up"
 }
 
@@ -76,9 +85,7 @@ bridge() { # NAME ADDRESS...
     local address
     # Without a querier on the link, multicast snooping only guesses.
     to_do vt-router "link add $1 type bridge mcast_snooping 0"
-    for address in "${@:2}"; do
-        to_do vt-router "address add $(in_subnet "$address") dev $1"
-    done
+    for address in "${@:2}"; do address_to_do vt-router "$address" "$1"; done
     to_do vt-router "link set dev $1 up"
 }
 
@@ -88,7 +95,7 @@ wire() { # NAMESPACE DEVICE PORT BRIDGE ADDRESS...
     to_do vt-router "link add $3 type veth peer name $2 netns $1"
     [[ $4 == - ]] || to_do vt-router "link set dev $3 master $4"
     to_do vt-router "link set dev $3 up"
-    for address in "${@:5}"; do to_do "$1" "address add $(in_subnet "$address") dev $2"; done
+    for address in "${@:5}"; do address_to_do "$1" "$address" "$2"; done
     to_do "$1" "link set dev $2 up"
     DEVICES[vt-router]+=" $3" DEVICES[$1]+=" $2"
 }
@@ -100,24 +107,29 @@ set_up() {
     for name in vt-router "${NEW_HOSTS[@]}"; do
         [[ -n ${LINES[$name]:-} ]] || continue
         # shellcheck disable=SC2086 # a list
-        at "$name" sh -euc "$(host_settings "$name")
-            ip -batch -; $AS_A_WIRE" sh ${DEVICES[$name]:-} <<<"${LINES[$name]}"
-        unset "LINES[$name]" "DEVICES[$name]"
+        at "$name" sh -euc "${SETTINGS[$name]:-}
+            ip -batch -; [ -z \"\$1\" ] || echo \"\$1\" | nft -f -
+            shift; $AS_A_WIRE" \
+            sh "${RULES[$name]:-}" ${DEVICES[$name]:-} <<<"${LINES[$name]}"
+        unset "SETTINGS[$name]" "LINES[$name]" "RULES[$name]" "DEVICES[$name]"
     done
     NEW_HOSTS=()
 }
 
-# Of a new host, before its devices are up.
 host_settings() { # NAMESPACE
     local rp_filter=1 conf=/proc/sys/net
-    [[ " ${NEW_HOSTS[*]} " == *" $1 "* ]] || return 0
     if [[ $1 == vt-router ]]; then
         rp_filter=0
-        echo "echo 1 >$conf/ipv4/ip_forward; echo 1 >$conf/ipv6/conf/all/forwarding"
+        # Bridged frames pass the bridge's own hooks only; a reply is counted where the router
+        # forwards it.
+        SETTINGS[$1]+="echo 1 >$conf/ipv4/ip_forward; echo 1 >$conf/ipv6/conf/all/forwarding
+            for file in $conf/bridge/bridge-nf-call-*tables; do
+                { echo 0 >\$file; } 2>/dev/null || true
+            done"$'\n'
     fi
-    echo "for file in $conf/ipv4/conf/*/rp_filter; do echo $rp_filter >\$file; done"
+    SETTINGS[$1]+="for file in $conf/ipv4/conf/*/rp_filter; do echo $rp_filter >\$file; done"$'\n'
     # IPv6 addresses are usable at once, without seconds of duplicate address detection.
-    echo "for file in $conf/ipv6/conf/*/accept_dad; do echo 0 >\$file; done"
+    SETTINGS[$1]+="for file in $conf/ipv6/conf/*/accept_dad; do echo 0 >\$file; done"$'\n'
 }
 
 # A cable of its own between the director and a real server, as over an overlay or a VPN.
@@ -153,25 +165,23 @@ gro() { # NAMESPACE DEVICE on|off
 }
 
 count_packets() {
-    local match from_vip4="ip saddr { ${VIPS[4]}, ${OUTSIDE_VIPS[4]} }" \
+    local match sent from_vip4="ip saddr { ${VIPS[4]}, ${OUTSIDE_VIPS[4]} }" \
         from_vip6="ip6 saddr { ${VIPS[6]}, ${OUTSIDE_VIPS[6]} }"
-    # At the director also the packets that leave it, after any firewall's chain: tunnelled packets
-    # and its own answers, but not announcements of an IPv6 VIP, its own or another director's.
-    # Bridged frames pass the bridge's own hooks only; a reply is counted where the router forwards
-    # it.
-    at vt-router sh -c 'echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables;
-        echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables' 2>/dev/null || true
-    at vt-router nft -f - <<-NFT
+    for match in "${TUNNELLED[@]}" "$from_vip4" "$from_vip6"; do
+        sent+="$match counter name sent"$'\n'
+    done
+    RULES[vt-router]+="
 	table inet count {
 	    counter replies {}
 	    chain forward {
 	        type filter hook forward priority 0
-	        iifname "lan" oifname "cl" $from_vip4 counter name replies
-	        iifname "lan" oifname "cl" $from_vip6 counter name replies
+	        iifname lan oifname cl $from_vip4 counter name replies
+	        iifname lan oifname cl $from_vip6 counter name replies
 	    }
-	}
-	NFT
-    at vt-director nft -f - <<-NFT
+	}"
+    # At the director also the packets that leave it, after any firewall's chain: tunnelled packets
+    # and its own answers, but not announcements of an IPv6 VIP, its own or another director's.
+    RULES[vt-director]+="
 	table inet count {
 	    counter replies {}
 	    chain prerouting {
@@ -186,13 +196,10 @@ count_packets() {
 	    chain output {
 	        type filter hook output priority 300
 	        icmpv6 type nd-neighbor-advert return
-	        $(for match in "${TUNNELLED[@]}"; do echo "$match counter name sent"; done)
-	        $from_vip4 counter name sent
-	        $from_vip6 counter name sent
+	        $sent
 	    }
-	}
-	NFT
-    at vt-client nft -f - <<-NFT
+	}"
+    RULES[vt-client]+="
 	table inet count {
 	    counter too_big {}
 	    chain prerouting {
@@ -200,8 +207,7 @@ count_packets() {
 	        ${NFT_TOO_BIG[4]} counter name too_big
 	        ${NFT_TOO_BIG[6]} counter name too_big
 	    }
-	}
-	NFT
+	}"
 }
 
 counter() { # NAMESPACE NAME [TABLE [FAMILY]]: packets counted
