@@ -154,6 +154,14 @@ impl Real {
         self.recount();
     }
 
+    /// Gives it that many connections at once.
+    #[cfg(test)]
+    pub(super) fn set_connections(&mut self, active: u64, inactive: u64) {
+        (self.active, self.inactive) = (active, inactive);
+        self.connections = active + inactive;
+        self.recount();
+    }
+
     /// Counts a connection that was another real server's before.
     pub(super) fn take_over(&mut self, state: ConnState) {
         *self.count_of(state) += 1;

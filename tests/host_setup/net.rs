@@ -1,6 +1,5 @@
 //! Private network and mount namespaces, created by the test itself.
 
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -136,26 +135,20 @@ pub(crate) fn cleanup(control: &str) -> Result<String, String> {
 /// Everything about a host's network that the program could change, and the files that it could
 /// leave.
 pub(crate) fn picture() -> String {
-    let mut picture = String::new();
-    for look in [
-        "ip -d addr",
-        "ip maddr",
-        "ip -4 route show table all",
-        // Learnt routes have an age.
-        "ip -6 route show table all | sed -E 's/ expires [0-9]+sec//'",
-        "ip rule",
-        "ip -6 rule",
-        "ip neigh show proxy",
-        "ip -6 neigh show proxy",
-        // The kernel randomises the reachable time every five minutes.
-        "ip ntable | sed -E 's/ (reachable|refcnt) [0-9]+//g'",
-        "sysctl -a -r '^net' 2>/dev/null",
-        "find /run",
-    ] {
-        let _ = writeln!(picture, "# {look}\n{}", sh(look));
-    }
-    picture
+    sh(PICTURE)
 }
+
+/// Few processes: `ip -batch`, and no `sysctl -a`, which reads the sysctls of everything else too.
+/// Learnt routes have an age, and the kernel randomises the reachable time every five minutes.
+const PICTURE: &str = r#"
+{
+    printf '%s\n' address maddress 'route show table all' rule 'neigh show proxy' ntable |
+        ip -d -batch -
+    printf '%s\n' 'route show table all' rule 'neigh show proxy' | ip -6 -batch -
+} | sed -E 's/ expires [0-9]+sec//; s/ (reachable|refcnt) [0-9]+//g'
+grep -rs '' /proc/sys/net || true
+find /run
+"#;
 
 /// Fails with the lines that differ.
 pub(crate) fn assert_same(before: &str, after: &str) {
@@ -185,7 +178,7 @@ pub(crate) async fn until(script: &str) {
     let start = Instant::now();
     while !succeeds(script) {
         assert!(start.elapsed() < PATIENCE, "never: {script}");
-        let pause = (start.elapsed() / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let pause = (start.elapsed() / 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         tokio::time::sleep(pause).await;
     }
 }

@@ -16,7 +16,6 @@ use crate::balancer::maglev::MaglevTable;
 use crate::balancer::placement::PlacementKey;
 use crate::balancer::pool::{Eligible, Pool};
 use crate::balancer::real::{Life, Real, Reals};
-use crate::balancer::tcp::ConnState;
 use crate::balancer::tunnel::LocalRoute;
 use crate::model::{Millis, Policy, RealId, RealSpec, RealValue, Seed, ServiceId};
 use crate::wire::protocol;
@@ -72,12 +71,7 @@ impl Member {
         if self.draining {
             real.set_life(Life::Removed);
         }
-        for _ in 0..self.active {
-            real.bind(ConnState::Established);
-        }
-        for _ in 0..self.inactive {
-            real.bind(ConnState::None);
-        }
+        real.set_connections(self.active, self.inactive);
         real
     }
 }
