@@ -9,7 +9,7 @@ PROGRAMS := vstun vstun-director vstun-realserver
 # Newer than the sources when the release programs are up to date.
 BUILT := $(TARGET)/release/.built
 BPF := fast_path real_server arrival
-SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs') $(BPF:%=bpf/%.bpf.o)
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs') $(BPF:%=bpf/%.bpf.o)
 BINS := $(DESTDIR)$(PREFIX)/bin
 DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun
 MANUALS := $(TARGET)/release/manuals
@@ -56,8 +56,8 @@ part-cargo:
 part-netns:
 	@{ netns-tests/run || echo "broken: netns-tests"; } 2>&1 | tee $(LOGS_OF_PARTS)/netns
 
-# Some of them wait, so there are two for each core. Every balancer reserves some MiB: memory of its
-# own for each is zero already, and the heap's would have to be cleared.
+# Some of them wait, so there are two for each core. Every balancer reserves some MiB. Fresh memory
+# from the kernel is zero already; reused heap memory would have to be cleared.
 cargo-test: ## unit, table, pair, layering and fuzz smoke tests
 	MALLOC_MMAP_THRESHOLD_=131072 RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
 		$(CARGO) test --locked --no-fail-fast

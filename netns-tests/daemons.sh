@@ -306,9 +306,9 @@ start_web() { # NAME...
     for name in "$@"; do wait_for "$name's web server" listens_on_80 "$name-web"; done
 }
 
-# Whether its namespace has a listener to port 80 of all IPv6 addresses, which it opens last.
+# Whether a socket listens on [::]:80 in its namespace: the server opens that one last.
 listens_on_80() { # NAME
-    local sockets any=00000000000000000000000000000000
+    local sockets='' any=00000000000000000000000000000000
     ! has_ended "$1" || fail "$1 ended before it listened"
     read -r -d '' sockets <"/proc/${PID[$1]}/net/tcp6" || true
     [[ $sockets == *" $any:0050 $any:0000 0A "* ]]

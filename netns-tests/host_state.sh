@@ -5,7 +5,7 @@
 # themselves are left out: a neighbour table's random reachable time and its references, a counter
 # behind a sysctl.
 host_state() { # NAMESPACE
-    at "$1" sh -c '
+    at "$1" sh -ec '
         ip -d -batch - <<-LINES
 		address
 		route show table all
@@ -13,11 +13,7 @@ host_state() { # NAMESPACE
 		neigh show proxy
 		ntable
 		LINES
-        ip -6 -batch - <<-LINES
-		route show table all
-		rule
-		neigh show proxy
-		LINES
+        ip -6 rule
         # `sysctl -a` reads the other sysctls too: three times the CPU.
         grep -rs "" /proc/sys/net | grep -vE "nf_conntrack_count|stable_secret"' |
         sed -E 's/ (reachable|refcnt) [0-9]+//g'

@@ -154,7 +154,7 @@ impl Real {
         self.recount();
     }
 
-    /// Gives it that many connections at once.
+    /// Sets its connections, for tests.
     #[cfg(test)]
     pub(super) fn set_connections(&mut self, active: u64, inactive: u64) {
         (self.active, self.inactive) = (active, inactive);

@@ -141,11 +141,10 @@ pub(crate) fn picture() -> String {
 /// Few processes: `ip -batch`, and no `sysctl -a`, which reads the sysctls of everything else too.
 /// Learnt routes have an age, and the kernel randomises the reachable time every five minutes.
 const PICTURE: &str = r#"
-{
-    printf '%s\n' address maddress 'route show table all' rule 'neigh show proxy' ntable |
-        ip -d -batch -
-    printf '%s\n' 'route show table all' rule 'neigh show proxy' | ip -6 -batch -
-} | sed -E 's/ expires [0-9]+sec//; s/ (reachable|refcnt) [0-9]+//g'
+state=$(printf '%s\n' address maddress 'route show table all' rule 'neigh show proxy' ntable |
+    ip -d -batch -)
+echo "$state" | sed -E 's/ expires [0-9]+sec//; s/ (reachable|refcnt) [0-9]+//g'
+ip -6 rule
 grep -rs '' /proc/sys/net || true
 find /run
 "#;
