@@ -6,22 +6,38 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-
-# A firewall of the real server from now on: SYNs to port 80 are dropped, only those of WHO if it is
-# given.
-drops() { # NAME [WHO]
+# Opens flows for SECONDS. After the first of them, SYNs to port 80 are dropped by a firewall of the
+# real server, only those of WHO if it is given. Sets LAST, LOST and ALL as new_flows.py prints
+# them, and RUNS to the real server's probes before the firewall.
+flows_and_firewall() { # SECONDS NAME [WHO]
     local who=
-    [[ $# == 1 ]] || who="ip${FAMILY_OF_NFT} saddr $2"
-    echo "table inet drops { chain in { type filter hook input priority 0;
-        $who tcp dport 80 tcp flags syn drop; }; }" >"$WORK/$1.nft"
-    echo "ip netns exec vt-$1 nft -f $WORK/$1.nft"
+    [[ $# == 2 ]] || who="${NFT_IP[$INNER]} saddr $3"
+    cat >"$WORK/firewall" <<-SH
+	set -e
+	'$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' checks --json >'$WORK/before'
+	exec ip netns exec 'vt-$2' nft 'table inet drops { chain in {
+	    type filter hook input priority 0; $who tcp dport 80 tcp flags syn drop; }; }'
+	SH
+    read -r LAST LOST ALL < <(at vt-client python3 "$here/traffic/new_flows.py" "$VIP" 80 100 "$1" \
+        sh "$WORK/firewall") || fail "new_flows.py ended without its numbers"
+    RUNS=$(jq "[.checks[] | select(.address == \"${ADDRESS[$2]}\")][0].runs" "$WORK/before")
 }
-FAMILY_OF_NFT=
-[[ $(family "$VIP") == 4 ]] || FAMILY_OF_NFT=6
 
-flows() { # COMMAND: prints what new_flows.py does
-    # shellcheck disable=SC2086 # a command
-    at vt-client python3 "$here/traffic/new_flows.py" "$VIP" 80 100 "$SECONDS_OF_FLOWS" $1
+# A busy machine can hold up a real server until the SYNs to it are a row. Its check has then had
+# the interval's extra probe, and the director has to start anew.
+drop_at_real2() {
+    local tries=0
+    while
+        start_director rr 1 1 1
+        wait_for "probes of all three" all_probed 3
+        flows_and_firewall 3 real2
+        ((RUNS > 1))
+    do
+        say "real2 had $RUNS probes before its firewall"
+        ((++tries < 10)) || fail "real2 has left SYNs unanswered before each of $tries firewalls"
+        at vt-real2 nft delete table inet drops
+        stop director
+    done
 }
 
 make_topology
@@ -32,21 +48,18 @@ type = "tcp"
 interval = "10m"
 fast_interval = "100ms"
 timeout = "300ms"'
-start_director rr 1 1 1
-wait_for "probes of all three" all_probed 3
-
 # 100 ms of silence, three timeouts, and time for other tests.
-SECONDS_OF_FLOWS=3
-read -r last lost all < <(flows "$(drops real2)")
-say "the last of $lost lost flows of $all began after $last ms"
-((last <= 2000)) || fail "flows went to real2 for $last ms"
+drop_at_real2
+say "the last of $LOST lost flows of $ALL began after $LAST ms"
+((LAST <= 2000)) || fail "flows went to real2 for $LAST ms"
 state_is real2 down || fail "real2 is $(real_field real2 state)"
 expect_eq "real2 is down" "$(real_field real2 why)" "tcp check failed: no answer within 300ms"
-expect_eq "probes of real1" "$(runs real1)" 1
+# A second one if the machine has held up that real server too.
+expect_between "probes of real1" "$(runs real1)" 1 2
+expect_between "probes of real3" "$(runs real3)" 1 2
 
 # The probes are not dropped: one more in the interval, and the real server stays.
-SECONDS_OF_FLOWS=6
-read -r last lost all < <(flows "$(drops real1 "$CLIENT")")
+flows_and_firewall 6 real1 "$CLIENT"
 state_is real1 up || fail "real1 is $(real_field real1 state)"
 expect_eq "probes of real1" "$(runs real1)" 2
 expect_log director \
