@@ -391,8 +391,8 @@ mod tests {
         }
     }
 
-    /// Whether it came to that: on a busy machine the start may return before anything waits for
-    /// it.
+    /// False if the start had returned already, as it may on a busy machine: nothing was checked
+    /// then.
     async fn asked_before_its_start_has_returned(script: &str) -> bool {
         let (mut words, path) = shell("soon", script);
         // Other tests start /bin/sh too, of which few starts run at the same time.

@@ -27,7 +27,6 @@ fn a_reload_keeps_the_state_of_checks_and_a_changed_one_starts_from_its_real_ser
     assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Up)]);
 }
 
-/// In one of them the real server is down because of another check.
 /// Another check has taken their real server down before they had a result.
 #[test]
 fn a_reload_changes_no_check_that_has_not_run_yet() {
@@ -53,6 +52,7 @@ fn a_reload_changes_no_check_that_has_not_run_yet() {
     assert_eq!(port(&board, now, 81), (Phase::Up, 0));
 }
 
+/// In one of them the real server is down because of another check.
 #[test]
 fn a_new_check_of_two_services_takes_no_real_server_down_before_its_first_result() {
     let down = || ("bad".to_owned(), address(1), Health::Down);
