@@ -18,6 +18,7 @@ use crate::sys::interfaces;
 use super::config_file;
 use super::log_lines::{self, LogFormat};
 pub use super::operator::operator;
+use super::panics;
 use super::{director as director_daemon, realserver as realserver_daemon};
 
 /// Exit code: failed while running.
@@ -159,6 +160,7 @@ pub fn director() -> ExitCode {
         return passed(&format!("{}: ok ({})", args.config.display(), summary(&config)));
     }
     log_lines::start(args.log);
+    panics::end_program();
     log::info!("vstun-director {VERSION} starts with {}", args.config.display());
     let options = director_daemon::Options {
         config_path: args.config,
@@ -184,6 +186,7 @@ pub fn realserver() -> ExitCode {
         return passed(&format!("{}: ok ({vips}, {directors} of directors)", source.display()));
     }
     log_lines::start(args.log);
+    panics::end_program();
     log::info!("vstun-realserver {VERSION} starts");
     end("vstun-realserver", realserver_daemon::run(config, args.config))
 }

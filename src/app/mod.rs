@@ -22,6 +22,7 @@ mod log_throttle;
 mod manuals;
 mod operator;
 mod packet_thread;
+mod panics;
 mod program_start;
 mod realserver;
 mod serve;

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::panic;
 use std::path::{Path, PathBuf};
 #[cfg(debug_assertions)]
 use std::sync::LazyLock;
@@ -15,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::Timestamp;
 
+use crate::app::panics;
 use crate::balancer::Record;
 use crate::control::{TraceBegins, TracedDecision, to_hex};
 use crate::model::{Millis, Seed};
@@ -113,18 +113,13 @@ pub(super) fn decision(kept: &RecordedDecision, epoch: Timestamp, packets: bool)
     TracedDecision { packet, ..TracedDecision::new(&kept.record, format!("{time:.3}")) }
 }
 
-/// Installs a panic hook: a panic of the recording thread writes the kept decisions into this
-/// folder.
+/// A panic of the recording thread writes the kept decisions into this folder.
 pub(super) fn save_at_panic(folder: PathBuf) {
-    let before = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        before(panic);
-        match save(&folder) {
-            Ok(None) => {}
-            Ok(Some(path)) => log::error!("the latest decisions are in {}", path.display()),
-            Err(error) => log::error!("the latest decisions are lost: {error:#}"),
-        }
-    }));
+    panics::add_step(move || match save(&folder) {
+        Ok(None) => {}
+        Ok(Some(path)) => log::error!("the latest decisions are in {}", path.display()),
+        Err(error) => log::error!("the latest decisions are lost: {error:#}"),
+    });
 }
 
 /// Writes this thread's recorded decisions; `None`: it does not record.
@@ -172,6 +167,7 @@ mod tests {
     fn a_panic_leaves_the_latest_decisions_in_a_file() {
         let folder = std::env::temp_dir().join(format!("vstun-recorder-{}", std::process::id()));
         save_at_panic(folder.clone());
+        panics::end_program();
         // A thread that records nothing leaves none.
         thread::spawn(|| panic!("on purpose")).join().unwrap_err();
         assert!(!folder.exists());

@@ -29,7 +29,7 @@ use crate::control::{
 use crate::demo;
 
 use super::cli::{HELP_WIDTH, exit};
-use super::{cleanup, config_file, doctor, manuals};
+use super::{cleanup, config_file, doctor, manuals, panics};
 use command::{Command, OwnOrRealArgument};
 use daemon::Daemon;
 
@@ -95,6 +95,7 @@ pub(super) fn command_line() -> clap::Command {
 /// `vstun`.
 #[must_use]
 pub fn operator() -> ExitCode {
+    panics::end_program();
     let args = Args::try_parse().unwrap_or_else(|error| misused(&error));
     if let Some(fault) = args.command.fault() {
         misused(&Args::command().error(ErrorKind::WrongNumberOfValues, fault));
