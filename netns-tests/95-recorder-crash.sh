@@ -11,7 +11,8 @@ start_web real1
 start_real real1
 # `state` is /var/lib/vstun by default, which is this test's own.
 DIRECTOR_KEYS='recorder = 8'
-UNDER=(env VSTUN_PANIC_AT_DECISION=20)
+# The message is a line of JSON as well, and the file is written after it.
+UNDER=(env VSTUN_PANIC_AT_DECISION=20 sh -c 'exec "$@" --log-format json' sh)
 start_director rr 1
 kept=/var/lib/vstun/recorder.pcapng
 expect_fails "a file before the panic" test -e "$kept"
@@ -27,7 +28,7 @@ fetch_until() {
 wait_for "the panic" fetch_until
 exit_code director
 expect_eq "how it ends: SIGABRT" "$CODE" 134
-expect_log director 'decision 20: on purpose'
+expect_log director '^[{].*decision 20: on purpose.*[}]$'
 expect_log director "the latest decisions are in $kept"
 expect_eq "the file is its owner's" "$(stat -c %a "$kept")" 600
 if command -v tshark >/dev/null; then

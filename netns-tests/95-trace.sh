@@ -103,8 +103,8 @@ said=$(replay "$WORK/other.toml") && fail "the recording agrees with another con
 # A recording that began while a real server was drained agrees only with the states of then.
 ask director drain "${ADDRESS[real2]}" >"$WORK/drained.log"
 ask director list --json >"$WORK/states.json"
-# Each connection has a SYN, an acknowledgement and a request at least. Ctrl-C could come before the
-# packets have.
+# Each connection has a SYN, an acknowledgement and a request at least, so 12 packets end the
+# recording. Ctrl-C could come before they are recorded.
 begin drained --write "$WORK/drained.pcapng" --count 12
 expect_eq "connections of the other" "$(share "$(fetch 4)" real1)" 4
 exit_code drained

@@ -149,6 +149,7 @@ pub(super) fn command_lines() -> [clap::Command; 3] {
 /// `vstun-director`.
 #[must_use]
 pub fn director() -> ExitCode {
+    panics::install_hook();
     let args = DirectorArgs::parse();
     log_lines::choose(args.log_format.unwrap_or_default());
     let config = match config_file::director(&args.config) {
@@ -160,7 +161,6 @@ pub fn director() -> ExitCode {
         return passed(&format!("{}: ok ({})", args.config.display(), summary(&config)));
     }
     log_lines::start(args.log);
-    panics::end_program();
     log::info!("vstun-director {VERSION} starts with {}", args.config.display());
     let options = director_daemon::Options {
         config_path: args.config,
@@ -173,6 +173,7 @@ pub fn director() -> ExitCode {
 /// `vstun-realserver`.
 #[must_use]
 pub fn realserver() -> ExitCode {
+    panics::install_hook();
     let args = RealServerArgs::parse();
     log_lines::choose(args.log_format.unwrap_or_default());
     let config = match realserver_config(&args) {
@@ -186,7 +187,6 @@ pub fn realserver() -> ExitCode {
         return passed(&format!("{}: ok ({vips}, {directors} of directors)", source.display()));
     }
     log_lines::start(args.log);
-    panics::end_program();
     log::info!("vstun-realserver {VERSION} starts");
     end("vstun-realserver", realserver_daemon::run(config, args.config))
 }

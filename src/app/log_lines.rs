@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
+use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
@@ -70,8 +71,6 @@ pub(super) fn start(level: Option<LevelFilter>) {
     match format() {
         LogFormat::Json => {
             log.format(move |out, record| write_json(out, record, journal));
-            // Without this the standard library would write plain lines.
-            std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
         }
         LogFormat::Text if journal => {
             log.format(write_text);
@@ -79,6 +78,15 @@ pub(super) fn start(level: Option<LevelFilter>) {
         LogFormat::Text => {}
     }
     log.init();
+}
+
+/// Writes a panic's message if lines are JSON and the logger has started; else it returns `false`.
+pub(super) fn write_panic(panic: &PanicHookInfo<'_>) -> bool {
+    let writes = format() == LogFormat::Json && log::log_enabled!(Level::Error);
+    if writes {
+        log::error!("{panic}");
+    }
+    writes
 }
 
 /// Writes an error of the program itself to standard error: each line of the text is one.

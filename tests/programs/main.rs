@@ -5,4 +5,5 @@ mod bad_configurations;
 mod config_example;
 mod manuals;
 mod operator;
+mod panics;
 mod printed_commands;

@@ -113,9 +113,10 @@ pub(super) fn decision(kept: &RecordedDecision, epoch: Timestamp, packets: bool)
     TracedDecision { packet, ..TracedDecision::new(&kept.record, format!("{time:.3}")) }
 }
 
-/// A panic of the recording thread writes the kept decisions into this folder.
+/// From now on a panic of the recording thread writes the kept decisions into this folder, if the
+/// hook of [`panics`] is installed.
 pub(super) fn save_at_panic(folder: PathBuf) {
-    panics::add_step(move || match save(&folder) {
+    panics::set_last_step(move || match save(&folder) {
         Ok(None) => {}
         Ok(Some(path)) => log::error!("the latest decisions are in {}", path.display()),
         Err(error) => log::error!("the latest decisions are lost: {error:#}"),
@@ -167,7 +168,7 @@ mod tests {
     fn a_panic_leaves_the_latest_decisions_in_a_file() {
         let folder = std::env::temp_dir().join(format!("vstun-recorder-{}", std::process::id()));
         save_at_panic(folder.clone());
-        panics::end_program();
+        panics::install_hook();
         // A thread that records nothing leaves none.
         thread::spawn(|| panic!("on purpose")).join().unwrap_err();
         assert!(!folder.exists());

@@ -156,7 +156,7 @@ impl<B: TakesChanges> Runner<B> {
     }
 
     fn finish(&mut self, done: Result<FinishedProbe, tokio::task::JoinError>) {
-        // No probe is cancelled here, and one that panics ends the process (`panic = "abort"`).
+        // No probe is cancelled here, and one that panics ends the process (`app::panics`).
         let Ok(FinishedProbe { id, finding, kept }) = done else { return };
         let now = self.now();
         match kept {

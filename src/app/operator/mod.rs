@@ -95,7 +95,7 @@ pub(super) fn command_line() -> clap::Command {
 /// `vstun`.
 #[must_use]
 pub fn operator() -> ExitCode {
-    panics::end_program();
+    panics::install_hook();
     let args = Args::try_parse().unwrap_or_else(|error| misused(&error));
     if let Some(fault) = args.command.fault() {
         misused(&Args::command().error(ErrorKind::WrongNumberOfValues, fault));
