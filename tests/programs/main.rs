@@ -5,5 +5,6 @@ mod bad_configurations;
 mod config_example;
 mod manuals;
 mod operator;
+#[cfg(debug_assertions)]
 mod panics;
 mod printed_commands;

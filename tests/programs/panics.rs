@@ -1,4 +1,5 @@
-//! A panic of any thread ends the program, not that thread alone.
+//! A panic of any thread ends the program, not that thread alone. Programs that
+//! are not built for tests cannot be made to panic.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
