@@ -8,3 +8,4 @@ mod operator;
 #[cfg(debug_assertions)]
 mod panics;
 mod printed_commands;
+mod tally;
