@@ -95,7 +95,7 @@ fn a_cut_off_answer_passes_with_what_it_has_and_another_identifier_never() {
         ),
         ("of another", name_server(records(), of_another), "192.0.2.80", false, late),
     ] {
-        let found = found(asking("A", expected), port);
+        let found = found_as(detail, asking("A", expected), port);
         assert_eq!((found.0, found.1.as_str()), (passed, detail), "{what}");
     }
 }

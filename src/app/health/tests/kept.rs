@@ -28,7 +28,7 @@ fn six_probes() -> (Vec<ProbeFlow>, Vec<(u16, u64)>, RecordedChanges, HealthThre
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
         })
     };
-    let timing = Timing { interval: Duration::from_millis(20), ..Timing::DEFAULT };
+    let timing = Timing { interval: Duration::from_millis(20), ..PATIENT };
     let plan = tunnelled(Probe::Http(http()), port, timing);
     let balancer = RecordedChanges::default();
     let (inbox, checks) = HealthThread::new();
@@ -86,7 +86,7 @@ fn the_flow_of_a_failed_probe_is_released() {
     let balancer = RecordedChanges::default();
     let pins = Arc::new(pins::Pins::new(balancer.clone()));
     let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };
-    let plan = tunnelled(Probe::Tcp, port, Timing::DEFAULT);
+    let plan = tunnelled(Probe::Tcp, port, PATIENT);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (found, kept) = prober.once(&plan.checks[0], None).await;
@@ -112,7 +112,7 @@ fn a_flow_that_a_probe_leaves_is_released_although_the_probe_times_out() {
     // Its port has a listener, so the probe takes another one.
     let taken = TcpListener::bind((HERE, 0)).unwrap();
     let silent = TcpListener::bind((HERE, 0)).unwrap();
-    let timing = Timing { timeout: Timing::MIN, ..Timing::DEFAULT };
+    let timing = Timing { timeout: Timing::MIN, ..PATIENT };
     let plan = tunnelled(Probe::Http(http()), silent.local_addr().unwrap().port(), timing);
     let left = ProbeFlow {
         protocol: 6,
@@ -129,10 +129,8 @@ fn a_flow_that_a_probe_leaves_is_released_although_the_probe_times_out() {
     runtime.block_on(async {
         let kept = socket::KeptProbe { flow: left, socket: None };
         let (found, kept) = prober.once(&plan.checks[0], Some(kept)).await;
-        assert_eq!(
-            (found.detail.as_str(), kept.is_none()),
-            ("connected, then no whole answer within 10ms", true)
-        );
+        // A busy machine may take the 10 ms before the connection is there.
+        assert!(found.detail.ends_with("within 10ms") && kept.is_none(), "{}", found.detail);
         let deadline = Instant::now() + Duration::from_secs(30);
         while !prober.pins.reserve(left) {
             assert!(Instant::now() < deadline, "{left:?} is still reserved");
@@ -149,7 +147,7 @@ fn the_flow_of_a_check_that_was_run_on_request_is_released() {
     let balancer = RecordedChanges::default();
     let pins = Arc::new(pins::Pins::new(balancer.clone()));
     let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };
-    let plan = tunnelled(Probe::Tcp, port, Timing::DEFAULT);
+    let plan = tunnelled(Probe::Tcp, port, PATIENT);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let run = runtime.block_on(prober.apart(plan.checks[0].clone()));
     assert!(run.passed, "{run:?}");
@@ -177,7 +175,7 @@ async fn passed_twice(
 fn a_check_that_runs_seldom_keeps_no_socket() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for (interval, keeps) in [(10_000, true), (10_001, false)] {
-        let timing = Timing { interval: Duration::from_millis(interval), ..Timing::DEFAULT };
+        let timing = Timing { interval: Duration::from_millis(interval), ..PATIENT };
         let plan = tunnelled(Probe::Tcp, answering(b""), timing);
         let pins = Arc::new(pins::Pins::new(RecordedChanges::default()));
         let patterns = Patterns::default();
@@ -200,7 +198,7 @@ fn an_error_ends_a_probe_over_a_kept_socket_at_once_too() {
             while stream.read(&mut [0; 512]).is_ok_and(|read| read > 0) {}
         })
     };
-    let timing = Timing { timeout: Duration::from_secs(3_600), ..Timing::DEFAULT };
+    let timing = Timing { timeout: Duration::from_secs(3_600), ..PATIENT };
     let plan = tunnelled(Probe::Http(http()), port, timing);
     let pins = Arc::new(pins::Pins::new(RecordedChanges::default()));
     let prober = prober::Prober { pins, patterns: Patterns::default(), started: Instant::now() };

@@ -54,7 +54,7 @@ fn a_dynamic_program_s_exit_code_gives_a_weight() {
         (52, true, "exit code 52, weight 50", Some(Some(50))),
         (255, true, "exit code 255, weight 253", Some(Some(253))),
     ] {
-        let timing = Timing { rise: 1, fall: 1, ..Timing::DEFAULT };
+        let timing = Timing { rise: 1, fall: 1, ..PATIENT };
         let found = with_checks(plan(dynamic(code), 80, timing), async |checks, _| {
             let end = Instant::now() + Duration::from_secs(30);
             loop {
@@ -83,7 +83,7 @@ fn a_program_that_ignores_its_end_is_killed_with_what_it_has_started() {
         "trap '' TERM INT; sleep 61 & echo $$ $! >{}; while :; do sleep 62; done",
         file.display()
     );
-    let (passed, detail, took) = found(exec(&script), 80);
+    let (passed, detail, took) = found_late(exec(&script), 80);
     assert!(!passed && detail == "started, then no end within 2s", "{detail}");
     assert!(took < PATIENCE, "{took:?}");
     let pids = std::fs::read_to_string(&file).unwrap();
@@ -144,7 +144,7 @@ fn a_datagram_and_its_answer() {
         ("an answer that is not asked for", quiet(), echo(), true, "answered with 4 bytes"),
         ("a closed port again", quiet(), closed_udp_port(), false, "port unreachable"),
     ] {
-        let found = found(probe, port);
+        let found = found_as(detail, probe, port);
         assert_eq!((found.0, found.1.as_str()), (passed, detail), "{what}");
     }
 }
@@ -198,11 +198,11 @@ fn a_question_and_its_answer() {
         ("a closed port", asking("NOERROR", None), closed_udp_port(), false, "port unreachable"),
         ("silence", asking("NOERROR", None), silent, false, "asked, then nothing within 2s"),
     ] {
-        let found = found(probe, port);
+        let found = found_as(detail, probe, port);
         assert_eq!((found.0, found.1.as_str()), (passed, detail), "{what}");
     }
     let garbage = datagrams(|_| vec![vec![0xff; 40]]);
-    let (passed, detail, _) = found(asking("NOERROR", None), garbage);
+    let (passed, detail, _) = found_late(asking("NOERROR", None), garbage);
     assert!(!passed, "{detail}");
 }
 
@@ -321,7 +321,7 @@ fn tls_that_never_finishes_costs_no_more_than_the_timeout() {
     let https = HttpProbe { tls: Some(tls.clone()), ..http() };
     for probe in [Probe::Tls(tls), Probe::Http(https), Probe::Grpc(grpc)] {
         let name = probe.name();
-        let (passed, said, took) = found(probe, silent);
+        let (passed, said, took) = found_late(probe, silent);
         let detail = "connected, then no end of the handshake within 2s";
         assert_eq!((passed, said.as_str()), (false, detail), "{name}");
         assert!(took < PATIENCE, "{name}: {took:?}");

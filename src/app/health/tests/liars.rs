@@ -132,7 +132,7 @@ fn an_answer_of_dns_to_another_question_counts_for_nothing() {
             expect_rcode: "NOERROR".to_owned(),
             expect_answer: Some("192.0.2.80".to_owned()),
         });
-        let found = found(probe, name_server(code, about));
+        let found = found_as(detail, probe, name_server(code, about));
         assert_eq!((found.0, found.1.as_str()), (passed, detail), "{code} {about:?}");
     }
 }
@@ -262,7 +262,7 @@ fn an_agent_s_nonsense_is_no_report() {
         let _ = stream.write_all(b"50%");
         while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
     });
-    let (passed, detail, _) = found(Probe::Agent, open);
+    let (passed, detail, _) = found_late(Probe::Agent, open);
     let late = "answered, then no end of its line within 2s";
     assert_eq!((passed, detail.as_str()), (false, late));
     let endless = server(|mut stream| while stream.write_all(b"up ").is_ok() {});

@@ -141,7 +141,7 @@ fn request_of(http: HttpProbe, listener: &TcpListener) -> Vec<String> {
             lines[1..].sort_unstable();
             lines
         });
-        let checks = plan(Probe::Http(http), port, Timing::DEFAULT).checks;
+        let checks = plan(Probe::Http(http), port, PATIENT).checks;
         let found = with_checks(Plan::default(), async |thread, _| thread.probe(checks).await);
         assert!(found[0].passed, "{found:?}");
         request.join().unwrap()

@@ -35,12 +35,8 @@ impl TakesChanges for Refuses {
 /// long. Returns the reason why it went down, and how many flows were pinned.
 fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usize) {
     let hour = Duration::from_secs(3_600);
-    let timing = Timing {
-        interval: Duration::from_millis(50),
-        fast_interval,
-        timeout: hour,
-        ..Timing::DEFAULT
-    };
+    let timing =
+        Timing { interval: Duration::from_millis(50), fast_interval, timeout: hour, ..PATIENT };
     let listener = TcpListener::bind((HERE, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let plan = tunnelled(probe, port, timing);
@@ -71,6 +67,6 @@ fn a_router_s_error_fails_a_probe_too_and_the_next_one_keeps_the_fast_interval()
     let began = Instant::now();
     let (why, probes) = refused(Probe::Http(http()), false, Duration::from_millis(50));
     assert_eq!(why, "http check failed: refused by 10.0.0.11");
-    assert_eq!(probes, 3);
+    assert!(probes >= 3, "{probes}");
     assert!(began.elapsed() >= Duration::from_millis(100));
 }

@@ -114,7 +114,7 @@ fn the_files_of_many_probes_at_the_same_time_are_read_once() {
         drop(stream);
     });
     let tls = TlsProbe { ca: Some(pipe.clone()), ..TlsProbe::new() };
-    let timing = Timing { timeout: Duration::from_secs(2), ..Timing::DEFAULT };
+    let timing = Timing { timeout: LATE, ..Timing::DEFAULT };
     let spec = CheckSpec { probe: Probe::Tls(tls), via: Via::Direct, port: None, timing };
     let destination = crate::health::Destination { address: HERE, port: silent };
     let encap = RealSpec::new(HERE, 1).values.encap;
