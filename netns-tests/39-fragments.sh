@@ -75,7 +75,6 @@ expect_accounted
 
 # The rest expires, in an idle director too.
 if [[ $MIX == 4in6 ]]; then
-    WAIT=60
     wait_for "held fragments to be forgotten" is_forgotten
     expect_between "dropped as too late" "$(dropped fragment_expired)" 1 $WAITING_MOST
     expect_accounted

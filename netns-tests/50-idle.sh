@@ -20,7 +20,6 @@ wakeups() { # NAME
         xargs -I{} awk '{ print $3 }' "/proc/${PID[$1]}/task/{}/schedstat"
 }
 expect_eq "the table's capacity" "$(number director list .connections.capacity)" 1000000
-WAIT=30
 # The fast path's maps are the kernel's memory, but it counts here too: 96 bytes a connection.
 [[ ${FAST_PATH:-off} == off ]] && maps=0 || maps=96000
 for name in director real1; do

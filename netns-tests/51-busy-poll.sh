@@ -26,7 +26,6 @@ expect_between "times that the director slept" $(($(number director stats .wakeu
 # milliseconds for all of them.
 polled() { (($(milliseconds real1) - spent >= 100)); }
 wait_for "a tenth of a second of polling at real1" polled
-WAIT=30
 for name in director real1; do
     wait_for "a second without a wake-up of $name" quiet_second "$name"
 done

@@ -11,7 +11,6 @@ connections=2000
 DIRECTOR_KEYS='arp = false
 hash_seed = "63-takeover"'
 TRUSTED=("$DIRECTOR" "${LAN_OTHERS[$OUTER]}")
-WAIT=60
 make_topology
 make_other
 start_web "${REALS[@]}"

@@ -7,7 +7,6 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 CONNECTIONS=1000
-WAIT=60
 make_topology
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"

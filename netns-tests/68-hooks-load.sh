@@ -14,7 +14,6 @@ uplinks = ["eth0"]
 hash_seed = "68-hooks-load"'
 SERVICE_KEYS='unknown = "adopt"'
 TRUSTED=("$DIRECTOR" "${LAN_OTHERS[$OUTER]}")
-WAIT=60
 make_topology
 make_other
 start_web "${REALS[@]}"

@@ -6,7 +6,6 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-WAIT=120
 FORGED=([4]=198.18.0.0/15 [6]=2001:db8:5::/48)
 DIRECTOR_KEYS=$'max_connections = 2000\ntimeouts.tcp_syn_recv = "5s"'
 SERVICE_KEYS='flood_new_flows = 1500'

@@ -8,7 +8,6 @@ demo() { # as at a terminal: in a process group of its own
     setsid "$VSTUN_BIN/vstun" demo >"$WORK/demo.log" 2>&1 &
     PID[demo]=$!
 }
-WAIT=120
 
 demo
 exit_code demo

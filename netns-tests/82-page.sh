@@ -11,14 +11,14 @@ command -v chromium >/dev/null || skip "no chromium here: apt-get install chromi
 SHOTS=${SHOTS:-}  # a folder for pictures of the page
 
 coproc_line() {
-    echo "$*" >&"${BROWSER[1]}"; read -r -t 90 -u "${BROWSER[0]}" answer ||
+    echo "$*" >&"${BROWSER[1]}"; read -r -t 180 -u "${BROWSER[0]}" answer ||
         fail "the browser has not answered to: $*"
 }
 evaluate() { coproc_line eval "${1//$'\n'/ }"; echo "$answer"; }            # EXPRESSION
 shows() { # WHAT EXPRESSION
     coproc_line wait "${2//$'\n'/ }"
     [[ $answer == true ]] ||
-        fail "$1: not seen within a minute; the page says: $(evaluate document.body.innerText)"
+        fail "$1: not seen within two minutes; the page says: $(evaluate document.body.innerText)"
 }
 text='document.getElementById'
 
@@ -46,7 +46,7 @@ mkdir "$WORK/home"
 export HOME=$WORK/home
 coproc BROWSER { at vt-director python3 "$here/traffic/browser.py" http://127.0.0.1:9180/ \
     "$WORK/home/profile" 2>"$WORK/browser.log"; }
-read -r -t 90 -u "${BROWSER[0]}" answer || fail "no browser: $(<"$WORK/browser.log")"
+read -r -t 180 -u "${BROWSER[0]}" answer || fail "no browser: $(<"$WORK/browser.log")"
 
 # In one browser, since it starts slowly. `foreign` and `many` replace the page's data.
 parts=(live reading readers states foreign many)

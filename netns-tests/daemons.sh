@@ -320,6 +320,8 @@ nginx_configuration() { # NAME
     echo 'daemon off; master_process off; user root root; error_log stderr error;'
     echo "pid $root/nginx.pid; events { worker_connections 4096; }"
     echo 'http { access_log off; client_max_body_size 0; sendfile on;'
+    # Its usual 60 and 75 seconds would end connections that a slow test holds open.
+    echo 'client_header_timeout 1h; client_body_timeout 1h; send_timeout 1h; keepalive_timeout 1h;'
     for kind in client_body proxy fastcgi uwsgi scgi; do
         echo "${kind}_temp_path $root/temp/$kind;"
     done

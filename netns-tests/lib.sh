@@ -11,7 +11,7 @@ fi
 
 WORK=/run/test      # logs, configuration, web content; gone with the mount namespace
 CONTROL=/run/vstun  # control sockets
-WAIT=60             # seconds until a wait fails: generous, since a busy machine is no fault
+WAIT=120            # seconds until a wait fails: generous, since a busy machine is no fault
 ulimit -n "$(ulimit -Hn)" # thousands of connections to one web server
 
 # jq 1.6 takes ten times as long to start as gojq, and the tests call it very often. An alias, since

@@ -3,7 +3,7 @@
 browser.py URL FOLDER
 
 eval EXPRESSION        its value as JSON
-wait EXPRESSION        `true` once it is true; `false` after a minute
+wait EXPRESSION        `true` once it is true; `false` after two minutes
 shot WIDTH FILE        a picture of the page
 scheme NAME            prefers the colour scheme `light` or `dark`; true
 complaints             what the console, the policy and exceptions reported, as JSON
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 class Browser:

@@ -25,15 +25,20 @@ failures:
 test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
 ";
 
-/// What netns-tests/run prints of a failed and a passed test.
+/// What netns-tests/run prints of two failed tests, one of which says why, and a passed one.
 const NETNS: &str = "\
 netns 10-web                           6in4  FAILED     1.0 s, CPU  0.1 s
+    FAILED: requests: is 1, expected 2
+    --- last lines of director.log
+    ready
+    all logs are in target/netns-tests/10-web@6in4
+netns 11-leastconn                     6in4  FAILED     1.0 s, CPU  0.1 s
     line 1
     line 2
     line 3
-    all logs are in target/netns-tests/10-web@6in4
-netns 11-leastconn                     6in4  ok         1.0 s, CPU  0.1 s
-1 passed, 1 failed, 0 skipped
+    all logs are in target/netns-tests/11-leastconn@6in4
+netns 12-udp                           6in4  ok         1.0 s, CPU  0.1 s
+1 passed, 2 failed, 0 skipped
 ";
 
 fn tally(name: &str, logs: [&str; 2], most: &str) -> Output {
@@ -53,25 +58,30 @@ fn tally(name: &str, logs: [&str; 2], most: &str) -> Output {
 
 #[test]
 fn what_failed_and_why_comes_before_the_sum() {
-    let output = tally("failures", [CARGO, NETNS], "3");
+    let output = tally("failures", [CARGO, NETNS], "12");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
         "a::b failed:\n    \
              thread 'a::b' (123) panicked at src/x.rs:3:5:\n    \
              assertion `left == right` failed\n      \
-               left: 1\n\
+               left: 1\n     \
+              right: 2\n\
          netns 10-web@6in4 failed:\n    \
+             FAILED: requests: is 1, expected 2\n\
+         netns 11-leastconn@6in4 failed:\n    \
              line 1\n    \
              line 2\n    \
              line 3\n\
-         2 passed, 2 failed, 0 skipped\n"
+         2 passed, 3 failed, 0 skipped\n"
     );
 }
 
+/// A test that runs its own program again prints that one's output first.
 #[test]
-fn a_long_message_keeps_cargos_first_and_a_scripts_last_lines() {
-    let output = tally("long", [CARGO, NETNS], "2");
+fn the_panic_is_found_in_a_long_message_and_without_one_an_end_of_it() {
+    let nested = CARGO.replace("thread 'a::b'", "running 1 test\nline\nline\nthread 'a::b'");
+    let output = tally("long", [&nested, NETNS], "2");
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("panicked at") && !said.contains("left: 1"), "{said}");
     assert!(said.contains("line 3\n") && !said.contains("line 1"), "{said}");
