@@ -11,14 +11,14 @@ bulk() { # HOW BYTES
     local before
     before=$(packets_given)
     head -c "$2" "$WORK/random" >"$WORK/files/random"
-    at vt-client curl -sSf --max-time 120 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    at vt-client curl -sSf --max-time 400 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
     cmp "$WORK/real1/upload/up" "$WORK/files/random" || fail "$1: the upload differs"
     # A packet carries at most $MSS bytes of data.
     expect_between "$1, packets of the upload through the director" $(($(packets_given) - before)) \
         $(($2 / MSS)) $(($2 / 400))
     # Replies do not pass the director.
     truncate -s "$LESS" "$WORK/files/random"
-    at vt-client curl -sSf --max-time 120 "$(url /files/random)" | cmp - "$WORK/files/random" ||
+    at vt-client curl -sSf --max-time 400 "$(url /files/random)" | cmp - "$WORK/files/random" ||
         fail "$1: the download differs"
     rm "$WORK/real1/upload/up"
     expect_accounted

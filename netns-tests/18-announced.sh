@@ -66,9 +66,14 @@ stop director
 
 # A director that is stopped while it asks who has the VIP has never had it.
 start_asking() { at vt-director ip link show dev vstun0 >"$WORK/link" 2>&1; }
-spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
-wait_for "the TUN" start_asking
-stop director
-expect_eq "exit code" "$CODE" 0
-expect_eq "announcements by a director that stops" "$(heard announced)" 6
+for _ in {1..5}; do
+    before=$(heard announced)
+    spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+    wait_for "the TUN" start_asking
+    stop director
+    expect_eq "exit code" "$CODE" 0
+    # On a busy machine the signal may come when the answer is there already: another try.
+    log_has director announcing || break
+done
+expect_eq "announcements by a director that stops" "$(heard announced)" "$before"
 ! log_has director announcing || fail "it says that it announces"

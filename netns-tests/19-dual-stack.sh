@@ -59,8 +59,9 @@ for inner in 4 6; do
     for name in real2:6 real1:4; do # the family of each one's tunnel
         expected=$(share "${!served}" "${name%:*}")
         [[ $name == *:6 ]] || expected=$((expected + $(share "${!served}" real3)))
-        expect_eq "SYN-ACKs with MSS $(mss $inner "${name#*:}") to IPv$inner clients" \
-            "$(counter vt-router "v${inner}in${name#*:}" mss)" "$expected"
+        # Some may be repeated on a busy machine.
+        expect_between "SYN-ACKs with MSS $(mss $inner "${name#*:}") to IPv$inner clients" \
+            "$(counter vt-router "v${inner}in${name#*:}" mss)" "$expected" $((expected + 5))
     done
 done
 shared "flows answered" datagrams

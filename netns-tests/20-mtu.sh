@@ -33,7 +33,9 @@ start_director rr 1
 
 start_real real1
 upload real1
-expect_eq "SYN-ACKs with MSS $MSS" "$(mss_counter clamped)" 1
+# One, and its repetitions on a busy machine.
+clamped=$(mss_counter clamped)
+expect_between "SYN-ACKs with MSS $MSS" "$clamped" 1 5
 expect_between "full segments that just fit" "$(mss_counter full)" 1000 5000
 expect_eq "segments that do not fit" "$(mss_counter unfit)" 0
 expect_eq "too big by ICMP at the client" "$(counter vt-client too_big)" 0
@@ -42,7 +44,7 @@ expect_eq "the real server's exit code" "$CODE" 0
 
 REAL_KEYS='mss = "off"' start_real real1
 upload real1
-expect_eq "SYN-ACKs with MSS $MSS, still" "$(mss_counter clamped)" 1
+expect_eq "SYN-ACKs with MSS $MSS, still" "$(mss_counter clamped)" "$clamped"
 expect_between "segments that did not fit" "$(mss_counter unfit)" 1 100
 expect_between "too big by ICMP at the client" "$(counter vt-client too_big)" 1 100
 [[ $(at vt-client ip route get "$VIP") == *"mtu $TUN_MTU"* ]] ||

@@ -8,10 +8,15 @@ source "$here/daemons.sh"
 # The client's kernel repeats a SYN after a second: a refusal at once arrives earlier.
 sent_again() { at vt-client cat /proc/net/snmp | awk '/^Tcp: [0-9]/ { print $13 }'; }
 refusals() { # WHAT PORT: TCP is refused at once, UDP with ICMP port unreachable
-    local code=0
-    at vt-client curl -s --max-time 60 "http://$(in_url "$VIP"):$2/" || code=$?
-    expect_eq "$1: curl's exit code (7: refused)" "$code" 7
-    expect_eq "$1: segments that the client sent again" "$(sent_again)" 0
+    local code before
+    # A machine that stands still for a second makes it repeat one too: another try.
+    for _ in {1..5}; do
+        before=$(sent_again) code=0
+        at vt-client curl -s --max-time 60 "http://$(in_url "$VIP"):$2/" || code=$?
+        expect_eq "$1: curl's exit code (7: refused)" "$code" 7
+        (($(sent_again) > before)) || break
+    done
+    expect_eq "$1: segments that the client sent again" "$(($(sent_again) - before))" 0
     expect_eq "$1: UDP" "$(at vt-client python3 "$here/traffic/udp_refused.py" "$VIP" "$2")" refused
 }
 
@@ -37,10 +42,10 @@ expect_eq "connections given" "$(connections_given)" 0
 mapfile -t answers < <(at vt-client python3 "$here/traffic/stray_ack.py" "$CLIENT" "$VIP" 80)
 expect_eq "answer to a stray ACK" "${answers[0]}" "rst 777"
 expect_eq "answer to a stray RST" "${answers[1]}" "silence"
-expect_between "packets answered by the director" "$(number director stats .packets.replied)" 12 20
+expect_between "packets answered by the director" "$(number director stats .packets.replied)" 12 40
 answered() { number director drops ".answered.$1"; } # REASON
-expect_between "answers for want of a service" "$(answered no_service)" 2 4
-expect_between "answers for want of a real server" "$(answered no_real_server)" 2 4
+expect_between "answers for want of a service" "$(answered no_service)" 2 20
+expect_between "answers for want of a real server" "$(answered no_real_server)" 2 20
 expect_eq "answers to a stray ACK" "$(answered no_connection)" 1
 expect_eq "pings answered" "$(answered echo)" 7
 expect_eq "answers by reason" "$(number director drops '[.answered[]] | add')" \
@@ -48,11 +53,10 @@ expect_eq "answers by reason" "$(number director drops '[.answered[]] | add')" \
 expect_accounted
 ECHO_REPLY=([4]="icmp 0/0" [6]="icmpv6 129/0")
 PORT_UNREACHABLE=([4]="icmp 3/3" [6]="icmpv6 1/4")
-expect_eq "echo replies with the right checksums" \
-    "$(grep -c "^${ECHO_REPLY[$INNER]} right" "$WORK/checked.log")" 7
-expect_eq "port unreachables with the right checksums" \
-    "$(grep -c "^${PORT_UNREACHABLE[$INNER]} right" "$WORK/checked.log")" 2
-expect_eq "resets with the right checksums" "$(grep -c "^tcp rst right" "$WORK/checked.log")" 3
+right() { (($(grep -c "^$1 right" "$WORK/checked.log") >= $2)); } # ANSWER NUMBER
+wait_for "echo replies with the right checksums" right "${ECHO_REPLY[$INNER]}" 7
+wait_for "port unreachables with the right checksums" right "${PORT_UNREACHABLE[$INNER]}" 2
+wait_for "resets with the right checksums" right "tcp rst" 3
 expect_eq "answers with wrong checksums" "$(grep -c "wrong" "$WORK/checked.log" || true)" 0
 
 own=$(at vt-director cat /sys/class/net/eth0/address)

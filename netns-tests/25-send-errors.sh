@@ -53,11 +53,14 @@ uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     # One connection each, in the order of rr; the datagrams' flows count as well.
     for name in "${REALS[@]}"; do
         before=$(real_field "$name" connections)
-        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 6M \
+        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 3M \
             -T "$WORK/files/random" "$(url "/upload/$1")"
         wait_for "the connection to $name" connected "$name" "$before"
+        # It is not over before its way is closed.
+        [[ $name != real2 ]] || kill -STOP "${PID[up-real2]}"
     done
     "$2"
+    kill -CONT "${PID[up-real2]}"
     wait_for "send errors ($1)" more_errors "$errors"
     for name in real1 real3; do
         exit_code "up-$name"
@@ -85,6 +88,8 @@ forbidden() {
 allowed() { at vt-director nft delete table inet firewall; }
 
 datagrams no-route unreachable reachable
+# No port of those flows, which are still in the table.
+at vt-client sysctl -qw net.ipv4.ip_local_port_range="20000 29999"
 datagrams firewall forbidden allowed
 uploads no-route unreachable reachable
 # No rule of a firewall sees carried packets.

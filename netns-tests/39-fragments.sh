@@ -34,7 +34,7 @@ for name in "${REALS[@]}"; do
 done
 # On a busy machine one of its 45 fragments may be lost: another try.
 for _ in {1..3}; do
-    fragments kernel "$VIP" 9000 1 2 65507 >/dev/null
+    fragments kernel "$VIP" 9000 1 2 65507 >/dev/null || continue
     (($(connections_given) < 13)) || break
 done
 expect_between "connections" "$(connections_given)" 13 15

@@ -32,8 +32,9 @@ holds() { [[ $(at vt-real1 ip -o address show dev vstun0) == *" $1/"* ]]; } # AD
 
 expect_fails "a request to a virtual IP that it does not have" at vt-client curl -sS --max-time 1 \
     -o /dev/null "$(VIP=$new url /)"
+is_refused() { (($(refused real1 not_vip) > 0)); }
+wait_for "a packet to $new to be refused" is_refused
 before=$(refused real1 not_vip)
-((before > 0)) || fail "no packet to $new was refused"
 real_config "" "$first" "$new" "$foreign"
 code=0
 ask real1 plan "$WORK/real1.toml" --json >"$WORK/plan.json" || code=$?

@@ -49,9 +49,9 @@ expect_leaves() { # NAME
     wait_for "all connections to be used" log_has steps '^gone '
     said=$(grep '^gone ' "$WORK/steps.log")
     [[ $said == "gone alive 8 reset 4 milliseconds "* ]] || fail "connections: $said"
-    # At once, and not after a timeout of the client's kernel: its shortest is 200 ms, its next ones
-    # twice as long.
-    ((${said##* } < 1000)) || fail "the slowest answer took ${said##* } ms"
+    # Soon, though a machine that stands still may make the client's kernel repeat: it does so after
+    # 0.2, 0.6, 1.4 and 3 s.
+    ((${said##* } < 3000)) || fail "the slowest answer took ${said##* } ms"
     say "$said"
 }
 more_than() { (($(lines "$1" "$2") > $3)); } # NAME PATTERN N
@@ -84,7 +84,7 @@ expect_eq "state of real2" "$(real_field real2 state)" disabled
 expect_leaves real2
 wait_for "the resets at real2" more_than real2-resets '^client right' 3
 expect_eq "resets at real2 with another sequence number" "$(lines real2-resets '^client wrong')" 0
-expect_eq "resets that the client was sent" "$(lines client-resets '^vip right')" 4
+wait_for "a reset to each client" more_than client-resets '^vip right' 3
 expect_eq "connections that real2 has left, whose clients are silent" "$(sockets real2)" 2
 expect_eq "packets that ended a connection" "$(number director stats .packets.ended)" 4
 close_flows
@@ -95,6 +95,7 @@ configure "$WORK/director.toml" rr 1 1 1
 ask director reload
 expect_eq "state of real2, which is back" "$(real_field real2 state)" up
 open_flows 2
+resets=$(lines client-resets '^vip right')
 expect_eq "connections of real1" "$(number director list '.services[0].reals[0].active')" 6
 state_of real1 down
 ask director reload
@@ -104,7 +105,7 @@ open=$(sockets real1)
 expect_leaves real1
 expect_eq "packets to real1 since it is down" "$(($(tunnelled_to real1) - before))" 0
 expect_eq "connections that real1 still has" "$(sockets real1)" "$open"
-expect_eq "resets that the client was sent" "$(lines client-resets '^vip right')" 8
+wait_for "a reset to each client" more_than client-resets '^vip right' $((resets + 3))
 expect_eq "packets that ended a connection" "$(number director stats .packets.ended)" 8
 expect_eq "resets to the client with another sequence number" \
     "$(lines client-resets '^vip wrong')" 0

@@ -36,8 +36,10 @@ evaluate "$text('search').value = '${ADDRESS[real3]}';
 shows "only what is searched" "document.querySelectorAll('#services tbody tr').length == 1"
 evaluate "$text('search').value = ''; $text('search').dispatchEvent(new Event('input'))" >/dev/null
 
+hold kept 4
 ask director remove-real "${ADDRESS[real3]}" >/dev/null
 shows "a removed real server with its connections" "$text('services').innerText.includes('removed')"
+release kept 4
 at vt-client python3 -c "import socket, sys
 sctp = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 132)
 sctp.sendto(bytes(20), (sys.argv[1], 0))" "$VIP"
