@@ -48,8 +48,10 @@ stop director
 expect_eq "lines without a priority" \
     "$(grep -cvE '^<[0-7]>[^<0-9[]' "$WORK/director.log" || true)" 0
 expect_eq "errors after mistakes" "$(lines '^<[0-3]>')" 0
-expect_eq "warnings, but of the host's forwarding" \
-    "$(grep '^<4>' "$WORK/director.log" | grep -vc 'forwarding is turned on' || true)" 0
+# The host's forwarding, and on a busy machine late checks.
+EXPECTED_WARNINGS='forwarding is turned on|health checks run up to'
+expect_eq "other warnings" \
+    "$(grep '^<4>' "$WORK/director.log" | grep -vcE "$EXPECTED_WARNINGS" || true)" 0
 expect_eq "start, readiness and stop" \
     "$(lines '^<6>.*(director [0-9.]+ starts|: ready$|stopping: SIGTERM|has stopped)')" 4
 expect_eq "who has changed the weight" \
@@ -71,7 +73,7 @@ expect_eq "lines without time, level, module or text" \
 expect_eq "modules of changes" "$(log_of 'select(.what) | .module' | sort -u)" '"vstun::events"'
 expect_eq "errors and warnings after mistakes" \
     "$(log_of 'select(.level == "error" or .level == "warn") | .text
-    | select(contains("forwarding is turned on") | not)')" ""
+    | select(test("'"$EXPECTED_WARNINGS"'") | not)')" ""
 expect_eq "who has changed the weight" "$(log_of 'select(.what == "weight" and .after == "3")
     | "\(.who) \(.uid) \(.gid) \(.pid > 0) \(.verb) \(.service) \(.address) \(.before)"')" \
     "\"operator 0 0 true set-weight web ${ADDRESS[real1]} 1\""

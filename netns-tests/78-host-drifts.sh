@@ -34,6 +34,8 @@ for time in first second; do
     at vt-director ip -"$version" rule del pref 10
     wait_for "its end" is_wrong capture 0
 done
+ends_told() { (($(grep -c '"host_right".*do not get into vstun0' "$WORK/events.log") >= 2)); }
+wait_for "the event of the second end" ends_told
 expect_eq "times it was said" "$(grep -c 'WARN.* do not get into vstun0' "$WORK/director.log")" 2
 expect_eq "events of it" "$(grep -c '"host_wrong".*do not get into vstun0' "$WORK/events.log")" 2
 expect_eq "events of its end" \
@@ -91,8 +93,8 @@ at vt-director ip link set vstun0 mtu 1290
 wait_for "the TUN's MTU again" tun_has director vstun0 "$mtu"
 wait_for "a word about it" log_has director "MTU $mtu of vstun0: it was gone, and is put back"
 # The TUN is renamed: it is the same one.
-at vt-director ip link set vstun0 down
-at vt-director ip link set vstun0 name edge0
+ip -n vt-director -batch - <<<"link set vstun0 down
+link set vstun0 name edge0"
 is_named() { [[ $(number director list .host.tun) == edge0 ]]; }
 wait_for "the new name in the list" is_named
 wait_for "a word about it" log_has director "interface vstun0 is called edge0 now"
@@ -130,8 +132,9 @@ no_source=$([[ $version == 4 ]] && echo "scope host" || echo deprecated)
 served_only() { [[ $(vip_of_real1) == *" $no_source"* ]]; }
 served_only || fail "the VIP may be a source from the start: $(vip_of_real1)"
 if ((version == 4)); then
-    at vt-real1 ip addr del "$VIP/32" dev vstun0
-    at vt-real1 ip addr add "$VIP/32" dev vstun0 # of global scope
+    # Of global scope. One process, since the daemon adds its own soon.
+    ip -n vt-real1 -batch - <<<"addr del $VIP/32 dev vstun0
+addr add $VIP/32 dev vstun0"
 else
     at vt-real1 ip -6 addr change "$VIP/128" dev vstun0 preferred_lft 1000
 fi
@@ -150,8 +153,8 @@ if ((version == 4)); then
 fi
 
 # Its TUN is renamed too, and at the end nothing is left.
-at vt-real1 ip link set vstun0 down
-at vt-real1 ip link set vstun0 name edge1
+ip -n vt-real1 -batch - <<<"link set vstun0 down
+link set vstun0 name edge1"
 has_it() { at vt-real1 ip addr show dev edge1 to "$VIP" | grep -q "$VIP"; }
 wait_for "the virtual IP on the renamed TUN" has_it
 wait_for "the end of what was wrong" right_at_real

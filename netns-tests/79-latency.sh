@@ -25,7 +25,7 @@ at vt-client python3 "$here/traffic/timed_requests.py" "$VIP" 80 24 40 >"$WORK/t
 say "clients measured: $(tr '\n' ' ' <"$WORK/truth.log")"
 # Carried packets are no samples. What is left are the two or three first requests of each
 # connection, of four connections at a time, and the median of so few is coarse.
-fast_by_default && least=8 below=5 above=15 || least=60 below=8 above=12
+fast_by_default && least=8 below=5 above=15 || least=60 below=7 above=13
 for name in "${REALS[@]}"; do
     truth=$(share "$(awk '{ print $2, $1 }' "$WORK/truth.log")" "$name")
     say "$name: estimated $(estimate "$name") of $(samples "$name" response) samples"

@@ -28,7 +28,7 @@ SERVICE_KEYS='[[service.check]]
 type = "http"
 interval = "200ms"
 fast_interval = "50ms"
-timeout = "500ms"
+timeout = "2s"
 expect_body = "real"
 [[service.check]]
 type = "icmp"
@@ -71,7 +71,7 @@ becomes real3 down "http check failed: protocol unreachable from ${ADDRESS[real3
 SERVED=("${OUTSIDE_VIPS[$(family "$VIP")]}")
 start_real real3
 SERVED=()
-becomes real3 down "http check failed: no answer within 500ms"
+becomes real3 down "http check failed: no answer within 2s"
 expect_eq "real3 by the two ways" "$(by_way real3 tunnel) $(by_way real3 direct)" "down up"
 stop real3
 start_real real3

@@ -31,7 +31,7 @@ type = "tcp"
 port = 80
 interval = "200ms"
 fast_interval = "50ms"
-timeout = "500ms"
+timeout = "5s"
 [[service.check]]
 type = "exec"
 command = ["'$WORK/check'"]

@@ -44,13 +44,14 @@ def collect(until):
 while (start := began + opened / rate) < began + seconds:
     collect(start)
     if done_at is None and start - began >= 1:
-        done_at = time.monotonic()
+        asked_at = time.monotonic()
         if command[0] == "kill":
             os.kill(int(command[1]), signal.SIGKILL)
         else:
             subprocess.run(command, check=True)
         # However long it took, the seconds that are left have as many connections.
-        began += time.monotonic() - done_at
+        done_at = time.monotonic()
+        began += done_at - asked_at
     client = socket.socket(family, socket.SOCK_STREAM)
     client.setblocking(False)
     client.connect_ex((address, port))
@@ -59,4 +60,4 @@ while (start := began + opened / rate) < began + seconds:
 collect(time.monotonic() + RETRANSMISSION)
 lost += [key.data for key in waiting.get_map().values() if was_lost(key.fileobj)]
 last = max(lost, default=done_at)
-print(round((last - done_at) * 1000), len(lost), opened)
+print(max(0, round((last - done_at) * 1000)), len(lost), opened)

@@ -298,17 +298,14 @@ mod tests {
             let mut taken: Vec<_> = (0..LIMITS.all).map(|_| served(&slots, false)).collect();
             assert!(!taken[0].is_over(), "nobody waits");
             let leaving = async {
-                let begun = Instant::now();
                 while !taken[0].is_over() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 assert!(taken[0].since.elapsed() >= TURN);
                 drop(taken.pop());
-                begun
             };
-            let (admission, begun) = tokio::join!(slots.admit(false), leaving);
+            let (admission, ()) = tokio::join!(slots.admit(false), leaving);
             assert!(matches!(admission, SlotAnswer::Free(_)), "{admission:?}");
-            assert!(begun.elapsed() < WAITING, "it does not wait for its whole time");
         });
     }
 

@@ -426,12 +426,15 @@ fn resident() -> u64 {
 #[test]
 fn an_empty_table_of_a_million_is_mapped_but_not_touched() {
     const ENOUGH: u64 = 4 << 20;
-    let before = resident();
-    let mut director = director(1_000_000);
-    forward(&mut director, 0, &Family::V6.tcp(Flags::SYN).bytes());
-    let grown = resident().saturating_sub(before);
-    // Other tests of this binary run at the same time, each with less than a megabyte; 30 MB is the
-    // limit of the whole idle director.
+    let grown = || {
+        let before = resident();
+        let mut director = director(1_000_000);
+        forward(&mut director, 0, &Family::V6.tcp(Flags::SYN).bytes());
+        assert_eq!(director.snapshot().capacity, 1_000_000);
+        resident().saturating_sub(before)
+    };
+    // Other tests of this binary run at the same time and take memory too, so one of several tries
+    // counts; 30 MB is the limit of the whole idle director.
+    let grown = (0..10).map(|_| grown()).min().unwrap();
     assert!(grown < ENOUGH, "{grown} bytes");
-    assert_eq!(director.snapshot().capacity, 1_000_000);
 }

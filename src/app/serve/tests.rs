@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::bail;
@@ -14,6 +15,9 @@ use crate::control::{Alteration, Altered, EventText, MAX_BODY_LEN, Origin};
 
 /// Answers with the request, and publishes events.
 struct Echo(EventPublisher);
+
+/// How many requests for checks there were.
+static ASKED_FOR_CHECKS: AtomicUsize = AtomicUsize::new(0);
 
 impl RequestHandler for Echo {
     const KEEPS_SERVICES: bool = true;
@@ -33,7 +37,10 @@ impl RequestHandler for Echo {
         _peer: &Peer,
     ) -> anyhow::Result<Arc<String>> {
         match request {
-            Request::Checks => std::future::pending().await,
+            Request::Checks => {
+                ASKED_FOR_CHECKS.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
             Request::Plan { .. } => Ok(format!("{} bytes\n", body.len()).into()),
             request => Ok(format!("{request:?}\n").into()),
         }
@@ -93,7 +100,7 @@ fn with_server_for(
     });
     clients(&|| {
         let stream = UnixStream::connect(&path).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     });
     drop(stop);
@@ -149,6 +156,10 @@ fn one_client_too_many_is_refused_while_the_server_works_for_all_others() {
                 client
             })
             .collect();
+        // A client whose request has not been read would lose its slot.
+        while ASKED_FOR_CHECKS.load(Ordering::SeqCst) < CLIENTS {
+            thread::yield_now();
+        }
         let refused = line(&connect());
         assert!(refused.starts_with(r#"{"version":1,"error":"busy: 32 clients"#), "{refused}");
     });

@@ -196,11 +196,12 @@ fn twenty_thousand_routes_are_copied_quickly() {
         let to = format!("100.64.{}.{}/32", n >> 8, n & 0xff);
         facts.routes.push(route(&to, 2, Some("10.1.0.254")));
     }
-    let begun = std::time::Instant::now();
+    let begun = scale::cpu_time();
     let wanted = copies::wanted(&desired, &facts);
     assert_eq!(wanted.len(), 20_003);
     facts.routes.extend(wanted);
     assert_eq!(copies::changes(&desired, &facts), []);
     // Comparing all pairs takes minutes here.
-    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    let took = scale::cpu_time() - begun;
+    assert!(took.as_secs() < 20, "{took:?}");
 }

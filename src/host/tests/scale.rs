@@ -14,6 +14,8 @@ const FACTOR: u32 = 8;
 /// work 64 times.
 const MOST: u32 = 24;
 const ATTEMPTS: u32 = 5;
+/// A host that gives this machine's CPU to others, which counts as this thread's time, gets more.
+const MOST_ATTEMPTS: u32 = 40;
 
 /// A running director with that many virtual IPs, and its facts.
 fn large(count: u32) -> (DesiredDirector, Facts) {
@@ -60,25 +62,24 @@ fn look(desired: &DesiredDirector, facts: &Facts) -> usize {
 }
 
 /// What this thread has used, so that other work of the machine does not count.
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
 #[test]
 fn the_work_grows_with_the_number_of_virtual_ips() {
-    let fastest = |count| {
-        let (desired, facts) = large(count);
-        let measured = (0..ATTEMPTS).map(|_| {
+    let hosts = [SMALL, SMALL * FACTOR].map(large);
+    let mut fastest = [Duration::MAX; 2];
+    for attempt in 1..=MOST_ATTEMPTS {
+        for (fastest, (desired, facts)) in fastest.iter_mut().zip(&hosts) {
             let begun = cpu_time();
-            black_box(look(&desired, &facts));
-            cpu_time() - begun
-        });
-        measured.min().unwrap()
-    };
-    let (small, big) = (fastest(SMALL), fastest(SMALL * FACTOR));
-    assert!(
-        big < small * MOST,
-        "{SMALL} virtual IPs take {small:?}, {FACTOR} times as many {big:?}"
-    );
+            black_box(look(desired, facts));
+            *fastest = (*fastest).min(cpu_time() - begun);
+        }
+        if attempt >= ATTEMPTS && fastest[1] < fastest[0] * MOST {
+            return;
+        }
+    }
+    panic!("{SMALL} virtual IPs and {FACTOR} times as many take {fastest:?}");
 }

@@ -83,10 +83,14 @@ fn a_program_that_ignores_its_end_is_killed_with_what_it_has_started() {
         "trap '' TERM INT; sleep 61 & echo $$ $! >{}; while :; do sleep 62; done",
         file.display()
     );
-    let (passed, detail, took) = found_late(exec(&script), 80);
-    assert!(!passed && detail == "started, then no end within 2s", "{detail}");
-    assert!(took < PATIENCE, "{took:?}");
-    let pids = std::fs::read_to_string(&file).unwrap();
+    // A busy machine may not get so far within the two seconds.
+    let killed = (0..10).find_map(|_| {
+        let (passed, detail, took) = found_late(exec(&script), 80);
+        assert!(!passed && detail == "started, then no end within 2s", "{detail}");
+        assert!(took < PATIENCE, "{took:?}");
+        std::fs::read_to_string(&file).ok().filter(|pids| pids.ends_with('\n'))
+    });
+    let pids = killed.unwrap();
     std::fs::remove_file(&file).unwrap();
     let runs = |pid: &str| {
         // A killed process is a zombie until its parent waits for it.
@@ -115,8 +119,13 @@ pub(super) fn datagrams(answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static)
     port
 }
 
+/// No other test gets the port: its socket stays, and takes datagrams of one peer alone.
 fn closed_udp_port() -> u16 {
-    UdpSocket::bind((HERE, 0)).unwrap().local_addr().unwrap().port()
+    let socket = UdpSocket::bind((HERE, 0)).unwrap();
+    socket.connect((HERE, 1)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::mem::forget(socket);
+    port
 }
 
 #[test]
