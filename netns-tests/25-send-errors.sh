@@ -53,10 +53,10 @@ uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     # One connection each, in the order of rr; the datagrams' flows count as well.
     for name in "${REALS[@]}"; do
         before=$(real_field "$name" connections)
-        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 3M \
+        spawn vt-client "up-$name" curl -sSf --max-time 400 --limit-rate 3M \
             -T "$WORK/files/random" "$(url "/upload/$1")"
         wait_for "the connection to $name" connected "$name" "$before"
-        # It is not over before its way is closed.
+        # It stands still, so that the upload is not over before its way is closed.
         [[ $name != real2 ]] || kill -STOP "${PID[up-real2]}"
     done
     "$2"
@@ -88,7 +88,7 @@ forbidden() {
 allowed() { at vt-director nft delete table inet firewall; }
 
 datagrams no-route unreachable reachable
-# No port of those flows, which are still in the table.
+# The next flows use other ports: those before are still in the table.
 at vt-client sysctl -qw net.ipv4.ip_local_port_range="20000 29999"
 datagrams firewall forbidden allowed
 uploads no-route unreachable reachable

@@ -19,7 +19,7 @@ wait_for "the sniffer" log_has sniffer '^ready'
 
 fetch 10 >/dev/null
 at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 10 20 >/dev/null
-# No port of those flows.
+# The next flows use other ports than those before.
 at vt-client sysctl -qw net.ipv4.ip_local_port_range="20000 29999"
 at vt-client python3 "$here/traffic/udp_marked.py" "$VIP" 9000 {0..255}
 all_seen() { [[ $(seen 'map(select(.inner_protocol == 17)) | length') == 456 ]]; }

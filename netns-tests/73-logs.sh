@@ -48,7 +48,7 @@ stop director
 expect_eq "lines without a priority" \
     "$(grep -cvE '^<[0-7]>[^<0-9[]' "$WORK/director.log" || true)" 0
 expect_eq "errors after mistakes" "$(lines '^<[0-3]>')" 0
-# The host's forwarding, and on a busy machine late checks.
+# The word on forwarding, and on a busy machine the one on late checks.
 EXPECTED_WARNINGS='forwarding is turned on|health checks run up to'
 expect_eq "other warnings" \
     "$(grep '^<4>' "$WORK/director.log" | grep -vcE "$EXPECTED_WARNINGS" || true)" 0

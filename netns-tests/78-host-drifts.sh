@@ -93,8 +93,12 @@ at vt-director ip link set vstun0 mtu 1290
 wait_for "the TUN's MTU again" tun_has director vstun0 "$mtu"
 wait_for "a word about it" log_has director "MTU $mtu of vstun0: it was gone, and is put back"
 # The TUN is renamed: it is the same one.
-ip -n vt-director -batch - <<<"link set vstun0 down
-link set vstun0 name edge0"
+# In one process, since the daemon sets it up again soon.
+rename_tun() { # HOST NAME
+    ip -n "vt-$1" -batch - <<<"link set vstun0 down
+link set vstun0 name $2"
+}
+wait_for "the other name" rename_tun director edge0
 is_named() { [[ $(number director list .host.tun) == edge0 ]]; }
 wait_for "the new name in the list" is_named
 wait_for "a word about it" log_has director "interface vstun0 is called edge0 now"
@@ -153,8 +157,7 @@ if ((version == 4)); then
 fi
 
 # Its TUN is renamed too, and at the end nothing is left.
-ip -n vt-real1 -batch - <<<"link set vstun0 down
-link set vstun0 name edge1"
+wait_for "the other name" rename_tun real1 edge1
 has_it() { at vt-real1 ip addr show dev edge1 to "$VIP" | grep -q "$VIP"; }
 wait_for "the virtual IP on the renamed TUN" has_it
 wait_for "the end of what was wrong" right_at_real

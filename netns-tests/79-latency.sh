@@ -1,5 +1,5 @@
 # The director estimates the latency of each real server from its clients' packets alone: the median
-# is within 20 % of what the clients measure, and the order of the servers is right.
+# is within 30 % of what the clients measure, and the order of the servers is right.
 # mixes: 4in4 6in6
 # usual: 4in4
 source "$(dirname "$0")/lib.sh"

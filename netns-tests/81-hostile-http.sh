@@ -10,10 +10,10 @@ answers() { [[ $(at vt-director curl -sS --max-time 5 http://127.0.0.1:9180/heal
 # Kubernetes takes three failures in a row for a dead daemon; a machine that stands still for two
 # seconds makes one.
 looks_alive() { # PATH
-    local tries answer
-    for tries in 1 2 3; do
-        answer=$(at vt-director curl -sS --max-time 60 -w ' %{http_code}' \
-            "http://127.0.0.1:9180$1")
+    local answer
+    for _ in 1 2 3; do
+        answer=$(at vt-director curl -sS --max-time 20 -w ' %{http_code}' \
+            "http://127.0.0.1:9180$1") || answer+=" (curl: $?)"
         [[ $answer != *" 200" ]] || return 0
         say "$1 answered: $answer"
     done

@@ -1,7 +1,7 @@
 # `load = "agent"`: three real servers; on one of them other tasks take the CPU. Its share of new
-# connections falls, and is back within 10 seconds after that ends. `vstun list` shows the
-# connections that the director sees and those that the real servers report, side by side. A foreign
-# agent's words are used too, and an owner's setting takes the real server out.
+# connections falls, and is back within 10 seconds after that ends (30 beside other tests). `vstun
+# list` shows the connections that the director sees and those that the real servers report, side by
+# side. A foreign agent's words are used too, and an owner's setting takes the real server out.
 # mixes: 6in4 4in6
 # first: it waits for loads to rise and to fall
 # usual: 6in4

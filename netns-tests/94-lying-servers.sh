@@ -141,6 +141,10 @@ sent_more() { (($(check 9107 .runs) >= runs + 5)); }
 wait_for "more probes of endless bodies" sent_more
 expect_between "kilobytes more after five of them" $(($(memory) - before)) -100000 8192
 expect_eq "probes that went on after their timeout" "$(late)" 0
+for port in 9105 9106 9120 9121; do
+    expect_between "milliseconds of the shortest probe of $port" \
+        $(($(check $port '[.results[].microseconds] | min') / 1000)) $TIMEOUT 2000
+done
 expect_eq "real1" "$(real_field real1 state)" down
 stop director
 expect_eq "the director's exit code" "$CODE" 0

@@ -74,7 +74,7 @@ expect_eq "changes of real3" "$(changes real3 | sed 's/.*health //' | tr '\n' ' 
     "up → down down → up up → down down → up up → down "
 expect_eq "requests to real2 of 20" "$(share "$(fetch 20)" real2)" 0
 
-# A probe that is under way when the director stops is not late.
+# A probe that is under way when the director stops is not late: another try.
 stands_still() {
     pause_program director
     pause 1.5

@@ -49,5 +49,6 @@ for weight in 2 3 4 5; do
     read -r packets_then carried_then < <(figures)
     all=$((all + packets_then - packets)) all_carried=$((all_carried + carried_then - carried))
 done
+# 93 to 96 with other tests of this machine.
 expect_between "percent of the packets after changes that are carried" \
     $((100 * all_carried / all)) 80 100

@@ -15,7 +15,8 @@ host_state() { # NAMESPACE
 		LINES
         ip -6 rule
         # `sysctl -a` reads the other sysctls too: three times the CPU.
-        grep -rs "" /proc/sys/net | grep -vE "/netfilter/nf_conntrack_|stable_secret"' |
+        grep -rs "" /proc/sys/net |
+            grep -vE "/netfilter/nf_(conntrack|flowtable|hooks)_|stable_secret"' |
         sed -E 's/ (reachable|refcnt) [0-9]+//g'
 }
 

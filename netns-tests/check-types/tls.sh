@@ -57,8 +57,10 @@ try_tls() {
     stop real2-tls8443 KILL
     spawn vt-real2 mute python3 "$WORK/mute.py" "$VIP"
     becomes real2 down "tls check failed: connected, then no end of the handshake within 2s"
-    longest=$(number director checks "[$(tls_checks real2) | .results[].microseconds] | max")
-    expect_between "microseconds of the longest probe" "$longest" 2000000 20000000
+    # Of several, since a busy machine may end one of them late.
+    shortest=$(number director checks "[$(tls_checks real2) | .results[]
+        | select(.detail | endswith(\"within 2s\")) | .microseconds] | min")
+    expect_between "microseconds of a probe that gets no answer" "$shortest" 2000000 3000000
     stop mute KILL
     serve real2 8443
     becomes real2 up "all checks pass"

@@ -37,6 +37,7 @@ shows "only what is searched" "document.querySelectorAll('#services tbody tr').l
 evaluate "$text('search').value = ''; $text('search').dispatchEvent(new Event('input'))" >/dev/null
 
 hold kept 4
+(($(held_at kept real3) > 0)) || fail "no connection of real3 is held"
 ask director remove-real "${ADDRESS[real3]}" >/dev/null
 shows "a removed real server with its connections" "$text('services').innerText.includes('removed')"
 release kept 4

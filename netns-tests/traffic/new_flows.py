@@ -1,8 +1,9 @@
 """new_flows.py ADDRESS PORT RATE SECONDS COMMAND...: opens RATE new connections a second for
 SECONDS. After the first second it runs COMMAND, or sends SIGKILL to PID for `kill PID`. A SYN
 without an answer is sent again after a second (RFC 6298), so a connection with such a SYN went to a
-real server that did not answer. Prints `MILLISECONDS LOST ALL`: from the command until the last
-such connection began, how many they were, and how many connections there were. """
+real server that did not answer, unless the machine stood still for a second. Prints `MILLISECONDS
+LOST ALL`: from the command's end until the last such connection began (0: none began later), how
+many they were, and how many connections there were. """
 
 import os
 import selectors
@@ -23,7 +24,7 @@ done_at, opened, lost = None, 0, []
 
 
 def was_lost(client):
-    """Whether its SYN was sent again. A busy machine makes a handshake slow, but loses no SYN."""
+    """Whether its SYN was sent again. A short pause of the machine makes a handshake slow only."""
     info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_LEN)
     return int.from_bytes(info[TOTAL_RETRANS:], sys.byteorder) > 0
 

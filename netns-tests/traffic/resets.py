@@ -1,8 +1,8 @@
 """resets.py DEVICE VIP: prints a line for each TCP reset that DEVICE sees of a connection with VIP:
-its sender, `vip` or `client`, and `right` or `wrong`: whether its sequence number is the next one
-that the receiver expects. For the VIP that is the number that the client's last segment
-acknowledged, for the client the end of its last segment. Begins with `ready`; goes on until it is
-stopped."""
+its sender, `vip` or `client`, `right` or `wrong`, and the client's port. It is right if its
+sequence number is the next one that the receiver expects. For the VIP that is the number that the
+client's last segment acknowledged, for the client the end of its last segment. Begins with `ready`;
+goes on until it is stopped."""
 
 import socket
 import struct
@@ -45,10 +45,11 @@ while True:
     )
     if source == vip:
         if flags & RST and port in last:
-            print("vip", "right" if sequence == last[port][1] else "wrong", flush=True)
+            print("vip", "right" if sequence == last[port][1] else "wrong", port, flush=True)
     elif flags & RST:
         if source_port in last:
-            print("client", "right" if sequence == last[source_port][0] else "wrong", flush=True)
+            right = "right" if sequence == last[source_port][0] else "wrong"
+            print("client", right, source_port, flush=True)
     else:
         length = len(segment) - (offset >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
         last[source_port] = (sequence + length) & 0xFFFFFFFF, acknowledgement

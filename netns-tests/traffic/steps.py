@@ -1,7 +1,7 @@
 """steps.py ADDRESS PORT N: opens N HTTP connections and prints `COUNT NAME` for each server that
 answered, then `open`. For each line of its standard input it sends a request on every open
-connection and prints how many answered as before, how many were reset, and the longest time of
-both: `STEP alive N reset N milliseconds N`."""
+connection and prints how many answered as before, how many were reset, the longest time of both and
+the shortest time of a reset (-1 without one): `STEP alive N reset N milliseconds N N`."""
 
 import collections
 import http.client
@@ -28,13 +28,16 @@ for name, count in sorted(collections.Counter(name for _, name in served).items(
     print(count, name)
 print("open", flush=True)
 for line in sys.stdin:
-    slowest, outcomes = 0, []
+    slowest, resets, outcomes = 0, [], []
     for connection, name in served:
         start = time.monotonic()
         outcomes.append(use(connection, name))
-        slowest = max(slowest, time.monotonic() - start)
+        took = round((time.monotonic() - start) * 1000)
+        slowest = max(slowest, took)
+        if outcomes[-1] == "reset":
+            resets.append(took)
     counts = collections.Counter(outcomes)
-    alive, reset, milliseconds = counts["alive"], counts["reset"], round(slowest * 1000)
+    alive, reset, quickest = counts["alive"], counts["reset"], min(resets, default=-1)
     step = line.strip()
-    print(f"{step} alive {alive} reset {reset} milliseconds {milliseconds}", flush=True)
+    print(f"{step} alive {alive} reset {reset} milliseconds {slowest} {quickest}", flush=True)
     served = [pair for pair, outcome in zip(served, outcomes) if outcome == "alive"]

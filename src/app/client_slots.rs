@@ -89,7 +89,11 @@ impl ClientSlots {
     /// Gives a slot to one more client, and disconnects another one if there is no other way. Waits
     /// for [`WAITING`] at most, and for a reader not at all.
     pub(super) async fn admit(&self, reader: bool) -> SlotAnswer {
-        let limit = tokio::time::Instant::now() + WAITING;
+        self.admit_within(reader, WAITING).await
+    }
+
+    async fn admit_within(&self, reader: bool, waiting: Duration) -> SlotAnswer {
+        let limit = tokio::time::Instant::now() + waiting;
         let admission = loop {
             let available = self.table.available.notified();
             let now = tokio::time::Instant::now();
@@ -284,9 +288,14 @@ mod tests {
         };
     }
 
+    /// A client that gets its slot has not waited for all of this.
+    const HOUR: Duration = Duration::from_secs(3_600);
+
     fn run(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        runtime.unwrap().block_on(test);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(60), test).await.unwrap();
+        });
     }
 
     /// The server works for all clients all the time: one that has had its turn leaves after its
@@ -304,7 +313,7 @@ mod tests {
                 assert!(taken[0].since.elapsed() >= TURN);
                 drop(taken.pop());
             };
-            let (admission, ()) = tokio::join!(slots.admit(false), leaving);
+            let (admission, ()) = tokio::join!(slots.admit_within(false, HOUR), leaving);
             assert!(matches!(admission, SlotAnswer::Free(_)), "{admission:?}");
         });
     }
@@ -318,7 +327,7 @@ mod tests {
                 tokio::task::yield_now().await;
                 taken[1].set_waits(Some(Instant::now()));
             };
-            let (admission, ()) = tokio::join!(slots.admit(false), stops);
+            let (admission, ()) = tokio::join!(slots.admit_within(false, HOUR), stops);
             assert!(matches!(admission, SlotAnswer::Instead(..)), "{admission:?}");
         });
     }

@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::net::{alone, assert_same, connect, picture, run, sh, there, until, wait_for};
+use super::net::{
+    alone, assert_same, connect, picture, run, sh, there, until, until_followed, wait_for,
+};
 use vstun::app::host::{DesiredDirector, Session};
 
 pub(crate) const CONTROL: &str = "/run/vstun/director.sock";
@@ -267,10 +269,8 @@ fn a_link_that_flaps_is_announced_again() {
             sh("ip link set eth0 down");
             assert_eq!(sh("ip neigh show proxy"), "", "the kernel takes the entries away");
             sh("ip link set eth0 up");
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until("ip neigh show proxy | grep -q '10.1.0.10 dev eth0'") => {}
-            }
+            until_followed(&mut session, "ip neigh show proxy | grep -q '10.1.0.10 dev eth0'")
+                .await;
             session.undo().await.unwrap();
         });
         no_tun();
@@ -286,36 +286,28 @@ fn what_goes_with_an_address_comes_back_with_it_however_often() {
         run(async {
             let mut session = start(&desired()).await;
             let status = session.status();
-            tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
-                () = until(SUBSCRIBED) => {}
-            }
+            until_followed(&mut session, SUBSCRIBED).await;
             let mut removals = 0;
-            // A look at the host between a removal and its message counts it. A busy machine does
-            // that often, but not always, however many rounds it takes to see one.
-            while removals < 14 || status.get().put_back == removals && removals < 100 {
+            // A look at the host between a removal and its message counts it: on a busy machine
+            // several of them, but not half.
+            while removals < 14 || status.get().put_back * 2 >= removals && removals < 100 {
                 removals += 2;
                 sh("
                     ip addr flush dev eth0 scope global; ip addr add 10.1.0.1/24 dev eth0
                     ip addr flush dev eth1 scope global; ip addr add 10.2.0.1/24 dev eth1
                 ");
-                tokio::select! {
-                    end = async {
-                        loop {
-                            if let Err(error) = session.follow().await {
-                                break error;
-                            }
-                        }
-                    } => panic!("{end:?}"),
-                    () = until("
+                until_followed(
+                    &mut session,
+                    "
                         ip neigh show proxy | grep -q '10.1.0.10 dev eth0'
                         ip route show 10.1.0.10 | grep -q 'dev vstun0'
                         ip route show 10.1.0.11 | grep -q 'dev vstun0'
-                    ") => {}
-                }
+                    ",
+                )
+                .await;
             }
             let counted = status.get().put_back;
-            assert!(counted < removals, "{counted} of {removals}");
+            assert!(counted * 2 < removals, "{counted} of {removals}");
             session.undo().await.unwrap();
         });
         no_tun();
@@ -356,21 +348,16 @@ fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
                 ip link add eth0 type veth peer name eth0 netns client
                 ip addr add 10.1.0.1/24 dev eth0; ip link set eth0 up; ip -n client link set eth0 up
             ");
-            tokio::select! {
-                // The uplink has a new index, which is reported for the fast path.
-                end = async {
-                    loop {
-                        if let Err(error) = session.follow().await {
-                            break error;
-                        }
-                    }
-                } => panic!("{end:?}"),
-                () = until("
+            // The uplink has a new index, which is reported for the fast path.
+            until_followed(
+                &mut session,
+                "
                     ip neigh show proxy | grep -q '10.1.0.10 dev eth0'
                     test $(sysctl -n net.ipv4.conf.eth0.forwarding) = 1
                     test $(sysctl -n net.ipv4.neigh.eth0.proxy_delay) = 0
-                ") => {}
-            }
+                ",
+            )
+            .await;
             session.undo().await.unwrap();
         });
         no_tun();

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use super::director::{CONTROL, hosts, no_tun, outlived_by, tun};
 use super::net::{
-    alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until, wait_for,
-    wait_for_addresses,
+    alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until, until_followed,
+    wait_for, wait_for_addresses,
 };
 use vstun::app::host::{DesiredDirector, Session};
 use vstun::host::OuterSources;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use vstun::app::host::Session;
 use vstun::netns::{self, Device};
 
 /// Set in a process that runs inside the namespaces.
@@ -147,7 +148,7 @@ state=$(printf '%s\n' address maddress 'route show table all' rule 'neigh show p
     ip -d -batch -)
 echo "$state" | sed -E 's/ expires [0-9]+sec//; s/ (reachable|refcnt) [0-9]+//g'
 ip -6 rule
-grep -rs '' /proc/sys/net | grep -v '/netfilter/nf_conntrack_' || true
+grep -rs '' /proc/sys/net | grep -vE '/netfilter/nf_(conntrack|flowtable|hooks)_' || true
 find /run
 "#;
 
@@ -181,6 +182,22 @@ pub(crate) async fn until(script: &str) {
         assert!(start.elapsed() < PATIENCE, "never: {script}");
         let pause = (start.elapsed() / 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// [`until`], while the session follows the host. It goes on when it reports other paths to real
+/// servers, which a slow machine has between two steps of a script.
+pub(crate) async fn until_followed(session: &mut Session, script: &str) {
+    let ends = async {
+        loop {
+            if let Err(error) = session.follow().await {
+                break error;
+            }
+        }
+    };
+    tokio::select! {
+        error = ends => panic!("{error:?}"),
+        () = until(script) => {}
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::director::{no_tun, tun};
 use super::net::{
-    alone, assert_same, cleanup, connect, is_killed, kill_one, picture, run, sh, until, wait_for,
+    alone, assert_same, cleanup, connect, is_killed, kill_one, picture, run, sh, until,
+    until_followed, wait_for,
 };
 use vstun::app::host::{DesiredRealServer, Session};
 
@@ -160,23 +161,25 @@ fn copies_follow_route_changes_and_new_interfaces() {
         run(async {
             let mut session = start(&desired()).await;
             sh("ip route replace default via 10.2.0.7; ip route add 198.18.0.0/15 via 10.2.0.1");
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until("
+            until_followed(
+                &mut session,
+                "
                     ip route show table 17600 | grep -q 'default via 10.2.0.7.*advmss 1440'
                     ip route show table 17600 | grep -q 198.18.0.0/15
-                ") => {}
-            }
+                ",
+            )
+            .await;
             // If the future is dropped and called again, it has missed nothing.
             sh("ip route del 198.18.0.0/15; ip link add late type veth peer name later");
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until("
+            until_followed(
+                &mut session,
+                "
                     test $(ip route show table 17600 | grep -c 198.18.0.0/15) = 0
                     test $(sysctl -n net.ipv4.conf.late.arp_ignore) = 1
                     test $(sysctl -n net.ipv4.conf.later.arp_announce) = 2
-                ") => {}
-            }
+                ",
+            )
+            .await;
             session.undo().await.unwrap();
             assert_eq!(sh("sysctl -n net.ipv4.conf.late.arp_ignore"), "0\n");
         });
@@ -195,10 +198,7 @@ fn a_route_is_copied_although_its_last_message_was_lost() {
         run(async {
             let mut session = start(&desired()).await;
             sh("ip route add 198.51.100.1 via 10.2.0.1");
-            tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
-                () = until(&before) => {}
-            }
+            until_followed(&mut session, &before).await;
             sh(r#"
                 awk 'BEGIN {
                     for (n = 0; n < 30000; n++)
@@ -276,10 +276,7 @@ fn another_hardware_address_of_the_host_is_announced() {
             let known = "ip -n router neigh show ADDRESS | grep -q 02:00:00:00:00:77";
             let both = ["10.2.0.2", "2001:db8:2::2"].map(|one| known.replace("ADDRESS", one));
             let both = both.join(" && ");
-            tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
-                () = until(&both) => {}
-            }
+            until_followed(&mut session, &both).await;
             session.undo().await.unwrap();
         });
         no_tun();

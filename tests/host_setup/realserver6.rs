@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::director::{no_tun, tun};
 use super::net::{
-    alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until, wait_for_addresses,
+    alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until_followed,
+    wait_for_addresses,
 };
 use super::realserver::{CONTROL, host, plain};
 use vstun::app::host::{DesiredRealServer, Session};
@@ -166,13 +167,14 @@ fn copies_come_back_however_often_their_interface_is_down_or_replaced() {
                     ip route replace default via 10.2.0.1
                     ip -6 route replace default via fe80::1 dev eth0"
                     ));
-                    tokio::select! {
-                        told = session.follow() => panic!("{told:?}"),
-                        () = until("
+                    until_followed(
+                        &mut session,
+                        "
                         ip route show table 17600 | grep -q 'default via .*advmss 1440'
                         ip -6 route show table 17600 | grep -q 'default via .*advmss 1420'
-                    ") => {}
-                    }
+                    ",
+                    )
+                    .await;
                     assert_eq!(status.get().put_back, 0, "after {change}");
                 }
                 session.undo().await.unwrap();
@@ -238,10 +240,7 @@ fn copies_follow_route_changes() {
                     echo \"$table\" | grep -q '{expected}'
                     test $(echo \"$table\" | grep -c 'via\\|unreachable') = {ways}"
                 );
-                tokio::select! {
-                    ended = session.follow() => panic!("{ended:?}"),
-                    () = until(&copied) => {}
-                }
+                until_followed(&mut session, &copied).await;
             }
             session.undo().await.unwrap();
         });

@@ -7,7 +7,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::director::no_tun;
 use super::director6::{dual, hosts6, start, without_force_forwarding};
-use super::net::{alone, assert_same, errand, picture, run, send_into, sh, until, wait_for};
+use super::net::{
+    alone, assert_same, errand, picture, run, send_into, sh, until, until_followed, wait_for,
+};
 use super::{realserver, realserver6};
 
 /// Sends a router advertisement out of `eth0` of this namespace. The errand: source address,
@@ -91,16 +93,7 @@ fn an_interface_that_comes_later_learns_routes_too() {
             let mut session = start(&dual()).await;
             sh("ip link del eth1; ip link add eth1 type veth peer name eth0 netns real");
             let accepts = "test $(sysctl -n net.ipv6.conf.eth1.accept_ra) = 2";
-            tokio::select! {
-                ended = async {
-                    loop {
-                        if let Err(error) = session.follow().await {
-                            break error;
-                        }
-                    }
-                } => panic!("{ended:?}"),
-                () = until(accepts) => {}
-            }
+            until_followed(&mut session, accepts).await;
             assert_eq!(sh("sysctl -n net.ipv6.conf.eth1.forwarding"), "1\n", "by `default`");
             session.undo().await.unwrap();
         });
@@ -139,10 +132,7 @@ fn learnt_default_routers_are_copied_in_their_order() {
                 send_into("router", TEST, &format!("{router} 0 0"));
                 let gone =
                     format!("test $(ip -6 route show table 17600 | grep -c 'via {router} ') = 0");
-                tokio::select! {
-                    ended = session.follow() => panic!("{ended:?}"),
-                    () = until(&gone) => {}
-                }
+                until_followed(&mut session, &gone).await;
             }
             session.undo().await.unwrap();
         });

@@ -28,8 +28,10 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
 /// What netns-tests/run prints of two failed tests, one of which says why, and a passed one.
 const NETNS: &str = "\
 netns 10-web                           6in4  FAILED     1.0 s, CPU  0.1 s
-    FAILED: requests: is 1, expected 2
-    --- last lines of director.log
+    served: 3
+    FAILED: requests: is 1
+    and 2, expected 2
+    --- threads and logs of its programs, the last lines
     ready
     all logs are in target/netns-tests/10-web@6in4
 netns 11-leastconn                     6in4  FAILED     1.0 s, CPU  0.1 s
@@ -68,7 +70,9 @@ fn what_failed_and_why_comes_before_the_sum() {
                left: 1\n     \
               right: 2\n\
          netns 10-web@6in4 failed:\n    \
-             FAILED: requests: is 1, expected 2\n\
+             served: 3\n    \
+             FAILED: requests: is 1\n    \
+             and 2, expected 2\n\
          netns 11-leastconn@6in4 failed:\n    \
              line 1\n    \
              line 2\n    \
@@ -79,7 +83,7 @@ fn what_failed_and_why_comes_before_the_sum() {
 
 /// A test that runs its own program again prints that one's output first.
 #[test]
-fn the_panic_is_found_in_a_long_message_and_without_one_an_end_of_it() {
+fn a_long_message_is_cut_to_its_panic_or_to_its_end() {
     let nested = CARGO.replace("thread 'a::b'", "running 1 test\nline\nline\nthread 'a::b'");
     let output = tally("long", [&nested, NETNS], "2");
     let said = String::from_utf8(output.stdout).unwrap();
@@ -100,8 +104,9 @@ fn a_part_that_breaks_off_and_a_skipped_test_fail_in_ci() {
     let green = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
     let broken = tally("broken", [&format!("{green}broken: cargo test\n"), ""], "3");
     assert_eq!(broken.status.code(), Some(1));
-    let skipped = tally("skipped", [green, "2 passed, 0 failed, 1 skipped\n"], "3");
+    let netns = "netns 10-web    6in4  skipped  no nginx here\n2 passed, 0 failed, 1 skipped\n";
+    let skipped = tally("skipped", [green, netns], "3");
     assert_eq!(skipped.status.code(), Some(1));
     let said = String::from_utf8(skipped.stdout).unwrap();
-    assert!(said.starts_with("CI allows no skipped test\n"), "{said}");
+    assert!(said.starts_with("CI allows no skipped test: 10-web@6in4\n"), "{said}");
 }

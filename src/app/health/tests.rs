@@ -25,7 +25,8 @@ use crate::health::spec::{CheckSpec, HttpProbe, Probe, StatusRange, Timing, UdpP
 use crate::health::{CheckCause, Patterns, Rules, ServiceInput};
 use crate::model::{Health, RealSpec};
 
-/// A probe's end at its timeout of two seconds comes well before this, on a busy machine too.
+/// A probe's end at its timeout of two seconds comes well before this, on a busy machine too. The
+/// timeout of probes that get their answers.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Times of probes that get their answers.
 const PATIENT: Timing = Timing { timeout: PATIENCE, ..Timing::DEFAULT };

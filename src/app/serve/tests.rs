@@ -157,7 +157,10 @@ fn one_client_too_many_is_refused_while_the_server_works_for_all_others() {
             })
             .collect();
         // A client whose request has not been read would lose its slot.
-        while ASKED_FOR_CHECKS.load(Ordering::SeqCst) < CLIENTS {
+        let asked = || ASKED_FOR_CHECKS.load(Ordering::SeqCst);
+        let end = Instant::now() + Duration::from_secs(60);
+        while asked() < CLIENTS {
+            assert!(Instant::now() < end, "{} of {CLIENTS} requests were read", asked());
             thread::yield_now();
         }
         let refused = line(&connect());

@@ -40,10 +40,7 @@ fn neighbours_with_another_cached_address_are_updated() {
             sh("ip link set eth0 down; ip link set eth0 up");
             sh("ip addr add 2001:db8:1::1/64 dev eth0 nodad");
             sh(&forget);
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until(&updated) => {}
-            }
+            until_followed(&mut session, &updated).await;
             session.undo().await.unwrap();
         });
         no_tun();
@@ -130,21 +127,15 @@ fn a_real_server_that_moves_behind_a_router_is_found_there() {
                 ip addr add 10.9.0.1/24 dev eth1; ip addr del 10.2.0.1/24 dev eth1
                 ip route add 10.2.0.0/24 via 10.9.0.2 dev eth1
             ");
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until("ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'") => {}
-            }
+            until_followed(&mut session, "ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'")
+                .await;
             sh("ip route del 10.2.0.0/24; ip addr add 10.2.0.1/24 dev eth1");
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until("ip route get 10.2.0.2 | grep -q 'via 10.2.0.2 dev eth1'") => {}
-            }
+            until_followed(&mut session, "ip route get 10.2.0.2 | grep -q 'via 10.2.0.2 dev eth1'")
+                .await;
             // A second address on the network changes nothing; only a router in between does.
             sh("ip route add 10.2.0.0/25 via 10.9.0.2 dev eth1");
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until("ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'") => {}
-            }
+            until_followed(&mut session, "ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'")
+                .await;
             session.undo().await.unwrap();
         });
         no_tun();

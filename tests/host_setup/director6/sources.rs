@@ -80,10 +80,7 @@ fn a_source_is_restored_in_the_route() {
             let route = sh(&format!("ip -6 route show {VIP} proto 176"));
             assert!(!route.contains("src"), "the kernel keeps the route without it: {route}");
             let again = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::1'");
-            tokio::select! {
-                ended = session.follow() => panic!("{ended:?}"),
-                () = until(&again) => {}
-            }
+            until_followed(&mut session, &again).await;
             session.undo().await.unwrap();
         });
         no_tun();

@@ -215,18 +215,30 @@ fn no_more_probes_run_than_may_and_no_more_start_in_a_turn() {
 
 #[test]
 fn probes_that_start_a_second_late_are_noted_for_a_warning() {
-    // The test itself may take some of the second.
-    for (late, warned) in [(0, false), (1_000, true)] {
-        block_on(async {
-            let (mut runner, ..) = runner();
-            runner.adopt(Millis(0), &plan(1, Initial::Up));
-            let due = runner.board.next_due().unwrap();
-            let late = Duration::from_millis(due.0 + late);
-            Arc::get_mut(&mut runner.prober).unwrap().started -= late;
-            let _ = runner.start();
-            assert_eq!((runner.probes.len(), runner.late.has_warned()), (1, warned));
-        });
+    for (late, warned) in [(900, false), (1_000, true)] {
+        // A try that takes part of the second itself proves nothing.
+        let tries = (0..100).map(|_| starts_late(late));
+        let (has_warned, _) =
+            tries.into_iter().find(|(_, took)| *took < Duration::from_millis(50)).unwrap();
+        assert_eq!(has_warned, warned, "{late} ms late");
     }
+}
+
+/// Whether the start of a probe that is so many milliseconds late warns, and how long it took.
+fn starts_late(late: u64) -> (bool, Duration) {
+    let begun = Instant::now();
+    let mut has_warned = false;
+    block_on(async {
+        let (mut runner, ..) = runner();
+        runner.adopt(Millis(0), &plan(1, Initial::Up));
+        let due = runner.board.next_due().unwrap();
+        let late = Duration::from_millis(due.0 + late);
+        Arc::get_mut(&mut runner.prober).unwrap().started -= late;
+        let _ = runner.start();
+        assert_eq!(runner.probes.len(), 1);
+        has_warned = runner.late.has_warned();
+    });
+    (has_warned, begun.elapsed())
 }
 
 /// The probe that it quotes has ended already.

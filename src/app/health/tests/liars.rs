@@ -64,10 +64,9 @@ fn interim_answers_without_end_are_read_no_further_than_the_bound() {
         let _ = stream.read(&mut [0; 1_024]);
         while stream.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)).is_ok() {}
     });
-    let (passed, said, took) = found(Probe::Http(http()), port);
+    let (passed, said, _) = found(Probe::Http(http()), port);
     let detail = "connection error: the answer has not ended after 524288 bytes";
     assert_eq!((passed, said.as_str()), (false, detail));
-    assert!(took < PATIENCE, "{took:?}");
 }
 
 /// What an answer of DNS is about.

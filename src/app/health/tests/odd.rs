@@ -60,9 +60,9 @@ fn connections_that_end_in_odd_ways() {
         ("no grpc", grpc, half_closed(b""), &["connection", "http2", "no answer"]),
     ];
     for (what, probe, port, details) in rows {
-        let (passed, detail, took) = found(probe, port);
+        let (passed, detail, _) = found(probe, port);
         let right = details.iter().any(|one| detail.contains(one));
-        assert!(!passed && right && took < PATIENCE, "{what}: {detail} {took:?}");
+        assert!(!passed && right, "{what}: {detail}");
     }
 }
 
