@@ -22,8 +22,12 @@ class Connection:
     def ask(self):
         """The body of `/`: the server's name. An OSError where the connection was reset, closed or
         is silent."""
-        self.socket.sendall(REQUEST)
+        self.send()
         return self.answer()
+
+    def send(self):
+        """Sends a request only."""
+        self.socket.sendall(REQUEST)
 
     def answer(self):
         """The same of a request that has been sent."""

@@ -84,11 +84,13 @@ fn what_failed_and_why_comes_before_the_sum() {
 /// A test that runs its own program again prints that one's output first.
 #[test]
 fn a_long_message_is_cut_to_its_panic_or_to_its_end() {
-    let nested = CARGO.replace("thread 'a::b'", "running 1 test\nline\nline\nthread 'a::b'");
+    let again = "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 9 filtered out";
+    let nested = CARGO.replace("thread 'a::b'", &format!("line\nline\n{again}\nthread 'a::b'"));
     let output = tally("long", [&nested, NETNS], "2");
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("panicked at") && !said.contains("left: 1"), "{said}");
     assert!(said.contains("line 3\n") && !said.contains("line 1"), "{said}");
+    assert!(said.ends_with("2 passed, 3 failed, 0 skipped\n"), "counted once: {said}");
 }
 
 #[test]
